@@ -1,0 +1,71 @@
+"""The one error tree of pedseg.
+
+    PedsegError
+    ├── ArtifactError     an exported file that is missing, foreign, damaged or of a newer schema
+    ├── CheckpointError   the same for a training checkpoint
+    ├── DatasetError      a folder or annotation that is not a usable dataset
+    ├── DeviceError       a device that was asked for and does not run the model
+    ├── DownloadError     an archive that could not be fetched or whose digest is wrong
+    ├── ExportError       a model that could not be turned into an artifact
+    ├── InputError        an image or argument that cannot be used
+    ├── ParityError       an artifact that disagrees with its reference; carries the report
+    └── TrainingError     a training run that cannot go on
+
+Every message says what was expected, what was found and what to do. The command line prints it as
+one line and exits with 1.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .parity import ParityReport
+
+
+class PedsegError(Exception):
+    """Base of every error that pedseg raises on purpose."""
+
+
+class ArtifactError(PedsegError):
+    """An exported file that is missing, foreign, damaged or of a newer schema."""
+
+
+class CheckpointError(PedsegError):
+    """A training checkpoint that is missing, foreign, damaged or of a newer schema."""
+
+
+class DatasetError(PedsegError):
+    """A folder or annotation that is not a usable dataset."""
+
+
+class DeviceError(PedsegError):
+    """A device that was asked for and does not run the model."""
+
+
+class DownloadError(PedsegError):
+    """An archive that could not be fetched or whose digest is wrong."""
+
+
+class ExportError(PedsegError):
+    """A model that could not be turned into an artifact."""
+
+
+class InputError(PedsegError):
+    """An image or argument that cannot be used."""
+
+
+class ParityError(PedsegError):
+    """An artifact that disagrees with its reference.
+
+    Attributes:
+        report: the comparison that failed.
+    """
+
+    def __init__(self, message: str, report: ParityReport) -> None:
+        super().__init__(message)
+        self.report = report
+
+
+class TrainingError(PedsegError):
+    """A training run that cannot go on."""

@@ -1,0 +1,130 @@
+"""The manifest: what an artifact says of itself. It travels inside the file.
+
+ONNX keeps it in `metadata_props` under `MANIFEST_KEY`; TorchScript in the extra file `MANIFEST_FILE`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import ArtifactError
+
+SCHEMA_VERSION = 1
+MANIFEST_KEY = "pedseg_manifest"
+MANIFEST_FILE = "pedseg_manifest.json"
+
+INPUT_SPEC = {
+    "name": "images",
+    "dtype": "uint8",
+    "shape": ["N", "H", "W", 3],
+    "order": "RGB",
+    "range": [0, 255],
+}
+OUTPUT_SPECS = (
+    {"name": "boxes", "dtype": "float32", "shape": ["D", 4], "format": "xyxy_abs_original"},
+    {"name": "labels", "dtype": "int64", "shape": ["D"]},
+    {"name": "scores", "dtype": "float32", "shape": ["D"]},
+    {"name": "roi_masks", "dtype": "float32", "shape": ["D", 28, 28]},
+    {"name": "image_index", "dtype": "int64", "shape": ["D"]},
+)
+INPUT_NAME = "images"
+OUTPUT_NAMES = tuple(str(spec["name"]) for spec in OUTPUT_SPECS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """Facts about an artifact, as its exporter wrote them.
+
+    Attributes:
+        architecture: registry name, e.g. `maskrcnn_resnet50_fpn`.
+        class_names: one name per label, background first.
+        checkpoint_sha256: digest of the checkpoint file that was exported.
+        format: `onnx` or `torchscript`.
+        precision: `fp32`.
+        mask_format: `roi`: outputs hold [D, 28, 28] soft masks in the box frame.
+        min_size, max_size: torchvision's resize rule, in pixels.
+        score_threshold, nms_threshold, detections_per_image: as built into the graph.
+        opset: ONNX opset, None for other formats.
+        exporter: which exporter made the graph, e.g. `torch.onnx dynamo`.
+        versions: library name -> version at export.
+        metrics: what the checkpoint recorded about its accuracy.
+        parity: the verdict the artifact shipped with (`ParityReport.to_dict()`), or None.
+        dataset_digest: digest of the training data, if the checkpoint knew it.
+        created: ISO 8601 time of the export, UTC.
+        input, outputs: names, dtypes and shapes of the contract.
+    """
+
+    architecture: str
+    class_names: tuple[str, ...]
+    checkpoint_sha256: str
+    format: str
+    precision: str = "fp32"
+    mask_format: str = "roi"
+    min_size: int = 800
+    max_size: int = 1333
+    score_threshold: float = 0.05
+    nms_threshold: float = 0.5
+    detections_per_image: int = 100
+    opset: int | None = None
+    exporter: str = ""
+    versions: Mapping[str, str] = field(default_factory=dict)
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    parity: Mapping[str, Any] | None = None
+    dataset_digest: str | None = None
+    created: str = ""
+    input: Mapping[str, Any] = field(default_factory=lambda: dict(INPUT_SPEC))
+    outputs: tuple[Mapping[str, Any], ...] = OUTPUT_SPECS
+    schema_version: int = SCHEMA_VERSION
+
+    def to_json(self) -> str:
+        """The manifest as one line of JSON."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str, source: str = "artifact") -> Manifest:
+        """Parse what `to_json` wrote; `source` names the file in errors.
+
+        Raises:
+            ArtifactError: the text is not a manifest, or of a newer schema than this pedseg reads.
+        """
+        try:
+            values = json.loads(text)
+            version = values["schema_version"]
+        except (ValueError, TypeError, KeyError) as error:
+            raise ArtifactError(
+                f"{source}: expected a pedseg manifest, found text that is none ({error}); "
+                "export the checkpoint again with pedseg-export"
+            ) from error
+        if not isinstance(version, int) or version > SCHEMA_VERSION:
+            raise ArtifactError(
+                f"{source}: expected manifest schema <= {SCHEMA_VERSION}, found {version}; "
+                "upgrade pedseg, or export again with this version"
+            )
+        names = {f.name for f in dataclasses.fields(cls)}
+        try:
+            known = {key: value for key, value in values.items() if key in names}
+            known["class_names"] = tuple(known["class_names"])
+            known["outputs"] = tuple(known["outputs"])
+            return cls(**known)
+        except (TypeError, KeyError) as error:
+            raise ArtifactError(
+                f"{source}: the manifest is incomplete ({error}); "
+                "export the checkpoint again with pedseg-export"
+            ) from error
+
+    def viewer_metadata(self) -> dict[str, str]:
+        """The keys by which common viewers describe a segmentation model (Ultralytics' names)."""
+        return {
+            "task": "segment",
+            "names": str(dict(enumerate(self.class_names))),
+            "stride": "32",
+            "imgsz": str([self.min_size, self.max_size]),
+            "batch": "-1",
+            "description": f"pedseg {self.architecture}",
+            "date": self.created,
+            "channels": "3",
+        }
