@@ -1,0 +1,40 @@
+"""Datasets in the Penn-Fudan layout: reading, splitting, checking, making and fetching them.
+
+The names below are loaded when first used: `pedseg-data` needs no torch and must not wait for it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .pennfudan import PennFudanDataset
+    from .splits import Split, read_split, tutorial_split, write_split
+    from .transforms import evaluation_transform, training_transform
+
+__all__ = [
+    "PennFudanDataset",
+    "Split",
+    "evaluation_transform",
+    "read_split",
+    "training_transform",
+    "tutorial_split",
+    "write_split",
+]
+
+_MODULES = {
+    "PennFudanDataset": "pennfudan",
+    "Split": "splits",
+    "evaluation_transform": "transforms",
+    "read_split": "splits",
+    "training_transform": "transforms",
+    "tutorial_split": "splits",
+    "write_split": "splits",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f".{_MODULES[name]}", __name__), name)

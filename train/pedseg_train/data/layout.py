@@ -1,0 +1,121 @@
+"""The Penn-Fudan folder layout: which files belong together, and how one pair is read.
+
+    ROOT/PNGImages/NAME.png       the picture
+    ROOT/PedMasks/NAME_mask.png   one channel: 0 is the background, 1..N are the people
+    ROOT/Annotation/NAME.txt      optional, not read
+
+Needs no torch, so that `pedseg-data` starts quickly.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pedseg_runtime.errors import DatasetError
+from PIL import Image
+
+IMAGES = "PNGImages"
+MASKS = "PedMasks"
+MASK_SUFFIX = "_mask"
+
+# What pillow raises for a file that is no picture, ends early, is damaged or absurdly large.
+_UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
+
+
+def image_path(root: Path, name: str) -> Path:
+    """The picture of `name`."""
+    return root / IMAGES / f"{name}.png"
+
+
+def mask_path(root: Path, name: str) -> Path:
+    """The mask of `name`."""
+    return root / MASKS / f"{name}{MASK_SUFFIX}.png"
+
+
+def check_root(root: Path) -> None:
+    """Raise DatasetError unless `root` is a folder that holds PNGImages and PedMasks."""
+    if not root.is_dir():
+        found = "a file" if root.exists() else "nothing"
+        raise DatasetError(
+            f"{root}: expected a dataset folder, found {found}; `pedseg-data download` fetches "
+            "Penn-Fudan, `pedseg-data synthesize` makes a dataset"
+        )
+    missing = [folder for folder in (IMAGES, MASKS) if not (root / folder).is_dir()]
+    if missing:
+        raise DatasetError(
+            f"{root}: expected the folders {IMAGES} and {MASKS}, found no "
+            f"{' and no '.join(missing)}; name the folder that holds both"
+        )
+
+
+def image_names(root: Path) -> list[str]:
+    """The names of all pictures, sorted."""
+    return sorted(path.stem for path in png_files(root / IMAGES))
+
+
+def mask_names(root: Path) -> list[str]:
+    """The names of the pictures that the masks belong to, sorted."""
+    return sorted(path.stem.removesuffix(MASK_SUFFIX) for path in png_files(root / MASKS))
+
+
+def png_files(folder: Path) -> list[Path]:
+    """The PNG files of a folder, sorted by name; hidden ones are not part of a dataset."""
+    return sorted(
+        path
+        for path in folder.iterdir()
+        if path.suffix == ".png" and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """The picture at `path`, uint8 [H, W, 3] RGB; DatasetError names a file that cannot be read."""
+    try:
+        with Image.open(path) as picture:
+            return np.array(picture.convert("RGB"))
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from error
+
+
+def read_mask(path: Path) -> NDArray[np.integer]:
+    """The instance ids at `path`, an integer array [H, W], 0 for the background.
+
+    Palette pictures yield their indices. DatasetError for anything but one integer channel.
+    """
+    try:
+        with Image.open(path) as picture:
+            mode, ids = picture.mode, np.array(picture)
+    except _UNREADABLE as error:
+        raise _unreadable(path, error) from error
+    if mode == "1":
+        ids = ids.astype(np.uint8)
+    if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
+        raise DatasetError(
+            f"{path}: expected a mask of one channel with instance ids (mode L or P), found mode "
+            f"{mode}; save the ids as a grey PNG"
+        )
+    return ids
+
+
+def read_pair(root: Path, name: str) -> tuple[NDArray[np.uint8], NDArray[np.integer]]:
+    """Picture uint8 [H, W, 3] and ids [H, W] of `name`; DatasetError if their sizes differ."""
+    picture, ids = read_picture(image_path(root, name)), read_mask(mask_path(root, name))
+    if ids.shape != picture.shape[:2]:
+        raise DatasetError(f"{mask_path(root, name)}: {size_mismatch(picture.shape, ids.shape)}")
+    return picture, ids
+
+
+def size_mismatch(picture: tuple[int, ...], mask: tuple[int, ...]) -> str:
+    """How to say that shapes [H, W, ...] differ."""
+    return (
+        f"expected the picture's size {picture[1]}x{picture[0]}, found {mask[1]}x{mask[0]}; "
+        "picture and mask must cover the same pixels"
+    )
+
+
+def _unreadable(path: Path, error: BaseException) -> DatasetError:
+    if isinstance(error, FileNotFoundError):
+        return DatasetError(f"{path}: expected a PNG file, found nothing; was it moved away?")
+    reason = " ".join(str(error).split())
+    return DatasetError(f"{path}: expected a readable PNG file, found a damaged one ({reason})")
