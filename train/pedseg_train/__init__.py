@@ -1,0 +1,1 @@
+"""Fine-tuning torchvision's Mask R-CNN: data, models, training and evaluation."""

@@ -1,0 +1,267 @@
+"""Checkpoints: weights as safetensors with a JSON header that says how to rebuild the network.
+
+A checkpoint cannot run code when it is read. What only a resumed training needs (optimizer,
+scheduler, random state) lies in a file of its own beside it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from pedseg_runtime.errors import CheckpointError, InputError
+from pedseg_runtime.files import replacing, sha256_of
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torchvision.models.detection import MaskRCNN
+
+from .architectures import (
+    ANCHOR_SIZES,
+    ARCHITECTURES,
+    Norm,
+    anchor_sizes_of,
+    assemble,
+    norm_of,
+)
+
+SCHEMA_VERSION = 1
+HEADER_KEY = "pedseg"
+SUFFIX = ".safetensors"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointHeader:
+    """What a checkpoint says of itself.
+
+    Attributes:
+        architecture: registry name, e.g. `maskrcnn_resnet50_fpn`.
+        norm, norm_eps: normalisation of the backbone, see `architectures.Norm`.
+        class_names: one name per label, background first.
+        min_size, max_size: torchvision's resize rule, in pixels.
+        score_threshold, nms_threshold, detections_per_image: of the box head.
+        anchor_sizes: anchor side in resized pixels per pyramid level.
+        recipe: the training settings (`Recipe.to_dict()`), empty if unknown.
+        dataset_digest: folder name -> sha256 of the training data, empty if unknown.
+        split: how train and test were chosen, e.g. seed and image counts.
+        epoch: number of finished epochs.
+        metrics: accuracy on the test images after that epoch.
+        versions: library name -> version at training.
+        created: ISO 8601 time of writing, UTC.
+        schema_version: of this header.
+    """
+
+    architecture: str
+    norm: str
+    class_names: tuple[str, ...]
+    min_size: int
+    max_size: int
+    norm_eps: float = 1e-5
+    score_threshold: float = 0.05
+    nms_threshold: float = 0.5
+    detections_per_image: int = 100
+    anchor_sizes: tuple[int, ...] = ANCHOR_SIZES
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    dataset_digest: Mapping[str, str] = field(default_factory=dict)
+    split: Mapping[str, Any] = field(default_factory=dict)
+    epoch: int = 0
+    metrics: Mapping[str, Any] = field(default_factory=dict)
+    versions: Mapping[str, str] = field(default_factory=dict)
+    created: str = ""
+    schema_version: int = SCHEMA_VERSION
+
+    @classmethod
+    def of(
+        cls, model: MaskRCNN, *, architecture: str, class_names: tuple[str, ...], **facts: Any
+    ) -> CheckpointHeader:
+        """Describe `model`: what the model itself knows is read from it, the rest is `facts`."""
+        norm = norm_of(model)
+        return cls(
+            architecture=architecture,
+            class_names=class_names,
+            norm=norm.kind,
+            norm_eps=norm.eps,
+            min_size=model.transform.min_size[0],
+            max_size=model.transform.max_size,
+            score_threshold=model.roi_heads.score_thresh,
+            nms_threshold=model.roi_heads.nms_thresh,
+            detections_per_image=model.roi_heads.detections_per_img,
+            anchor_sizes=anchor_sizes_of(model),
+            versions={name: metadata.version(name) for name in ("pedseg", "torch", "torchvision")},
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            **facts,
+        )
+
+    def to_json(self) -> str:
+        """The header as one line of JSON."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True, allow_nan=False)
+
+    @classmethod
+    def from_json(cls, text: str, source: str = "checkpoint") -> CheckpointHeader:
+        """Parse what `to_json` wrote; `source` names the file in errors.
+
+        Raises:
+            CheckpointError: the text is not a header, or of a newer schema than this pedseg reads.
+        """
+        try:
+            values = json.loads(text)
+            version = int(values["schema_version"])
+            if version > SCHEMA_VERSION:
+                raise CheckpointError(
+                    f"{source}: expected checkpoint schema <= {SCHEMA_VERSION}, found {version}; "
+                    "upgrade pedseg"
+                )
+            names = {item.name for item in dataclasses.fields(cls)}
+            known = {key: value for key, value in values.items() if key in names}
+            known["class_names"] = tuple(known["class_names"])
+            known["anchor_sizes"] = tuple(known["anchor_sizes"])
+            return cls(**known)
+        except (ValueError, TypeError, KeyError) as error:
+            raise CheckpointError(
+                f"{source}: expected a pedseg checkpoint header, found text that is none "
+                f"({error!r}); use a file that pedseg-train wrote"
+            ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedCheckpoint:
+    """A checkpoint in memory.
+
+    Attributes:
+        model: in eval mode on the CPU, float32.
+        header: what the file says of itself.
+        sha256: digest of the file's bytes, 64 hex digits.
+    """
+
+    model: MaskRCNN
+    header: CheckpointHeader
+    sha256: str
+
+
+def save_checkpoint(path: Path, model: MaskRCNN, header: CheckpointHeader) -> None:
+    """Write the model's weights and `header` to `path`, atomically."""
+    tensors = {
+        name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
+    }
+    with replacing(Path(path)) as temporary:
+        save_file(tensors, temporary, metadata={HEADER_KEY: header.to_json()})
+
+
+def read_header(path: Path) -> CheckpointHeader:
+    """The header of a checkpoint, without its weights.
+
+    Raises:
+        CheckpointError: the file is missing, no checkpoint of pedseg, damaged or of a newer schema.
+    """
+    return _read(Path(path), weights=False)[0]
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """The weights of a checkpoint by name; raises as `read_header` does."""
+    return _read(Path(path), weights=True)[1]
+
+
+def load_checkpoint(path: Path) -> LoadedCheckpoint:
+    """Rebuild the model that `save_checkpoint` wrote.
+
+    Raises:
+        CheckpointError: the file is missing, no checkpoint of pedseg, damaged, of a newer schema
+            or an architecture that this pedseg does not know.
+    """
+    path = Path(path)
+    header, tensors = _read(path, weights=True)
+    if header.architecture not in ARCHITECTURES:
+        raise CheckpointError(
+            f"{path}: expected an architecture of {', '.join(ARCHITECTURES)}, "
+            f"found {header.architecture!r}; upgrade pedseg"
+        )
+    try:
+        model = assemble(
+            ARCHITECTURES[header.architecture],
+            num_classes=len(header.class_names),
+            norm=Norm(header.norm, header.norm_eps),
+            min_size=header.min_size,
+            max_size=header.max_size,
+            score_threshold=header.score_threshold,
+            nms_threshold=header.nms_threshold,
+            detections_per_image=header.detections_per_image,
+            anchor_sizes=header.anchor_sizes,
+        )
+    except InputError as error:
+        raise CheckpointError(f"{path}: the header cannot be built ({error})") from error
+    _load_all(model, tensors, path)
+    return LoadedCheckpoint(model.eval(), header, sha256_of(path))
+
+
+def save_resume_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write what a resumed training needs (tensors, numbers, strings, lists, dicts), atomically."""
+    with replacing(path) as temporary:
+        torch.save(dict(state), temporary)
+
+
+def load_resume_state(path: Path) -> dict[str, Any]:
+    """Read what `save_resume_state` wrote; no code in the file is run.
+
+    Raises:
+        CheckpointError: the file is missing or not such a state.
+    """
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"{path}: no such file; a run can be resumed only after its first finished epoch"
+        ) from error
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path}: expected a resume state, found a file that is none; start the run again"
+        ) from error
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path}: expected a resume state, found {type(state).__name__}")
+    return state
+
+
+def _read(path: Path, *, weights: bool) -> tuple[CheckpointHeader, dict[str, torch.Tensor]]:
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: no such file; expected a checkpoint that pedseg-train wrote"
+        )
+    try:
+        with safe_open(path, framework="pt") as stream:
+            text = (stream.metadata() or {}).get(HEADER_KEY)
+            names = stream.keys() if weights and text is not None else ()
+            tensors = {name: stream.get_tensor(name) for name in names}
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(
+            f"{path}: expected a safetensors file, found one that is damaged or of another kind "
+            f"({error}); copy it again or use a file that pedseg-train wrote"
+        ) from error
+    if text is None:
+        raise CheckpointError(
+            f"{path}: expected a pedseg header in the metadata, found a safetensors file of "
+            "another program; use a file that pedseg-train wrote"
+        )
+    return CheckpointHeader.from_json(text, source=str(path)), tensors
+
+
+def _load_all(model: MaskRCNN, tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Load every tensor, or say which do not fit."""
+    own = model.state_dict()
+    wrong = sorted(
+        name
+        for name in own.keys() | tensors.keys()
+        if name not in own or name not in tensors or own[name].shape != tensors[name].shape
+    )
+    if wrong:
+        raise CheckpointError(
+            f"{path}: expected the {len(own)} tensors that its header describes; {len(wrong)} are "
+            f"missing, extra or of another shape, first {wrong[0]}; the file was altered, train or "
+            "copy it again"
+        )
+    model.load_state_dict(tensors)

@@ -1,0 +1,96 @@
+"""The eager reference: torchvision's own forward, one image at a time, as numpy detections."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pedseg_runtime.detections import Detections
+from pedseg_runtime.errors import DeviceError, InputError
+from torch import nn
+from torchvision.models.detection import MaskRCNN
+
+
+def resolve_device(device: str) -> torch.device:
+    """The torch device that `device` ("auto", "cpu", "cuda", "cuda:1") names.
+
+    Raises:
+        DeviceError: CUDA was asked for and torch sees no such GPU, or the name is unknown.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        found = torch.device(device)
+    except RuntimeError as error:
+        raise DeviceError(
+            f"device: expected auto, cpu, cuda or cuda:N, found {device!r}"
+        ) from error
+    if found.type not in ("cpu", "cuda"):
+        raise DeviceError(f"device: expected auto, cpu, cuda or cuda:N, found {device!r}")
+    if found.type == "cuda" and (found.index or 0) >= torch.cuda.device_count():
+        raise DeviceError(
+            f"device {device!r} was asked for, torch {torch.__version__} sees "
+            f"{torch.cuda.device_count()} GPUs; install torch for CUDA and check nvidia-smi, "
+            "or use --device cpu"
+        )
+    return found
+
+
+class EagerSegmenter:
+    """Turns one image into detections with torchvision's own `MaskRCNN.forward`, in float32.
+
+    This is the truth that artifacts are compared with. Order and number of the detections are
+    torchvision's. Not thread-safe: a call keeps its soft masks on the instance until it returns.
+
+    Attributes:
+        model: the network, in eval mode on `device`.
+        class_names: one name per label, background first.
+        device: where it runs.
+    """
+
+    def __init__(
+        self, model: MaskRCNN, *, class_names: tuple[str, ...], device: str = "cpu"
+    ) -> None:
+        self.device = resolve_device(device)
+        self.model = model.to(self.device).float().eval()
+        self.class_names = class_names
+
+    @property
+    def provider(self) -> str:
+        """What really runs the model, e.g. `torch:cpu`."""
+        return f"torch:{self.device}"
+
+    @torch.inference_mode()
+    def __call__(self, image: NDArray[np.uint8]) -> Detections:
+        """Detect in one image, uint8 [H, W, 3] RGB."""
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise InputError(
+                f"image: expected uint8 [H, W, 3], found {image.dtype} {list(image.shape)}"
+            )
+        tensor = torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1).float() / 255
+        soft: list[torch.Tensor] = []
+        hook = self.model.roi_heads.register_forward_hook(_keep_roi_masks(soft))
+        try:
+            (found,) = self.model([tensor])
+        finally:
+            hook.remove()
+        return Detections(
+            boxes=found["boxes"].cpu().numpy(),
+            labels=found["labels"].cpu().numpy(),
+            scores=found["scores"].cpu().numpy(),
+            roi_masks=soft[0][:, 0].cpu().numpy(),
+            image_size=(image.shape[0], image.shape[1]),
+            class_names=self.class_names,
+        )
+
+
+def _keep_roi_masks(kept: list[torch.Tensor]) -> Any:
+    """A forward hook that keeps the RoI heads' masks [D, 1, 28, 28] before they are pasted."""
+
+    def hook(_module: nn.Module, _inputs: Any, result: Any) -> None:
+        detections, _losses = result
+        kept.append(detections[0]["masks"])
+
+    return hook

@@ -1,0 +1,191 @@
+"""Where starting weights come from, and how they are fitted to a network.
+
+"coco"      torchvision's detection weights, where it has some for the architecture
+"imagenet"  torchvision's classification weights for the backbone
+"none"      random weights
+a path      a pedseg checkpoint, a torchvision detection state dict, or a backbone's state dict
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from pedseg_runtime.errors import CheckpointError, DownloadError, InputError
+from pedseg_runtime.files import sha256_of
+from torchvision.models.detection import MaskRCNN, MaskRCNN_ResNet50_FPN_Weights
+
+from .architectures import (
+    ANCHOR_SIZES,
+    ARCHITECTURES,
+    BATCH_NORM,
+    FROZEN,
+    GROUP_NORM,
+    Architecture,
+    Norm,
+)
+from .checkpoint import SUFFIX, read_header, read_tensors
+
+_CLASS_BIAS = "roi_heads.box_predictor.cls_score.bias"
+# These weights were trained before FrozenBatchNorm2d had an epsilon (pytorch/vision#2933).
+_WITHOUT_EPS = MaskRCNN_ResNet50_FPN_Weights.COCO_V1
+
+
+@dataclass(frozen=True, slots=True)
+class Pretrained:
+    """Starting weights and what they ask of the network.
+
+    Attributes:
+        source: where they come from, for messages.
+        norm: the backbone's normalisation that they need.
+        tensors: state dict with the names of `MaskRCNN.state_dict()` or of a backbone alone.
+        anchor_sizes: the anchors that they were trained with, None if any will do.
+    """
+
+    source: str
+    norm: Norm
+    tensors: Mapping[str, torch.Tensor]
+    anchor_sizes: tuple[int, ...] | None = None
+
+    @property
+    def num_classes(self) -> int | None:
+        """Number of labels of the box predictor, None where there is no box predictor."""
+        bias = self.tensors.get(_CLASS_BIAS)
+        return None if bias is None else len(bias)
+
+
+def find_pretrained(architecture: Architecture, weights: str | Path) -> Pretrained | None:
+    """Fetch or read the starting weights that `weights` names; None for "none".
+
+    Raises:
+        CheckpointError: a file that holds no usable weights.
+        DownloadError: torchvision's weights could not be fetched.
+        InputError: the architecture has no such weights, or `weights` is neither a name nor a file.
+    """
+    if weights == "none":
+        return None
+    norm = BATCH_NORM if architecture.normalised_heads else FROZEN
+    if weights == "imagenet":
+        return Pretrained("imagenet", norm, _download(architecture.backbone_weights))
+    if weights == "coco":
+        if architecture.detection_weights is None:
+            having = [a.name for a in ARCHITECTURES.values() if a.detection_weights is not None]
+            raise InputError(
+                f"weights: torchvision has no COCO weights for {architecture.name}, only for "
+                f'{", ".join(having)}; use "imagenet", "none" or a file'
+            )
+        if architecture.detection_weights is _WITHOUT_EPS:
+            norm = Norm(norm.kind, eps=0.0)
+        return Pretrained("coco", norm, _download(architecture.detection_weights), ANCHOR_SIZES)
+    path = Path(weights)
+    if not path.is_file():
+        raise InputError(
+            f'weights: expected "coco", "imagenet", "none" or a file, found {str(weights)!r}'
+        )
+    return _from_checkpoint(architecture, path) if path.suffix == SUFFIX else _from_file(path, norm)
+
+
+def scratch_norm(architecture: Architecture) -> Norm:
+    """The normalisation for random weights.
+
+    Frozen batch norm without statistics would normalise nothing, and batch statistics of two
+    images differ from those of one; group norm has neither problem.
+    """
+    return BATCH_NORM if architecture.normalised_heads else GROUP_NORM
+
+
+def load_pretrained(model: MaskRCNN, pretrained: Pretrained) -> tuple[int, int]:
+    """Copy every tensor that fits into `model`.
+
+    Returns:
+        (loaded, total): how many of the model's tensors were loaded, of how many.
+
+    Raises:
+        CheckpointError: not one tensor fits.
+    """
+    own = model.state_dict()
+    state = _with_best_names(pretrained.tensors, own)
+    fitting = {
+        name: tensor
+        for name, tensor in state.items()
+        if name not in own or own[name].shape == tensor.shape
+    }
+    missing, _ = model.load_state_dict(fitting, strict=False)
+    counted = [name for name in own if not name.endswith("num_batches_tracked")]
+    loaded = len(counted) - len(set(counted) & set(missing))
+    if loaded == 0:
+        raise CheckpointError(
+            f"{pretrained.source}: none of its {len(state)} tensors fits the network's "
+            f"{len(counted)} (first found: {next(iter(state), 'nothing')}); "
+            "use weights of the same architecture"
+        )
+    return loaded, len(counted)
+
+
+def _download(weights: Any) -> Mapping[str, torch.Tensor]:
+    """The weights that torchvision offers, from its cache or the network."""
+    try:
+        # torch.hub announces the download on standard output, which belongs to results.
+        with contextlib.redirect_stdout(sys.stderr):
+            state: Mapping[str, torch.Tensor] = weights.get_state_dict(
+                progress=True, check_hash=True
+            )
+    except (OSError, RuntimeError) as error:  # URLError is an OSError, a wrong hash a RuntimeError
+        raise DownloadError(
+            f"{weights.url}: could not be fetched ({error}); check the network, or fetch the file "
+            "elsewhere and pass its path as weights"
+        ) from error
+    return state
+
+
+def _from_checkpoint(architecture: Architecture, path: Path) -> Pretrained:
+    header = read_header(path)
+    if header.architecture != architecture.name:
+        raise InputError(
+            f"{path}: expected a checkpoint of {architecture.name}, found one of "
+            f"{header.architecture}; choose that architecture"
+        )
+    return Pretrained(
+        str(path), Norm(header.norm, header.norm_eps), read_tensors(path), header.anchor_sizes
+    )
+
+
+def _from_file(path: Path, norm: Norm) -> Pretrained:
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        raise CheckpointError(
+            f"{path}: expected a state dict that torch.load(weights_only=True) reads, found a file "
+            f"that it refuses ({type(error).__name__}); save model.state_dict()"
+        ) from error
+    if isinstance(state, dict):
+        state = state.get("model", state)  # torchvision's reference scripts wrap it
+    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
+        raise CheckpointError(
+            f"{path}: expected a state dict (names to tensors), found something else; "
+            "save model.state_dict()"
+        )
+    # torchvision's file names end with the first digits of the file's own digest.
+    digest = Path(_WITHOUT_EPS.url).stem.rpartition("-")[2]
+    if norm == FROZEN and sha256_of(path).startswith(digest):
+        norm = Norm(FROZEN.kind, eps=0.0)
+    return Pretrained(str(path), norm, state)
+
+
+def _with_best_names(
+    state: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]
+) -> dict[str, torch.Tensor]:
+    """`state` under the naming that matches the most of a detector's own names."""
+    namings: tuple[Callable[[str], str], ...] = (
+        lambda name: name,
+        lambda name: f"backbone.body.{name}",
+        lambda name: f"backbone.body.{name.removeprefix('features.')}",
+    )
+    renamed = [{naming(name): tensor for name, tensor in state.items()} for naming in namings]
+    return max(renamed, key=lambda candidate: len(candidate.keys() & own.keys()))
