@@ -1,0 +1,36 @@
+"""Parity as a value: do two lists of detections agree, and if not, why?
+
+    report = compare(reference, candidate, names=file_names)
+    if not report:
+        print(report.summary())
+
+Numpy only, so that the exporter, the benchmark, the tests and a service's shadow check share it.
+"""
+
+from __future__ import annotations
+
+from .comparison import compare
+from .report import (
+    FP32,
+    Counts,
+    FieldStatistics,
+    LowPaste,
+    ParityReport,
+    PastedMasks,
+    Settings,
+    Tolerances,
+    Unmatched,
+)
+
+__all__ = [
+    "FP32",
+    "Counts",
+    "FieldStatistics",
+    "LowPaste",
+    "ParityReport",
+    "PastedMasks",
+    "Settings",
+    "Tolerances",
+    "Unmatched",
+    "compare",
+]

@@ -1,0 +1,109 @@
+"""Which detection of one side stands for which of the other, on one image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..detections import Detections
+from .report import Tolerances
+
+MATCH_IOU = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Matching:
+    """Pairs on one image, and what is left over on each side (indices into the detections).
+
+    Attributes:
+        pairs: (reference index, candidate index).
+        reference: indices that only the reference has, ascending.
+        candidate: indices that only the candidate has, ascending.
+    """
+
+    pairs: tuple[tuple[int, int], ...]
+    reference: tuple[int, ...]
+    candidate: tuple[int, ...]
+
+
+def box_iou(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Intersection over union of every box with every box.
+
+    Args:
+        first: [A, 4], x1 y1 x2 y2.
+        second: [B, 4], likewise.
+
+    Returns:
+        [A, B] in 0..1; 0 where both boxes have no area, NaN where a coordinate is not finite.
+    """
+    a = first.astype(np.float64)[:, None]
+    b = second.astype(np.float64)[None, :]
+    with np.errstate(invalid="ignore", over="ignore"):
+        sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
+        overlap = np.maximum(sides, 0).prod(axis=-1)
+        union = _area(a) + _area(b) - overlap
+        return np.asarray(overlap / np.where(union == 0, 1.0, union))
+
+
+def is_finite(detections: Detections) -> NDArray[np.bool_]:
+    """Bool [D]: which detections hold neither NaN nor infinity in any field."""
+    masks = detections.roi_masks.reshape(len(detections), -1)
+    return np.asarray(
+        np.isfinite(detections.scores)
+        & np.isfinite(detections.boxes).all(axis=1)
+        & np.isfinite(masks).all(axis=1)
+    )
+
+
+def match(reference: Detections, candidate: Detections, tolerances: Tolerances) -> Matching:
+    """Pair the detections of one image within each label, by their boxes and never by index.
+
+    Pairs that agree in box and score come first, so that near-duplicates cannot take each other's
+    partner; then the highest IoU; then the closest score. A pair needs an IoU of `MATCH_IOU` or
+    boxes equal within the tolerance, which tiny boxes can be at a lower IoU.
+    """
+    if not len(reference) or not len(candidate):
+        return Matching((), tuple(range(len(reference))), tuple(range(len(candidate))))
+    iou = box_iou(reference.boxes, candidate.boxes)
+    shift = box_differences(reference.boxes[:, None], candidate.boxes[None, :])
+    gap = score_differences(reference.scores[:, None], candidate.scores[None, :])
+    same_box = shift <= tolerances.boxes
+    allowed = (
+        (reference.labels[:, None] == candidate.labels[None, :])
+        & (is_finite(reference)[:, None] & is_finite(candidate)[None, :])
+        & (same_box | (iou >= MATCH_IOU))
+    )
+    rows, columns = np.nonzero(allowed)
+    agreeing = (same_box & (gap <= tolerances.scores))[rows, columns]
+    order = np.lexsort((gap[rows, columns], -iou[rows, columns], ~agreeing))
+    left, right = set(range(len(reference))), set(range(len(candidate)))
+    pairs = []
+    for row, column in zip(rows[order].tolist(), columns[order].tolist(), strict=True):
+        if row in left and column in right:
+            pairs.append((row, column))
+            left.remove(row)
+            right.remove(column)
+    return Matching(tuple(sorted(pairs)), tuple(sorted(left)), tuple(sorted(right)))
+
+
+def box_differences(
+    first: NDArray[np.floating], second: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Largest absolute coordinate difference in pixels; [..., 4] and [..., 4] to [...]."""
+    with np.errstate(invalid="ignore"):
+        difference = np.abs(first.astype(np.float64) - second.astype(np.float64))
+    return np.asarray(difference.max(axis=-1))
+
+
+def score_differences(
+    first: NDArray[np.floating], second: NDArray[np.floating]
+) -> NDArray[np.float64]:
+    """Absolute difference of scores, element by element."""
+    with np.errstate(invalid="ignore"):
+        return np.abs(first.astype(np.float64) - second.astype(np.float64))
+
+
+def _area(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray(np.maximum(boxes[..., 2:] - boxes[..., :2], 0).prod(axis=-1))

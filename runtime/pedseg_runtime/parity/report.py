@@ -1,0 +1,228 @@
+"""What a comparison returns: tolerances, statistics, explained differences and the verdict."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Tolerances:
+    """The largest difference that still counts as agreement, per field.
+
+    Attributes:
+        scores: fraction.
+        boxes: pixels of the original image, per coordinate.
+        roi_masks: soft probability, per cell of the mask.
+        iou: how far two boxes' IoU may stand from the NMS threshold for NMS to decide either way.
+    """
+
+    scores: float
+    boxes: float
+    roi_masks: float
+    iou: float
+
+
+FP32 = Tolerances(scores=1e-4, boxes=0.05, roi_masks=1e-3, iou=1e-3)
+"""For float32 artifacts of trained models."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The rules by which both sides chose their detections; they decide which flips are benign."""
+
+    score_threshold: float
+    nms_threshold: float
+    detections_per_image: int
+
+
+@dataclass(frozen=True, slots=True)
+class FieldStatistics:
+    """Differences of one field over all matched pairs.
+
+    Each pair counts once, with the largest absolute difference among its values.
+
+    Attributes:
+        name: `scores`, `boxes` or `roi_masks`.
+        unit: unit of the four numbers that follow.
+        max, mean, p99: over the pairs; 0 where there is no pair.
+        limit: the tolerance.
+        count: number of pairs.
+        within: whether `max` is at most `limit`.
+        worst: name of the image with the largest difference, None where there is no pair.
+    """
+
+    name: str
+    unit: str
+    max: float
+    mean: float
+    p99: float
+    limit: float
+    count: int
+    within: bool
+    worst: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unmatched:
+    """A detection that only one side has, with the margins that may explain it.
+
+    Attributes:
+        image: name of the image.
+        side: `reference` or `candidate`: the side that has the detection.
+        index: its position among the detections of that side.
+        label: class name.
+        score: its score; None if not finite.
+        box: x1 y1 x2 y2 in pixels; None if not finite.
+        kind: what explains it: `score threshold`, `nms threshold`, `nms tie`, `nms suppression`,
+            `detection cap`; for defects `unexplained`, `too many ties` or `not finite`.
+        benign: True for a benign flip, False for a defect.
+        score_margin: |score - score threshold|.
+        nms_margin: smallest |IoU - NMS threshold| to a detection of the other side that could
+            suppress it; None if there is none.
+        rank_margin: score above the lowest kept score of the other side (negative: below) if that
+            side is at the cap on detections per image, else None.
+    """
+
+    image: str
+    side: str
+    index: int
+    label: str
+    score: float | None
+    box: tuple[float, float, float, float] | None
+    kind: str
+    benign: bool
+    score_margin: float | None
+    nms_margin: float | None
+    rank_margin: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class LowPaste:
+    """A matched pair whose pasted masks overlap badly though their soft masks were compared.
+
+    Attributes:
+        image: name of the image.
+        index: position among the detections of the reference.
+        iou: IoU of the two pasted masks.
+        kind: `one-pixel paste shift` if the expanded boxes truncate to different integers, else
+            `soft values at the threshold`.
+        benign: whether it is such a shift with a margin within the box tolerance.
+        margin: distance in pixels to an integer, of the coordinates that truncate differently;
+            None if none does.
+    """
+
+    image: str
+    index: int
+    iou: float
+    kind: str
+    benign: bool
+    margin: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PastedMasks:
+    """IoU of pasted masks over matched pairs; reported beside the verdict, never part of it.
+
+    Attributes:
+        count: number of pairs.
+        min_iou, mean_iou: over the pairs; 1 where there is no pair.
+        low: the pairs with a low IoU.
+    """
+
+    count: int
+    min_iou: float
+    mean_iou: float
+    low: tuple[LowPaste, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How much was compared.
+
+    Attributes:
+        images: image pairs.
+        empty_images: image pairs without a detection on either side.
+        reference, candidate: detections per side.
+        matched: pairs of detections that were compared field by field.
+        benign_flips: unmatched detections that a margin explains.
+        defects: unmatched detections that none explains, and matched pairs beyond a limit.
+    """
+
+    images: int
+    empty_images: int
+    reference: int
+    candidate: int
+    matched: int
+    benign_flips: int
+    defects: int
+
+
+@dataclass(frozen=True, slots=True)
+class ParityReport:
+    """The verdict of `compare` and everything it rests on; true if the two sides agree.
+
+    Attributes:
+        passed: no defect, every field within its limit, and something was compared.
+        reason: one clause that says why.
+        counts: how much was compared.
+        fields: statistics of scores, boxes and roi_masks.
+        pasted: IoU of pasted masks, for information.
+        unmatched: every detection that only one side has.
+        tolerances: the limits that were applied.
+        settings: the thresholds that were assumed.
+    """
+
+    passed: bool
+    reason: str
+    counts: Counts
+    fields: tuple[FieldStatistics, ...]
+    pasted: PastedMasks
+    unmatched: tuple[Unmatched, ...]
+    tolerances: Tolerances
+    settings: Settings
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain values for JSON; all numbers are finite."""
+        return dataclasses.asdict(self)
+
+    def summary(self) -> str:
+        """The verdict as one line."""
+        verdict = "parity passed" if self.passed else "parity FAILED"
+        counts = self.counts
+        worst = ", ".join(f"{f.name} {f.max:.2g} (limit {f.limit:g} {f.unit})" for f in self.fields)
+        return (
+            f"{verdict}: {self.reason}; {counts.matched} pairs on {counts.images} images; "
+            f"largest differences: {worst}; pasted masks IoU >= {self.pasted.min_iou:.4f}"
+        )
+
+    def table(self) -> Table:
+        """The statistics as a rich table."""
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title="Parity", caption=Text(self.reason), title_justify="left")
+        table.add_column("field")
+        for heading in ("max", "mean", "p99", "limit", "pairs"):
+            table.add_column(heading, justify="right")
+        table.add_column("unit")
+        table.add_column("verdict")
+        for field in self.fields:
+            numbers = (f"{value:.3g}" for value in (field.max, field.mean, field.p99, field.limit))
+            verdict = "[green]within[/]" if field.within else "[red]beyond[/]"
+            table.add_row(field.name, *numbers, str(field.count), field.unit, verdict)
+        flips, defects = self.counts.benign_flips, self.counts.defects
+        table.add_row("benign flips", *[""] * 4, str(flips), "detections", "")
+        table.add_row(
+            "defects", *[""] * 4, str(defects), "detections", "[red]defect[/]" if defects else ""
+        )
+        pasted = f"IoU min {self.pasted.min_iou:.4f}, mean {self.pasted.mean_iou:.4f}"
+        table.add_row("pasted masks", *[""] * 4, str(self.pasted.count), pasted, "")
+        return table
