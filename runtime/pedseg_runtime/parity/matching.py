@@ -49,11 +49,10 @@ def box_iou(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArra
 
 def is_finite(detections: Detections) -> NDArray[np.bool_]:
     """Bool [D]: which detections hold neither NaN nor infinity in any field."""
-    masks = detections.roi_masks.reshape(len(detections), -1)
     return np.asarray(
         np.isfinite(detections.scores)
         & np.isfinite(detections.boxes).all(axis=1)
-        & np.isfinite(masks).all(axis=1)
+        & np.isfinite(detections.roi_masks).all(axis=(1, 2))
     )
 
 

@@ -196,10 +196,10 @@ class ParityReport:
     def summary(self) -> str:
         """The verdict as one line."""
         verdict = "parity passed" if self.passed else "parity FAILED"
-        counts = self.counts
+        pairs, images = self.counts.matched, self.counts.images
         worst = ", ".join(f"{f.name} {f.max:.2g} (limit {f.limit:g} {f.unit})" for f in self.fields)
         return (
-            f"{verdict}: {self.reason}; {counts.matched} pairs on {counts.images} images; "
+            f"{verdict}: {self.reason}; {counted(pairs, 'pair')} on {counted(images, 'image')}; "
             f"largest differences: {worst}; pasted masks IoU >= {self.pasted.min_iou:.4f}"
         )
 
@@ -218,11 +218,14 @@ class ParityReport:
             numbers = (f"{value:.3g}" for value in (field.max, field.mean, field.p99, field.limit))
             verdict = "[green]within[/]" if field.within else "[red]beyond[/]"
             table.add_row(field.name, *numbers, str(field.count), field.unit, verdict)
+        lowest, mean = f"min {self.pasted.min_iou:.4f}", f"{self.pasted.mean_iou:.4f}"
+        table.add_row("pasted masks", lowest, mean, "", "", str(self.pasted.count), "IoU", "")
         flips, defects = self.counts.benign_flips, self.counts.defects
-        table.add_row("benign flips", *[""] * 4, str(flips), "detections", "")
-        table.add_row(
-            "defects", *[""] * 4, str(defects), "detections", "[red]defect[/]" if defects else ""
-        )
-        pasted = f"IoU min {self.pasted.min_iou:.4f}, mean {self.pasted.mean_iou:.4f}"
-        table.add_row("pasted masks", *[""] * 4, str(self.pasted.count), pasted, "")
+        table.add_row("benign flips", *[""] * 4, str(flips), "", "")
+        table.add_row("defects", *[""] * 4, str(defects), "", "[red]defect[/]" if defects else "")
         return table
+
+
+def counted(count: int, noun: str) -> str:
+    """`1 pair`, `2 pairs`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

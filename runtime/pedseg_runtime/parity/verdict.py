@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from .report import Counts, FieldStatistics, LowPaste, PastedMasks, Tolerances, Unmatched
+from .report import Counts, FieldStatistics, LowPaste, PastedMasks, Tolerances, Unmatched, counted
 
-UNITS = {"scores": "fraction", "boxes": "pixels", "roi_masks": "soft probability"}
+UNITS = {"scores": "fraction", "boxes": "pixels", "roi_masks": "probability"}
 TIE_SHARE = 0.1
 """Most ties per agreeing pair. By outputs alone a tie cannot be told from a displaced box with the
 right score, so ties are believed only while they are rare."""
@@ -93,8 +93,8 @@ def verdict(
     problems = list(_problems(counts, fields, unmatched))
     if problems:
         return False, "; ".join(problems)
-    flips = f", {counts.benign_flips} benign flips" if counts.benign_flips else ""
-    return True, f"all {counts.matched} pairs agree{flips}"
+    flips = f", {counted(counts.benign_flips, 'benign flip')}" if counts.benign_flips else ""
+    return True, f"{counted(counts.matched, 'pair')} within all limits{flips}"
 
 
 def _problems(
@@ -110,7 +110,7 @@ def _problems(
     if defects:
         first = defects[0]
         yield (
-            f"{len(defects)} unmatched detections without a benign cause (first: {first.side}'s "
+            f"{counted(len(defects), 'unmatched detection')} without a benign cause (first: {first.side}'s "
             f"{first.label} in {first.image}, {first.kind})"
         )
     if not counts.matched:
