@@ -1,0 +1,135 @@
+"""The inference graph: a trained torchvision Mask R-CNN with the artifact's contract around it.
+
+The modules hold the eager model's own submodules and re-express only the steps that do not export,
+do not batch, or waste work. The same code runs eagerly, is traced by `torch.export`, and is compiled
+by TorchScript.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection import MaskRCNN
+
+from .boxes import clip, decode, large_enough
+from .preprocessing import Preprocessing
+from .proposals import ProposalStage
+from .pyramid import PyramidPooling
+from .sizes import box_limits
+from .suppression import suppress, suppress_unless
+
+
+class BoxStage(nn.Module):
+    """torchvision's box branch of `RoIHeads.forward` and its `postprocess_detections`."""
+
+    def __init__(self, model: MaskRCNN) -> None:
+        super().__init__()
+        heads = model.roi_heads
+        self.pool = PyramidPooling(heads.box_roi_pool)
+        self.head = heads.box_head
+        self.predictor = heads.box_predictor
+        self.min_box = 1e-2  # pixels; fixed in postprocess_detections
+        self.score_threshold = float(heads.score_thresh)
+        self.iou_threshold = float(heads.nms_thresh)
+        self.detections = int(heads.detections_per_img)
+        self.bbox_clip = float(heads.box_coder.bbox_xform_clip)
+        self.register_buffer("weights", torch.tensor(heads.box_coder.weights))
+        self.weights: Tensor
+
+    def forward(
+        self, features: list[Tensor], proposals: Tensor, proposal_scores: Tensor, limits: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Classify and refine the proposals, then keep the best of each image.
+
+        Args:
+            features: the pyramid, each [N, C, h, w].
+            proposals: float32 [N, K, 4] in pixels of the resized image.
+            proposal_scores: float32 [N, K]; a negative score marks an empty place.
+            limits: float32 [4], width height width height of the resized image.
+
+        Returns:
+            boxes float32 [D, 4] in pixels of the resized image, labels int64 [D], scores float32
+            [D] and image_index int64 [D], by image and then by falling score.
+        """
+        batch, places = proposal_scores.shape
+        # Only real proposals go through the head: a small image has a fifth of the places filled.
+        place = torch.nonzero(proposal_scores.flatten() >= 0.0).squeeze(1)
+        boxes = proposals.flatten(0, 1).index_select(0, place)
+        image_index = torch.div(place, places, rounding_mode="floor")
+        pooled, order = self.pool(features, boxes, image_index)
+        logits, deltas = self.predictor(self.head(pooled))
+        classes = logits.shape[1] - 1  # without the background
+
+        deltas = deltas.reshape(-1, classes + 1, 4)[:, 1:] / self.weights
+        boxes = clip(decode(boxes.index_select(0, order).unsqueeze(1), deltas, self.bbox_clip), limits)
+        scores = torch.softmax(logits, -1)[:, 1:]
+        scores = suppress_unless(large_enough(boxes, self.min_box), scores)
+
+        # Back to one row per (image, class), so that NMS sees each on its own.
+        place = place.index_select(0, order)
+        all_scores = torch.full([batch * places, classes], -1.0, device=scores.device)
+        all_scores = all_scores.index_put([place], scores)
+        all_boxes = torch.zeros([batch * places, classes, 4], device=boxes.device)
+        all_boxes = all_boxes.index_put([place], boxes)
+        rows = all_scores.view(batch, places, classes).transpose(1, 2).flatten(0, 1)
+        row_boxes = all_boxes.view(batch, places, classes, 4).transpose(1, 2).flatten(0, 1)
+        kept = suppress(row_boxes, rows, self.iou_threshold, self.score_threshold)
+
+        best, index = kept.view(batch, -1).topk(min(self.detections, places * classes), dim=1)
+        image_index, rank = torch.nonzero(best > self.score_threshold).unbind(1)
+        chosen = index[image_index, rank]
+        boxes = row_boxes.view(batch, -1, 4)[image_index, chosen]
+        labels = torch.div(chosen, places, rounding_mode="floor") + 1
+        return boxes, labels, best[image_index, rank], image_index
+
+
+class MaskStage(nn.Module):
+    """torchvision's mask branch of `RoIHeads.forward`."""
+
+    def __init__(self, model: MaskRCNN) -> None:
+        super().__init__()
+        heads = model.roi_heads
+        self.pool = PyramidPooling(heads.mask_roi_pool)
+        self.head = heads.mask_head
+        self.predictor = heads.mask_predictor
+
+    def forward(
+        self, features: list[Tensor], boxes: Tensor, labels: Tensor, image_index: Tensor
+    ) -> Tensor:
+        """Soft masks float32 [D, 28, 28] of boxes [D, 4] in pixels of the resized image."""
+        pooled, order = self.pool(features, boxes, image_index)
+        logits = self.predictor(self.head(pooled))
+        own = logits[torch.arange(logits.shape[0], device=logits.device), labels.index_select(0, order)]
+        masks = own.new_zeros([boxes.shape[0], own.shape[1], own.shape[2]])
+        return masks.index_put([order], torch.sigmoid(own))
+
+
+class InferenceGraph(nn.Module):
+    """uint8 pixels in, detections in the same pixels out: DESIGN.md section 4."""
+
+    def __init__(self, model: MaskRCNN) -> None:
+        super().__init__()
+        self.preprocessing = Preprocessing(model.transform)
+        self.backbone = model.backbone
+        self.proposals = ProposalStage(model)
+        self.boxes = BoxStage(model)
+        self.masks = MaskStage(model)
+        self.eval()
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Segment uint8 images [N, H, W, 3] in RGB.
+
+        Returns:
+            boxes float32 [D, 4] x1 y1 x2 y2 in pixels of the images, labels int64 [D], scores
+            float32 [D], roi_masks float32 [D, 28, 28], image_index int64 [D].
+        """
+        pixels, resized, padded = self.preprocessing(images)
+        limits = box_limits(resized, images.device)
+        features = list(self.backbone(pixels).values())
+        proposals, proposal_scores = self.proposals(features, padded, limits)
+        boxes, labels, scores, image_index = self.boxes(
+            features, proposals, proposal_scores, limits
+        )
+        roi_masks = self.masks(features, boxes, labels, image_index)
+        original = box_limits([images.shape[1], images.shape[2]], images.device)
+        return boxes * (original / limits), labels, scores, roi_masks, image_index

@@ -1,0 +1,72 @@
+"""RoIAlign over a feature pyramid: torchvision's `MultiScaleRoIAlign` without its loops and copies."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchvision.ops import MultiScaleRoIAlign
+
+
+class PyramidPooling(nn.Module):
+    """Pool each box from the level of the pyramid that suits its size.
+
+    Boxes come out grouped by level, together with the order that was applied: what follows works
+    on rows, so the few numbers per row are permuted and the pooled features never are.
+    """
+
+    def __init__(self, pool: MultiScaleRoIAlign) -> None:
+        super().__init__()
+        if pool.scales is None or pool.map_levels is None:
+            raise ValueError("expected a pool with its scales set; load the model with pedseg_train")
+        self.scales = [float(scale) for scale in pool.scales]
+        self.size = [int(side) for side in pool.output_size]
+        self.sampling_ratio = int(pool.sampling_ratio)
+        self.register_buffer("areas", level_areas(pool))
+        self.areas: Tensor
+
+    def forward(
+        self, features: list[Tensor], boxes: Tensor, image_index: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Pool boxes.
+
+        Args:
+            features: the pyramid, finest first, each [N, C, h, w].
+            boxes: float32 [R, 4], x1 y1 x2 y2 in pixels of the network's input.
+            image_index: int64 [R].
+
+        Returns:
+            float32 [R, C, size, size] in the order of levels, and that order, int64 [R].
+        """
+        extent = boxes[:, 2:] - boxes[:, :2]
+        area = extent[:, :1] * extent[:, 1:]
+        level = (area >= self.areas).sum(dim=1)
+        rois = torch.cat([image_index.to(boxes.dtype).unsqueeze(1), boxes], dim=1)
+        pooled: list[Tensor] = []
+        order: list[Tensor] = []
+        for number, scale in enumerate(self.scales):
+            members = torch.nonzero(level == number).squeeze(1)
+            order.append(members)
+            pooled.append(
+                torch.ops.torchvision.roi_align(
+                    features[number],
+                    rois.index_select(0, members),
+                    scale,
+                    self.size[0],
+                    self.size[1],
+                    self.sampling_ratio,
+                    False,
+                )
+            )
+        return torch.cat(pooled), torch.cat(order)
+
+
+def level_areas(pool: MultiScaleRoIAlign) -> Tensor:
+    """Float32 [levels - 1]: the area from which on a box belongs to the next coarser level.
+
+    `LevelMapper` takes floor(4 + log2(sqrt(area) / 224) + 1e-6). Comparing areas gives the same
+    level without a logarithm, whose last bit differs between libraries.
+    """
+    mapper = pool.map_levels
+    steps = torch.arange(mapper.k_min + 1, mapper.k_max + 1, dtype=torch.float64)
+    sides = mapper.s0 * torch.exp2(steps - mapper.lvl0 - mapper.eps)
+    return (sides * sides).to(torch.float32)

@@ -1,0 +1,48 @@
+"""How operators of the inference graph are written in ONNX where torch's own way is wrong or wasteful."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from onnxscript import opset18 as op
+
+from . import suppression  # noqa: F401  registers pedseg::suppress
+
+Translation = Callable[..., Any]
+
+
+def translations() -> dict[Any, Translation]:
+    """The `custom_translation_table` for `torch.onnx.export`."""
+    return {
+        torch.ops.pedseg.suppress.default: suppress,
+        torch.ops.aten.div.Tensor_mode: divide,
+        torch.ops.aten.div.Scalar_mode: divide,
+    }
+
+
+def suppress(boxes: Any, scores: Any, iou_threshold: float, floor: float) -> Any:
+    """NMS over rows, then the scores of what it selected scattered over -1."""
+    rows = op.Unsqueeze(scores, [1])  # [B, 1, P]: ONNX wants a class axis
+    selected = op.NonMaxSuppression(
+        boxes,
+        rows,
+        op.Constant(value_ints=[torch.iinfo(torch.int32).max]),
+        op.Constant(value_floats=[iou_threshold]),
+        op.Constant(value_floats=[floor]),
+    )  # [S, 3]: row, class, entry
+    nothing = op.Expand(op.Constant(value_float=-1.0), op.Shape(rows))
+    return op.Squeeze(op.ScatterND(nothing, selected, op.GatherND(rows, selected)), [1])
+
+
+def divide(dividend: Any, divisor: Any, rounding_mode: str | None = None) -> Any:
+    """Integer division of sizes and indices, none of them negative: ONNX Div on integers.
+
+    torch's own translation goes through float32, which is exact up to 2**24 only.
+    """
+    if not dividend.dtype.is_integer() or rounding_mode is None:
+        raise TypeError(f"expected an integer division, found {dividend.dtype} / {rounding_mode}")
+    if not hasattr(divisor, "dtype"):
+        divisor = op.Constant(value_int=int(divisor))
+    return op.Div(dividend, divisor)
