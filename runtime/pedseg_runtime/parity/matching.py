@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,19 +13,50 @@ from .report import Tolerances
 MATCH_IOU = 0.5
 
 
-@dataclass(frozen=True, slots=True)
-class Matching:
-    """Pairs on one image, and what is left over on each side (indices into the detections).
+@dataclass(frozen=True, slots=True, eq=False)
+class MatchedImage:
+    """Both sides' detections of one image, who stands for whom, and how far apart they are.
 
     Attributes:
-        pairs: (reference index, candidate index).
-        reference: indices that only the reference has, ascending.
-        candidate: indices that only the candidate has, ascending.
+        name: name of the image.
+        reference: the truth.
+        candidate: what is judged.
+        pairs: intp [P, 2], indices into `reference` and `candidate`.
+        differences: field name -> float64 [P], the largest absolute difference of each pair.
     """
 
-    pairs: tuple[tuple[int, int], ...]
-    reference: tuple[int, ...]
-    candidate: tuple[int, ...]
+    name: str
+    reference: Detections
+    candidate: Detections
+    pairs: NDArray[np.intp]
+    differences: dict[str, NDArray[np.float64]]
+
+    @classmethod
+    def of(
+        cls, reference: Detections, candidate: Detections, name: str, tolerances: Tolerances
+    ) -> MatchedImage:
+        """Match two sides of one image and measure every pair."""
+        pairs = match(reference, candidate, tolerances)
+        first, second = reference[pairs[:, 0]], candidate[pairs[:, 1]]
+        masks = np.abs(first.roi_masks.astype(np.float64) - second.roi_masks.astype(np.float64))
+        differences = {
+            "scores": score_differences(first.scores, second.scores),
+            "boxes": box_differences(first.boxes, second.boxes),
+            "roi_masks": masks.max(axis=(1, 2), initial=0.0),
+        }
+        return cls(name, reference, candidate, pairs, differences)
+
+    def agreeing(self, tolerances: Tolerances) -> NDArray[np.bool_]:
+        """Bool [P]: which pairs are within all limits."""
+        within = np.ones(len(self.pairs), np.bool_)
+        for name, values in self.differences.items():
+            within &= values <= getattr(tolerances, name)
+        return within
+
+    def keep(self, chosen: NDArray[np.bool_]) -> MatchedImage:
+        """The same image with only the chosen pairs (bool [P]) counted as pairs."""
+        differences = {name: values[chosen] for name, values in self.differences.items()}
+        return replace(self, pairs=self.pairs[chosen], differences=differences)
 
 
 def box_iou(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArray[np.float64]:
@@ -56,15 +87,16 @@ def is_finite(detections: Detections) -> NDArray[np.bool_]:
     )
 
 
-def match(reference: Detections, candidate: Detections, tolerances: Tolerances) -> Matching:
+def match(reference: Detections, candidate: Detections, tolerances: Tolerances) -> NDArray[np.intp]:
     """Pair the detections of one image within each label, by their boxes and never by index.
 
     Pairs that agree in box and score come first, so that near-duplicates cannot take each other's
     partner; then the highest IoU; then the closest score. A pair needs an IoU of `MATCH_IOU` or
     boxes equal within the tolerance, which tiny boxes can be at a lower IoU.
+
+    Returns:
+        intp [P, 2], indices into reference and candidate, ascending by the first.
     """
-    if not len(reference) or not len(candidate):
-        return Matching((), tuple(range(len(reference))), tuple(range(len(candidate))))
     iou = box_iou(reference.boxes, candidate.boxes)
     shift = box_differences(reference.boxes[:, None], candidate.boxes[None, :])
     gap = score_differences(reference.scores[:, None], candidate.scores[None, :])
@@ -77,14 +109,14 @@ def match(reference: Detections, candidate: Detections, tolerances: Tolerances) 
     rows, columns = np.nonzero(allowed)
     agreeing = (same_box & (gap <= tolerances.scores))[rows, columns]
     order = np.lexsort((gap[rows, columns], -iou[rows, columns], ~agreeing))
-    left, right = set(range(len(reference))), set(range(len(candidate)))
+    taken: tuple[set[int], set[int]] = set(), set()
     pairs = []
     for row, column in zip(rows[order].tolist(), columns[order].tolist(), strict=True):
-        if row in left and column in right:
+        if row not in taken[0] and column not in taken[1]:
             pairs.append((row, column))
-            left.remove(row)
-            right.remove(column)
-    return Matching(tuple(sorted(pairs)), tuple(sorted(left)), tuple(sorted(right)))
+            taken[0].add(row)
+            taken[1].add(column)
+    return np.array(sorted(pairs), np.intp).reshape(-1, 2)
 
 
 def box_differences(

@@ -7,12 +7,14 @@ mask that costs several percent of IoU although nothing is wrong.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ..detections import Detections
 from ..masks import PastedMask, paste_mask
-from .report import LowPaste, Tolerances
+from .matching import MatchedImage
+from .report import LowPaste, PastedMasks, Tolerances
 
 LOW_IOU = 0.99
 MASK_THRESHOLD = 0.5
@@ -34,33 +36,44 @@ def pasted_iou(first: PastedMask, second: PastedMask) -> float:
     return overlap / union if union else 1.0
 
 
-def compare_pasted(
-    reference: Detections,
-    candidate: Detections,
-    pair: tuple[int, int],
-    *,
-    image: str,
-    tolerances: Tolerances,
-) -> tuple[float, LowPaste | None]:
-    """Paste both masks of a matched pair; return their IoU and, if it is low, what explains it."""
-    first, second = (
-        paste_mask(side.roi_masks[index], side.boxes[index], side.image_size, MASK_THRESHOLD)
-        for side, index in zip((reference, candidate), pair, strict=True)
+def compare_pasted(images: Sequence[MatchedImage], tolerances: Tolerances) -> PastedMasks:
+    """Paste both masks of every pair and compare the pixels."""
+    entries = [
+        _compare_pair(image, first, second, tolerances)
+        for image in images
+        for first, second in image.pairs.tolist()
+    ]
+    ious = [iou for iou, _ in entries]
+    return PastedMasks(
+        count=len(ious),
+        min_iou=min(ious, default=1.0),
+        mean_iou=sum(ious) / len(ious) if ious else 1.0,
+        low=tuple(low for _, low in entries if low is not None),
     )
-    iou = pasted_iou(first, second)
+
+
+def _compare_pair(
+    image: MatchedImage, first: int, second: int, tolerances: Tolerances
+) -> tuple[float, LowPaste | None]:
+    """IoU of both pasted masks of a pair and, if it is low, what explains it."""
+    masks = image.reference.roi_masks[first], image.candidate.roi_masks[second]
+    boxes = image.reference.boxes[first], image.candidate.boxes[second]
+    size = image.reference.image_size
+    iou = pasted_iou(
+        *(paste_mask(m, b, size, MASK_THRESHOLD) for m, b in zip(masks, boxes, strict=True))
+    )
     if iou >= LOW_IOU:
         return iou, None
-    margin = paste_shift_margin(
-        reference.boxes[pair[0]], candidate.boxes[pair[1]], reference.roi_masks.shape[-1]
-    )
-    return iou, LowPaste(
-        image=image,
-        index=pair[0],
+    margin = paste_shift_margin(*boxes, masks[0].shape[-1])
+    low = LowPaste(
+        image=image.name,
+        index=first,
         iou=iou,
         kind="soft values at the threshold" if margin is None else "one-pixel paste shift",
         benign=margin is not None and margin <= tolerances.boxes,
         margin=margin,
     )
+    return iou, low
 
 
 def paste_shift_margin(

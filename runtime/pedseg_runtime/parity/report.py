@@ -79,7 +79,7 @@ class Unmatched:
         score: its score; None if not finite.
         box: x1 y1 x2 y2 in pixels; None if not finite.
         kind: what explains it: `score threshold`, `nms threshold`, `nms tie`, `nms suppression`,
-            `detection cap`; for defects `unexplained`, `too many ties` or `not finite`.
+            `detection cap`; for defects `unexplained` or `not finite`.
         benign: True for a benign flip, False for a defect.
         score_margin: |score - score threshold|.
         nms_margin: smallest |IoU - NMS threshold| to a detection of the other side that could
