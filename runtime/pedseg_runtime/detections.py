@@ -115,7 +115,11 @@ class Detections:
 
     def _coco_entries(self, image_id: int | str) -> Iterator[dict[str, Any]]:
         for box, label, score, rle in zip(
-            self.boxes.tolist(), self.labels.tolist(), self.scores.tolist(), self.rles(), strict=True
+            self.boxes.tolist(),
+            self.labels.tolist(),
+            self.scores.tolist(),
+            self.rles(),
+            strict=True,
         ):
             x1, y1, x2, y2 = box
             yield {

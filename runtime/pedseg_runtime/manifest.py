@@ -1,6 +1,7 @@
 """The manifest: what an artifact says of itself. It travels inside the file.
 
-ONNX keeps it in `metadata_props` under `MANIFEST_KEY`; TorchScript in the extra file `MANIFEST_FILE`.
+ONNX keeps it in `metadata_props` under `MANIFEST_KEY`, TorchScript in the extra file
+`MANIFEST_FILE`.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ SCHEMA_VERSION = 1
 MANIFEST_KEY = "pedseg_manifest"
 MANIFEST_FILE = "pedseg_manifest.json"
 
-INPUT_SPEC = {
+INPUT_SPEC: Mapping[str, Any] = {
     "name": "images",
     "dtype": "uint8",
     "shape": ["N", "H", "W", 3],
     "order": "RGB",
     "range": [0, 255],
 }
-OUTPUT_SPECS = (
+OUTPUT_SPECS: tuple[Mapping[str, Any], ...] = (
     {"name": "boxes", "dtype": "float32", "shape": ["D", 4], "format": "xyxy_abs_original"},
     {"name": "labels", "dtype": "int64", "shape": ["D"]},
     {"name": "scores", "dtype": "float32", "shape": ["D"]},
@@ -32,7 +33,7 @@ OUTPUT_SPECS = (
     {"name": "image_index", "dtype": "int64", "shape": ["D"]},
 )
 INPUT_NAME = "images"
-OUTPUT_NAMES = tuple(str(spec["name"]) for spec in OUTPUT_SPECS)
+OUTPUT_NAMES: tuple[str, ...] = tuple(spec["name"] for spec in OUTPUT_SPECS)
 
 
 @dataclass(frozen=True, kw_only=True)

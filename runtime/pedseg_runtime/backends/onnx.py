@@ -1,0 +1,188 @@
+"""ONNX artifacts by onnxruntime, on the CPU or on CUDA, and never silently on the other."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+from numpy.typing import NDArray
+
+from ..devices import CUDA_EXTRA, Device, explain_cuda, probe_driver
+from ..errors import ArtifactError, DeviceError, PedsegError
+from ..manifest import INPUT_NAME, INPUT_SPEC, MANIFEST_KEY, OUTPUT_NAMES, OUTPUT_SPECS, Manifest
+from . import Outputs
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+# Image sizes vary, so every size is a new shape. HEURISTIC picks a convolution algorithm in
+# milliseconds where onnxruntime's EXHAUSTIVE times all of them anew for each shape. The arena keeps
+# its default growth by powers of two: growing by what is asked for leaves holes that no later
+# shape fits, and memory rises without end (microsoft/onnxruntime#14474). TF32 is off because
+# the artifact's parity was measured in float32.
+CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
+ORT_TYPES = {"uint8": "tensor(uint8)", "int64": "tensor(int64)", "float32": "tensor(float)"}
+LOG_WARNING, LOG_FATAL = 2, 4
+_CONTRACT = (INPUT_SPEC, *OUTPUT_SPECS)
+
+logger = logging.getLogger(__name__)
+
+
+class OnnxBackend:
+    """An ONNX artifact in an onnxruntime session.
+
+    `run` may be called from several threads at once. That is safe and does not make it faster: a
+    CPU run uses all its threads already, and a CUDA session has one stream.
+    """
+
+    def __init__(self, path: Path, *, device: Device, threads: int | None = None) -> None:
+        """Start a session for the artifact at `path`.
+
+        Raises:
+            ArtifactError: the file is damaged, or not an artifact of pedseg.
+            DeviceError: CUDA was asked for and does not run the model.
+        """
+        self._path = path
+        self._session: Any = _start(path, device, _session_options(threads))
+        self.provider: str = self._session.get_providers()[0]
+        self.manifest = _read_manifest(path, self._session)
+
+    def run(self, images: NDArray[np.uint8]) -> Outputs:
+        """Segment uint8 [N, H, W, 3] RGB; see `Backend.run`."""
+        session = self._session
+        try:
+            return tuple(session.run(OUTPUT_NAMES, {INPUT_NAME: images}))
+        except Exception as error:  # onnxruntime's errors share no narrower base
+            raise self._failure(error, images.shape) from error
+
+    def close(self) -> None:
+        """Let go of the session; a run under way in another thread finishes."""
+        self._session = None
+
+    def _failure(self, error: Exception, shape: tuple[int, ...]) -> PedsegError:
+        """The pedseg error for a run that failed on images of `shape`."""
+        text = _one_line(error)
+        if "alloc" in text.lower() or "out of memory" in text.lower():
+            return DeviceError(
+                f"{self._path}: {self.provider} ran out of memory on images {list(shape)}; "
+                f"use a smaller batch_size or smaller images ({text})"
+            )
+        if self.provider == CUDA:
+            return DeviceError(f"{self._path}: the CUDA run failed: {text}; try device='cpu'")
+        return ArtifactError(
+            f"{self._path}: the graph failed on images {list(shape)}: {text}; "
+            "export the checkpoint again with pedseg-export"
+        )
+
+
+def _session_options(threads: int | None) -> Any:
+    """Options that keep onnxruntime off standard error: whatever fails is raised as well."""
+    options = ort.SessionOptions()
+    options.log_severity_level = LOG_FATAL
+    if threads is not None:
+        options.intra_op_num_threads = threads
+    return options
+
+
+def _start(path: Path, device: Device, options: Any) -> Any:
+    """A session on `device`; for "auto" on CUDA if that really runs, else on the CPU."""
+    if device.kind == "cuda":
+        return _start_on_cuda(path, device, options)
+    if device.kind == "auto" and CUDA in ort.get_available_providers() and probe_driver().devices:
+        try:
+            return _start_on_cuda(path, device, options)
+        except DeviceError as error:
+            logger.warning("running on the CPU although there is a GPU: %s", error)
+    return _start_on_cpu(path, options)
+
+
+def _start_on_cpu(path: Path, options: Any) -> Any:
+    """A session on the CPU.
+
+    Raises:
+        ArtifactError: the file is not a graph that this onnxruntime can run.
+    """
+    try:
+        return ort.InferenceSession(str(path), options, providers=[CPU])
+    except Exception as error:  # onnxruntime's errors share no narrower base
+        raise ArtifactError(
+            f"{path}: expected an ONNX model that onnxruntime {ort.__version__} can run, found "
+            f"{_one_line(error)}; export the checkpoint again with pedseg-export"
+        ) from error
+
+
+def _start_on_cuda(path: Path, device: Device, options: Any) -> Any:
+    """A session that runs on CUDA first.
+
+    Raises:
+        ArtifactError: the file runs nowhere.
+        DeviceError: onnxruntime runs the model on something else than CUDA.
+    """
+    available = ort.get_available_providers()
+    if CUDA not in available:
+        raise DeviceError(
+            f"{device}: expected an onnxruntime built for CUDA, found {ort.__version__} with "
+            f"{', '.join(available)}; pip uninstall onnxruntime, then {CUDA_EXTRA}"
+        )
+    wanted = [(CUDA, {"device_id": str(device.index), **CUDA_OPTIONS}), CPU]
+    found = "onnxruntime took the CPU without saying why"
+    with _quiet():
+        ort.preload_dlls()  # CUDA and cuDNN of the `cuda` extra's wheels, or of the system
+        try:
+            session = ort.InferenceSession(str(path), options, providers=wanted, enable_fallback=0)
+            if session.get_providers()[0] == CUDA:
+                return session
+        except Exception as error:  # onnxruntime's errors share no narrower base
+            found = _one_line(error)
+            _start_on_cpu(path, options)  # raises if the file is at fault, not the device
+    cause = explain_cuda(device, ort.cuda_version) or f"{found}; see nvidia-smi and free GPU memory"
+    raise DeviceError(
+        f"{device}: expected the model to run on CUDA, found that it does not: {cause}"
+    )
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what onnxruntime prints while it looks for CUDA; the caller reports it better.
+
+    The severity of its default logger cannot be read, so its default is what comes back.
+    """
+    ort.set_default_logger_severity(LOG_FATAL)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        ort.set_default_logger_severity(LOG_WARNING)
+
+
+def _read_manifest(path: Path, session: Any) -> Manifest:
+    """The manifest inside a loaded model, once the graph keeps the contract it states."""
+    text = session.get_modelmeta().custom_metadata_map.get(MANIFEST_KEY)
+    if text is None:
+        raise ArtifactError(
+            f"{path}: expected an artifact of pedseg, found an ONNX model without its manifest; "
+            "export a checkpoint with pedseg-export"
+        )
+    expected = {spec["name"]: ORT_TYPES[spec["dtype"]] for spec in _CONTRACT}
+    found = {value.name: value.type for value in (*session.get_inputs(), *session.get_outputs())}
+    if found != expected:
+        raise ArtifactError(
+            f"{path}: expected a graph with {_listed(expected)}, found {_listed(found)}; "
+            "export the checkpoint again with pedseg-export"
+        )
+    return Manifest.from_json(text, str(path))
+
+
+def _listed(types: dict[str, str]) -> str:
+    return ", ".join(f"{name} {kind}" for name, kind in types.items())
+
+
+def _one_line(error: Exception) -> str:
+    """An onnxruntime message without its tag and line breaks, cut to a readable length."""
+    text = " ".join(str(error).removeprefix("[ONNXRuntimeError] : ").split())
+    return text if len(text) <= 300 else f"{text[:300]}..."

@@ -1,0 +1,133 @@
+"""Which device a user asked for, and why CUDA does not run when it should.
+
+A GPU session that cannot start does not fail by itself: onnxruntime writes to standard error and
+carries on with the CPU. The backends compare what runs with what was asked for; this module finds
+the cause and the fix, by asking the driver and the dynamic loader directly.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import difflib
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from .errors import InputError
+
+CUDA_EXTRA = "pip install 'pedseg[cuda]'"
+_NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
+_VERSION_MISMATCH = (803, 804)  # CUDA_ERROR_SYSTEM_DRIVER_MISMATCH, ..._COMPAT_NOT_SUPPORTED...
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A parsed device: `kind` is "auto", "cpu" or "cuda"; `index` counts the visible GPUs."""
+
+    kind: str
+    index: int = 0
+
+    def __str__(self) -> str:
+        return f"cuda:{self.index}" if self.kind == "cuda" else self.kind
+
+
+def parse_device(name: str) -> Device:
+    """Read "auto", "cpu", "cuda" or "cuda:N".
+
+    Raises:
+        InputError: any other name.
+    """
+    matched = re.fullmatch(r"(auto|cpu|cuda)|cuda:(\d{1,3})", name)
+    if matched is None:
+        choices = ["auto", "cpu", "cuda", "cuda:0"]
+        close = difflib.get_close_matches(name.lower(), choices, n=1, cutoff=0.5)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise InputError(f"device: expected auto, cpu, cuda or cuda:N, found {name!r}{hint}")
+    kind, index = matched.groups()
+    return Device(kind) if kind else Device("cuda", int(index))
+
+
+@dataclass(frozen=True, slots=True)
+class Driver:
+    """What the NVIDIA driver says of itself.
+
+    Attributes:
+        devices: how many GPUs this process may use.
+        cuda: newest CUDA version the driver supports, e.g. (13, 0); None without a driver.
+        problem: why `devices` is 0, ending in what to do; empty otherwise.
+    """
+
+    devices: int
+    cuda: tuple[int, int] | None
+    problem: str = ""
+
+
+def probe_driver() -> Driver:
+    """Ask the NVIDIA driver for its version and its GPUs, without any CUDA library."""
+    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        driver = ctypes.CDLL(name)
+    except OSError:
+        return Driver(0, None, f"no NVIDIA driver ({name} is not found); install one")
+    version, count = ctypes.c_int(), ctypes.c_int()
+    driver.cuDriverGetVersion(ctypes.byref(version))
+    cuda = (version.value // 1000, version.value % 1000 // 10)
+    status = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
+    if status in _VERSION_MISMATCH:
+        return Driver(0, cuda, f"the NVIDIA driver's parts do not match (error {status}); reboot")
+    if status not in (0, _NO_DEVICE):
+        return Driver(0, cuda, f"the NVIDIA driver does not start (error {status}); see nvidia-smi")
+    if count.value == 0:
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        hint = f"CUDA_VISIBLE_DEVICES is {visible!r}" if visible is not None else "see nvidia-smi"
+        return Driver(0, cuda, f"the NVIDIA driver offers no GPU; {hint}")
+    return Driver(count.value, cuda)
+
+
+def explain_cuda(device: Device, built_for: str, driver: Driver | None = None) -> str | None:
+    """Why a library built for CUDA `built_for` ("13.0") cannot use `device`, and what to do.
+
+    Returns:
+        One clause "cause; fix", or None if driver, GPU and libraries all look usable.
+    """
+    driver = probe_driver() if driver is None else driver
+    if driver.problem:
+        return driver.problem
+    if device.index >= driver.devices:
+        return f"there are {driver.devices} GPUs, counted from 0; choose a lower index"
+    needed = int(built_for.split(".")[0])
+    if driver.cuda is not None and driver.cuda[0] < needed:
+        found = ".".join(map(str, driver.cuda))
+        return (
+            f"the NVIDIA driver supports CUDA {found}, CUDA {needed} is needed; update the driver"
+        )
+    missing = [name for name in _cuda_libraries(needed) if not _loads(name)]
+    if missing:
+        others = [str(major) for major in range(11, 16) if _loads(_cublas(major))]
+        found = f" (found CUDA {', '.join(others)})" if others and str(needed) not in others else ""
+        return f"missing {', '.join(missing)} of CUDA {needed}{found}; {CUDA_EXTRA}"
+    return None
+
+
+def _cuda_libraries(major: int) -> Iterator[str]:
+    """The libraries that an inference on CUDA `major` opens first."""
+    yield _cublas(major)
+    if sys.platform == "win32":
+        yield "cudnn64_9.dll"
+    else:
+        yield from (f"libcudart.so.{major}", "libcudnn.so.9")
+
+
+def _cublas(major: int) -> str:
+    return f"cublas64_{major}.dll" if sys.platform == "win32" else f"libcublas.so.{major}"
+
+
+def _loads(library: str) -> bool:
+    """Whether the dynamic loader finds `library`, or has it loaded already."""
+    try:
+        ctypes.CDLL(library)
+    except OSError:
+        return False
+    return True

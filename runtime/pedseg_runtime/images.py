@@ -1,0 +1,208 @@
+"""Reading images from wherever a user has them: uint8 [H, W, 3] RGB comes out, or an InputError."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import threading
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .errors import InputError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+Source: TypeAlias = "NDArray[np.uint8] | Image.Image | str | os.PathLike[str] | bytes"
+
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+_EXIF_ORIENTATION = 0x0112
+_quiet_lock = threading.Lock()
+
+
+def read_image(source: Source) -> NDArray[np.uint8]:
+    """Read one image.
+
+    Args:
+        source: uint8 array [H, W, 3] RGB, [H, W] grey or [H, W, 4] RGBA; a PIL image; the path of
+            an image file; or the bytes of one. EXIF orientation is applied, 16-bit grey is scaled
+            to 8 bit, alpha is dropped.
+
+    Returns:
+        uint8 [H, W, 3] RGB, contiguous. An array that already is one is passed through.
+
+    Raises:
+        InputError: the source is no usable image; the message names it and says what is wrong.
+    """
+    from PIL import Image
+
+    if isinstance(source, np.ndarray):
+        return _from_array(source)
+    if isinstance(source, Image.Image):
+        return _from_pil(source, "PIL image")
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _from_file(io.BytesIO(source), "image bytes")
+    if not isinstance(source, str | os.PathLike):
+        raise InputError(
+            "image: expected a uint8 array [H, W, 3], a PIL image, a path or bytes, found "
+            f"{type(source).__name__}"
+        )
+    path = Path(source)
+    try:
+        if path.is_dir():
+            raise InputError(f"{path}: expected an image, found a folder; name its images")
+        with path.open("rb") as stream:
+            return _from_file(stream, str(path))
+    except OSError as error:
+        raise InputError(
+            f"{path}: expected an image, found no readable file ({error.strerror}); check the path"
+        ) from error
+
+
+def find_images(path: Path) -> list[Path]:
+    """The image files that `path` stands for: itself, or those in the folder, sorted by name.
+
+    Raises:
+        InputError: nothing is there, or the folder holds no image.
+    """
+    if not path.exists():
+        raise InputError(f"{path}: expected an image or a folder of images, found nothing")
+    if not path.is_dir():
+        return [path]
+    images = sorted(
+        file
+        for file in path.iterdir()
+        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+    )
+    if not images:
+        kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
+        raise InputError(f"{path}: expected images ({kinds}) in the folder, found none")
+    return images
+
+
+def _from_array(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Check an array's dtype and layout; grey becomes RGB and alpha is dropped."""
+    shape = list(array.shape)
+    if array.dtype != np.uint8:
+        raise InputError(
+            f"image: expected uint8 in 0..255, found {array.dtype}; scale to 0..255, round, and "
+            "convert with .astype(np.uint8)"
+        )
+    if array.ndim == 3 and shape[0] in (1, 3, 4) and shape[2] not in (3, 4):
+        raise InputError(
+            f"image: expected [H, W, 3], found {shape}, channels first; use .transpose(1, 2, 0)"
+        )
+    if array.ndim not in (2, 3) or (array.ndim == 3 and shape[2] not in (3, 4)):
+        raise InputError(f"image: expected one image [H, W, 3], [H, W] or [H, W, 4], found {shape}")
+    if 0 in shape:
+        raise InputError(f"image: expected at least one pixel, found {shape}")
+    if array.ndim == 2:
+        array = np.repeat(array[..., None], 3, axis=2)
+    return np.ascontiguousarray(array[..., :3])
+
+
+def _from_file(stream: IO[bytes], name: str) -> NDArray[np.uint8]:
+    """Decode an image file; whatever is wrong with its bytes becomes an `InputError`."""
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with _quiet_pillow():
+            image = Image.open(stream)
+    except UnidentifiedImageError as error:
+        raise InputError(
+            f"{name}: expected an image, found data of no known image format; convert it to PNG"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise InputError(_too_large(name, str(error))) from error
+    except Exception as error:  # hostile bytes make Pillow's parsers raise nearly anything
+        raise InputError(_damaged(name, error)) from error
+    limit = Image.MAX_IMAGE_PIXELS
+    if limit is not None and image.width * image.height > limit:
+        raise InputError(_too_large(name, f"{image.width}x{image.height} pixels"))
+    return _from_pil(image, name)
+
+
+def _from_pil(image: Image.Image, name: str) -> NDArray[np.uint8]:
+    """Decode, turn upright and convert to RGB, without touching the caller's image."""
+    try:
+        image.load()
+        with _quiet_pillow():
+            orientation = image.getexif().get(_EXIF_ORIENTATION)
+        pixels = _rgb(_upright(image, orientation))
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
+    except Exception as error:  # hostile bytes make Pillow's decoders raise nearly anything
+        raise InputError(_damaged(name, error)) from error
+    if pixels.size == 0:
+        raise InputError(f"{name}: expected at least one pixel, found size {image.size}")
+    return pixels
+
+
+def _upright(image: Image.Image, orientation: int | None) -> Image.Image:
+    """The image as its camera was held, by the eight values of EXIF's orientation."""
+    from PIL.Image import Transpose
+
+    turns = {
+        2: Transpose.FLIP_LEFT_RIGHT,
+        3: Transpose.ROTATE_180,
+        4: Transpose.FLIP_TOP_BOTTOM,
+        5: Transpose.TRANSPOSE,
+        6: Transpose.ROTATE_270,
+        7: Transpose.TRANSVERSE,
+        8: Transpose.ROTATE_90,
+    }
+    return image.transpose(turns[orientation]) if orientation in turns else image
+
+
+def _rgb(image: Image.Image) -> NDArray[np.uint8]:
+    """Pixels uint8 [H, W, 3] of a PIL image of any mode that holds 1, 8 or 16 bit values."""
+    if image.mode == "1":
+        return _from_array(np.asarray(image).astype(np.uint8) * np.uint8(255))
+    if image.mode == "I" or image.mode.startswith("I;16"):
+        return _from_array(_eight_bit(np.asarray(image).astype(np.int64)))
+    if image.mode == "F":
+        raise InputError("expected 8 or 16 bit pixels, found 32-bit floats; scale them to 8 bit")
+    if image.mode == "LA":
+        return _from_array(np.asarray(image)[..., 0])
+    if image.mode == "P":  # straight to RGB, Pillow would warn of transparent palette entries
+        image = image.convert("RGBA")
+    elif image.mode not in ("L", "RGB", "RGBA"):
+        image = image.convert("RGB")
+    return _from_array(np.asarray(image))
+
+
+def _eight_bit(values: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """16-bit values scaled to 8 bit: 0 -> 0, 65535 -> 255."""
+    if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
+        raise InputError("expected 16-bit pixels, found 32-bit integers; scale them to 8 bit")
+    scaled: NDArray[np.uint8] = ((values * 255 + 32767) // 65535).astype(np.uint8)
+    return scaled
+
+
+@contextlib.contextmanager
+def _quiet_pillow() -> Iterator[None]:
+    """Keep Pillow's warnings about odd metadata from the user, who can do nothing about them.
+
+    The filters are global to the process, hence the lock; no pixels are decoded under it.
+    """
+    with _quiet_lock, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+def _too_large(name: str, found: str) -> str:
+    return (
+        f"{name}: expected an image of reasonable size, found {found}; if you trust it, "
+        "raise PIL.Image.MAX_IMAGE_PIXELS"
+    )
+
+
+def _damaged(name: str, error: Exception) -> str:
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return f"{name}: expected an image, found a damaged one ({reason}); get the file anew"

@@ -1,0 +1,220 @@
+"""The runtime's front door: an artifact on a device, images in, detections out."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from .backends import Backend, Outputs, open_backend
+from .detections import Detections
+from .errors import ArtifactError, InputError
+from .images import Source, read_image
+from .manifest import OUTPUT_SPECS, Manifest
+
+
+class Segmenter:
+    """An artifact, ready to segment images.
+
+        with Segmenter.load("pedseg.onnx", device="cuda") as segmenter:
+            detections = segmenter("street.jpg")
+            results = segmenter.predict(images, score_threshold=0.5)
+
+    One segmenter may be used by several threads at once: it keeps nothing between calls. Threads
+    do not make it faster, since one run uses the whole device already: pass several images to
+    `predict`, or start several processes.
+
+    Attributes:
+        manifest: what the artifact says of itself.
+        provider: what really runs it, e.g. `CUDAExecutionProvider`, `CPUExecutionProvider`,
+            `torch:cpu`.
+    """
+
+    def __init__(self, backend: Backend) -> None:
+        """Wrap a backend that is open; `Segmenter.load` is the usual way in."""
+        self._backend: Backend | None = backend
+        self.manifest: Manifest = backend.manifest
+        self.provider: str = backend.provider
+
+    @classmethod
+    def load(
+        cls,
+        path: str | Path,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        warmup: Iterable[tuple[int, int]] = (),
+    ) -> Segmenter:
+        """Load an artifact.
+
+        Args:
+            path: an ONNX or TorchScript file made by pedseg-export.
+            device: "cpu", "cuda" or "cuda:N" run there or raise; "auto" takes CUDA where it really
+                runs and else the CPU, `provider` says which.
+            threads: CPU threads for one run; None leaves it to the backend.
+            warmup: (height, width) of images to expect; the first run of a new size is slow.
+
+        Raises:
+            ArtifactError: the file is missing, damaged or not an artifact of pedseg.
+            DeviceError: CUDA was asked for and does not run the model.
+            InputError: an argument cannot be used.
+        """
+        segmenter = cls(open_backend(path, device=device, threads=threads))
+        for height, width in warmup:
+            if height < 1 or width < 1:
+                raise InputError(
+                    f"warmup: expected positive (height, width), found {height, width}"
+                )
+            segmenter(np.zeros((height, width, 3), np.uint8))
+        return segmenter
+
+    def __call__(self, image: Source) -> Detections:
+        """Segment one image; see `read_image` for what an image may be."""
+        return self.predict([image])[0]
+
+    def predict(
+        self,
+        images: Sequence[Source],
+        *,
+        score_threshold: float | None = None,
+        batch_size: int = 8,
+    ) -> list[Detections]:
+        """Segment images of any mixture of sizes; those of one size share a run.
+
+        All images are held in memory at once; hand over long lists in parts.
+
+        Args:
+            images: see `read_image` for what an image may be.
+            score_threshold: keep detections above it; None keeps what the artifact yields. The
+                threshold inside the artifact can only be raised.
+            batch_size: most images in one run; memory grows with it.
+
+        Returns:
+            One `Detections` per image, in the order of `images`.
+
+        Raises:
+            InputError: an image or argument cannot be used, or the segmenter is closed.
+        """
+        backend = self._open_backend()
+        self._check_threshold(score_threshold)
+        if batch_size < 1:
+            raise InputError(f"batch_size: expected a positive number, found {batch_size}")
+        arrays = [read_image(image) for image in images]
+        results: dict[int, Detections] = {}
+        for group in group_by_size([array.shape[:2] for array in arrays], batch_size):
+            batch = np.stack([arrays[index] for index in group])
+            outputs = backend.run(batch)
+            check_outputs(outputs, len(batch), self.manifest)
+            results.update(zip(group, self._split(outputs, batch.shape), strict=True))
+        ordered = [results[index] for index in range(len(arrays))]
+        if score_threshold is None:
+            return ordered
+        return [detections.above(score_threshold) for detections in ordered]
+
+    def close(self) -> None:
+        """Let go of the model and its memory. Closing twice is fine, using it afterwards is not."""
+        backend, self._backend = self._backend, None
+        if backend is not None:
+            backend.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        state = "" if self._backend is not None else ", closed"
+        return (
+            f"<Segmenter {self.manifest.architecture} {self.manifest.precision} "
+            f"{self.manifest.format} on {self.provider}{state}>"
+        )
+
+    def _open_backend(self) -> Backend:
+        if self._backend is None:
+            raise InputError("segmenter: expected an open one, found it closed; load it again")
+        return self._backend
+
+    def _check_threshold(self, score_threshold: float | None) -> None:
+        built_in = self.manifest.score_threshold
+        if score_threshold is not None and not built_in <= score_threshold <= 1:
+            raise InputError(
+                f"score_threshold: expected {built_in} (built into the artifact) to 1, found "
+                f"{score_threshold}; export again with a lower threshold to see weaker detections"
+            )
+
+    def _split(self, outputs: Outputs, shape: tuple[int, ...]) -> list[Detections]:
+        """One `Detections` per image from the outputs for a batch of `shape` [N, H, W, 3]."""
+        boxes, labels, scores, roi_masks, image_index = outputs
+        edges = np.searchsorted(image_index, np.arange(shape[0] + 1))
+        return [
+            Detections(
+                boxes=boxes[start:end],
+                labels=labels[start:end],
+                scores=scores[start:end],
+                roi_masks=roi_masks[start:end],
+                image_size=(shape[1], shape[2]),
+                class_names=self.manifest.class_names,
+            )
+            for start, end in itertools.pairwise(edges)
+        ]
+
+
+def group_by_size(sizes: Sequence[tuple[int, ...]], batch_size: int) -> list[list[int]]:
+    """Indices of images that can share a run: equal sizes, at most `batch_size`, order kept.
+
+    Groups come in the order of their first image.
+    """
+    by_size: dict[tuple[int, ...], list[int]] = {}
+    for index, size in enumerate(sizes):
+        by_size.setdefault(size, []).append(index)
+    groups = [
+        indices[start : start + batch_size]
+        for indices in by_size.values()
+        for start in range(0, len(indices), batch_size)
+    ]
+    return sorted(groups)
+
+
+def check_outputs(outputs: Outputs, image_count: int, manifest: Manifest) -> None:
+    """Refuse outputs that break the artifact's contract rather than hand on nonsense.
+
+    Raises:
+        ArtifactError: a wrong dtype or shape, values that are not finite, labels without a name, or
+            images out of order.
+    """
+    count = len(outputs[0])
+    for array, spec in zip(outputs, OUTPUT_SPECS, strict=True):
+        shape = tuple(count if size == "D" else size for size in spec["shape"])
+        if array.dtype != spec["dtype"] or array.shape != shape:
+            raise _broken(
+                f"{spec['name']} of {spec['dtype']} {list(shape)}",
+                f"{array.dtype} {list(array.shape)}",
+            )
+    boxes, labels, scores, _, image_index = outputs
+    if count == 0:
+        return
+    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+        raise _broken("finite boxes and scores", "NaN or infinity")
+    if labels.min() < 1 or labels.max() >= len(manifest.class_names):
+        raise _broken(
+            f"labels 1 to {len(manifest.class_names) - 1}", f"{labels.min()} to {labels.max()}"
+        )
+    if image_index[0] < 0 or image_index[-1] >= image_count or (np.diff(image_index) < 0).any():
+        raise _broken(f"image_index ascending in 0 to {image_count - 1}", str(image_index.tolist()))
+
+
+def _broken(expected: str, found: str) -> ArtifactError:
+    return ArtifactError(
+        f"outputs: expected {expected}, found {found}; the artifact is not what its manifest says, "
+        "export the checkpoint again with pedseg-export"
+    )
