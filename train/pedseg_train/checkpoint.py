@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -35,6 +34,7 @@ from .architectures import (
 SCHEMA_VERSION = 1
 HEADER_KEY = "pedseg"
 SUFFIX = ".safetensors"
+_LONGEST_HEADER = 100_000_000  # safetensors' own limit, in bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -177,27 +177,48 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
     """
     path = Path(path)
     header, tensors = _read(path, weights=True)
-    if header.architecture not in ARCHITECTURES:
-        raise CheckpointError(
-            f"{path}: expected an architecture of {', '.join(ARCHITECTURES)}, "
-            f"found {header.architecture!r}; upgrade pedseg"
-        )
     try:
-        model = assemble(
-            ARCHITECTURES[header.architecture],
-            num_classes=len(header.class_names),
-            norm=Norm(header.norm, header.norm_eps),
-            min_size=header.min_size,
-            max_size=header.max_size,
-            score_threshold=header.score_threshold,
-            nms_threshold=header.nms_threshold,
-            detections_per_image=header.detections_per_image,
-            anchor_sizes=header.anchor_sizes,
-        )
+        model = assemble_from(header)
     except InputError as error:
-        raise CheckpointError(f"{path}: the header cannot be built ({error})") from error
+        raise CheckpointError(f"{path}: {error}; upgrade pedseg") from error
     _load_all(model, tensors, path)
     return LoadedCheckpoint(model.eval(), header, sha256_of(path))
+
+
+def assemble_from(header: CheckpointHeader, **training: int) -> MaskRCNN:
+    """The untrained module tree that `header` describes, in train mode on the CPU.
+
+    Args:
+        header: of a checkpoint.
+        training: `box_batch` and `proposals` of `assemble`, where it is to be trained further.
+
+    Raises:
+        InputError: an architecture or setting that this pedseg does not know.
+    """
+    if header.architecture not in ARCHITECTURES:
+        raise InputError(
+            f"expected an architecture of {', '.join(ARCHITECTURES)}, found {header.architecture!r}"
+        )
+    return assemble(
+        ARCHITECTURES[header.architecture],
+        num_classes=len(header.class_names),
+        norm=Norm(header.norm, header.norm_eps),
+        min_size=header.min_size,
+        max_size=header.max_size,
+        score_threshold=header.score_threshold,
+        nms_threshold=header.nms_threshold,
+        detections_per_image=header.detections_per_image,
+        anchor_sizes=header.anchor_sizes,
+        **training,
+    )
+
+
+def is_checkpoint(path: Path) -> bool:
+    """Whether a file's content is safetensors: a header's length in 8 bytes, then its JSON."""
+    with path.open("rb") as stream:
+        start = stream.read(9)
+    length = int.from_bytes(start[:8], "little")
+    return start[8:] == b"{" and 0 < length < _LONGEST_HEADER
 
 
 def save_resume_state(path: Path, state: Mapping[str, Any]) -> None:
@@ -212,19 +233,30 @@ def load_resume_state(path: Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the file is missing or not such a state.
     """
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError as error:
+    if not path.is_file():
         raise CheckpointError(
-            f"{path}: no such file; a run can be resumed only after its first finished epoch"
-        ) from error
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(
-            f"{path}: expected a resume state, found a file that is none; start the run again"
-        ) from error
+            f"{path}: no such file; a run can be resumed only after its first finished epoch, "
+            "start it again in a new folder"
+        )
+    state = load_tensors_only(path)
     if not isinstance(state, dict):
         raise CheckpointError(f"{path}: expected a resume state, found {type(state).__name__}")
     return state
+
+
+def load_tensors_only(path: Path) -> Any:
+    """What `torch.save` wrote, if it is made of tensors and plain values; no code is run.
+
+    Raises:
+        CheckpointError: torch refuses the file.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # foreign bytes make the unpickler fail in any way it can
+        raise CheckpointError(
+            f"{path}: expected a file that torch.load(weights_only=True) reads, found one that it "
+            f"refuses ({type(error).__name__}); save tensors only, such as model.state_dict()"
+        ) from error
 
 
 def _read(path: Path, *, weights: bool) -> tuple[CheckpointHeader, dict[str, torch.Tensor]]:

@@ -9,7 +9,6 @@ a path      a pedseg checkpoint, a torchvision detection state dict, or a backbo
 from __future__ import annotations
 
 import contextlib
-import pickle
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ from .architectures import (
     Architecture,
     Norm,
 )
-from .checkpoint import SUFFIX, read_header, read_tensors
+from .checkpoint import SUFFIX, load_tensors_only, read_header, read_tensors
 
 _CLASS_BIAS = "roi_heads.box_predictor.cls_score.bias"
 # These weights were trained before FrozenBatchNorm2d had an epsilon (pytorch/vision#2933).
@@ -157,13 +156,7 @@ def _from_checkpoint(architecture: Architecture, path: Path) -> Pretrained:
 
 
 def _from_file(path: Path, norm: Norm) -> Pretrained:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(
-            f"{path}: expected a state dict that torch.load(weights_only=True) reads, found a file "
-            f"that it refuses ({type(error).__name__}); save model.state_dict()"
-        ) from error
+    state = load_tensors_only(path)
     if isinstance(state, dict):
         state = state.get("model", state)  # torchvision's reference scripts wrap it
     if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):

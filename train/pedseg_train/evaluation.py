@@ -1,0 +1,183 @@
+"""COCO accuracy of anything that segments an image: a checkpoint, an artifact, a function."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pedseg_runtime.console import track
+from pedseg_runtime.detections import Detections
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from rich.table import Table
+
+NUMBERS = (
+    "AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl",
+)  # fmt: skip
+
+Segment = Callable[[NDArray[np.uint8]], Detections]
+Numbers = dict[str, float | None]
+
+
+class Annotated(Protocol):
+    """Pictures with the targets of torchvision's tutorial, such as a `PennFudanDataset`."""
+
+    def __getitem__(self, index: int, /) -> tuple[Any, dict[str, Any]]:
+        """The picture and its target: boxes, labels, masks, area, iscrowd."""
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """The picture as uint8 [H, W, 3] RGB."""
+
+
+@dataclass(frozen=True, slots=True)
+class CocoResult:
+    """COCO's twelve numbers for boxes and for masks, in 0..1.
+
+    A number is None where it has no meaning, e.g. APs without a small person in the ground truth.
+
+    Attributes:
+        bbox, segm: name of `NUMBERS` -> value.
+        images: pictures that were evaluated.
+        instances: people in their ground truth.
+        detections: detections on them, of any score.
+    """
+
+    bbox: Numbers
+    segm: Numbers
+    images: int
+    instances: int
+    detections: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON types; no NaN, no -1."""
+        return dataclasses.asdict(self)
+
+    def table(self) -> Table:
+        """The numbers side by side, for a terminal."""
+        table = Table(
+            title=f"{self.detections} detections on {self.images} images with "
+            f"{self.instances} people"
+        )
+        table.add_column("COCO")
+        table.add_column("bbox", justify="right")
+        table.add_column("segm", justify="right")
+        for name in NUMBERS:
+            table.add_row(name, _shown(self.bbox[name]), _shown(self.segm[name]))
+        return table
+
+    def summary(self) -> str:
+        """The two numbers that matter most, in one line."""
+        return f"box AP {_shown(self.bbox['AP'])}, mask AP {_shown(self.segm['AP'])}"
+
+
+def evaluate(
+    segment: Segment,
+    dataset: Annotated,
+    indices: Sequence[int],
+    *,
+    description: str = "evaluating",
+) -> CocoResult:
+    """Run `segment` on some pictures of `dataset` and compare with their targets.
+
+    Boxes and areas of the ground truth are those of the targets, as in torchvision's reference: in
+    the tutorial's datasets the area that sorts people into small, medium and large is the box's.
+
+    Args:
+        segment: one image, uint8 [H, W, 3] -> detections.
+        dataset: without random transforms, since targets and pictures must belong together.
+        indices: the positions in `dataset` to evaluate on.
+        description: of the progress bar.
+    """
+    truth: list[dict[str, Any]] = []
+    found: list[dict[str, Any]] = []
+    for index in track(indices, description, total=len(indices)):
+        truth.extend(_truth_annotations(dataset[index][1], index))
+        found.extend(_found_annotations(segment(dataset.image(index)), index))
+    return CocoResult(
+        bbox=_twelve_numbers("bbox", truth, found, indices),
+        segm=_twelve_numbers("segm", truth, found, indices),
+        images=len(indices),
+        instances=len(truth),
+        detections=len(found),
+    )
+
+
+def _truth_annotations(target: dict[str, Any], image_id: int) -> Iterable[dict[str, Any]]:
+    masks = np.asarray(target["masks"], dtype=np.uint8)  # [N, H, W]
+    rles = coco_mask.encode(np.asfortranarray(masks.transpose(1, 2, 0)))
+    boxes = np.asarray(target["boxes"], dtype=np.float64).reshape(-1, 4)
+    boxes[:, 2:] -= boxes[:, :2]
+    for box, label, area, crowd, rle in zip(
+        boxes.tolist(),
+        target["labels"].tolist(),
+        target["area"].tolist(),
+        target["iscrowd"].tolist(),
+        rles,
+        strict=True,
+    ):
+        yield {
+            "image_id": image_id,
+            "category_id": label,
+            "bbox": box,
+            "area": area,
+            "iscrowd": crowd,
+            "segmentation": rle,
+        }
+
+
+def _found_annotations(detections: Detections, image_id: int) -> Iterable[dict[str, Any]]:
+    rles = detections.rles()
+    mask_areas = coco_mask.area(rles).tolist() if rles else []
+    for entry, mask_area in zip(detections.to_coco(image_id), mask_areas, strict=True):
+        yield {**entry, "iscrowd": 0, "mask_area": mask_area}
+
+
+def _twelve_numbers(
+    kind: str, truth: list[dict[str, Any]], found: list[dict[str, Any]], image_ids: Sequence[int]
+) -> Numbers:
+    """COCOeval's summary for `kind` ("bbox" or "segm"), without its printing."""
+    categories = sorted({1, *(annotation["category_id"] for annotation in truth)})
+    found = [{**annotation, "area": _area(annotation, kind)} for annotation in found]
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation = COCOeval(
+            _coco(truth, image_ids, categories), _coco(found, image_ids, categories), kind
+        )
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    # COCOeval says -1 where nothing was there to be counted.
+    values = [None if value < 0 else float(value) for value in evaluation.stats]
+    return dict(zip(NUMBERS, values, strict=True))
+
+
+def _area(annotation: dict[str, Any], kind: str) -> float:
+    """The area that decides whether an unmatched detection counts for small, medium or large."""
+    if kind == "segm":
+        return float(annotation["mask_area"])
+    _, _, width, height = annotation["bbox"]
+    return float(width * height)
+
+
+def _coco(
+    annotations: list[dict[str, Any]], image_ids: Sequence[int], categories: list[int]
+) -> COCO:
+    """A COCO index in memory. Ids start at 1: COCOeval takes 0 for "not matched"."""
+    coco = COCO()
+    coco.dataset = {
+        "images": [{"id": int(image_id)} for image_id in image_ids],
+        "categories": [{"id": category} for category in categories],
+        "annotations": [{**entry, "id": i} for i, entry in enumerate(annotations, start=1)],
+    }
+    coco.createIndex()
+    return coco
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
