@@ -1,3 +1,55 @@
-"""pedseg's runtime: numpy in, detections out, no torch."""
+"""pedseg's runtime: numpy in, detections out, no torch.
+
+    from pedseg_runtime import Segmenter
+
+    segmenter = Segmenter.load("pedseg.onnx", device="auto")
+    detections = segmenter("street.jpg")
+    detections.draw(read_image("street.jpg")).save("overlay.png")
+
+Importing it costs numpy; onnxruntime, Pillow and pycocotools are imported when first needed.
+"""
+
+from .detections import Detections
+from .draw import draw_detections, draw_instances
+from .errors import (
+    ArtifactError,
+    CheckpointError,
+    DatasetError,
+    DeviceError,
+    DownloadError,
+    ExportError,
+    InputError,
+    ParityError,
+    PedsegError,
+    TrainingError,
+)
+from .images import find_images, read_image
+from .manifest import Manifest
+from .parity import FP32, ParityReport, Tolerances, compare
+from .segmenter import Segmenter
 
 __version__ = "0.1.0"
+
+__all__ = [
+    "FP32",
+    "ArtifactError",
+    "CheckpointError",
+    "DatasetError",
+    "Detections",
+    "DeviceError",
+    "DownloadError",
+    "ExportError",
+    "InputError",
+    "Manifest",
+    "ParityError",
+    "ParityReport",
+    "PedsegError",
+    "Segmenter",
+    "Tolerances",
+    "TrainingError",
+    "compare",
+    "draw_detections",
+    "draw_instances",
+    "find_images",
+    "read_image",
+]

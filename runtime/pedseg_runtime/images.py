@@ -116,7 +116,7 @@ def _from_file(stream: IO[bytes], name: str) -> NDArray[np.uint8]:
             image = Image.open(stream)
     except UnidentifiedImageError as error:
         raise InputError(
-            f"{name}: expected an image, found data of no known image format; convert it to PNG"
+            f"{name}: expected an image, found data of no known image format; check the file"
         ) from error
     except Image.DecompressionBombError as error:
         raise InputError(_too_large(name, str(error))) from error

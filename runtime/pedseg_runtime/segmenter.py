@@ -6,9 +6,10 @@ import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .backends import Backend, Outputs, open_backend
 from .detections import Detections
@@ -192,8 +193,11 @@ def check_outputs(outputs: Outputs, image_count: int, manifest: Manifest) -> Non
         ArtifactError: a wrong dtype or shape, values that are not finite, labels without a name, or
             images out of order.
     """
+    arrays: tuple[NDArray[Any], ...] = outputs
+    if len(arrays) != len(OUTPUT_SPECS):
+        raise _broken(f"{len(OUTPUT_SPECS)} outputs", str(len(arrays)))
     count = len(outputs[0])
-    for array, spec in zip(outputs, OUTPUT_SPECS, strict=True):
+    for array, spec in zip(arrays, OUTPUT_SPECS, strict=True):
         shape = tuple(count if size == "D" else size for size in spec["shape"])
         if array.dtype != spec["dtype"] or array.shape != shape:
             raise _broken(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from pathlib import Path
 from typing import Protocol
 
@@ -9,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..devices import parse_device
-from ..errors import ArtifactError, InputError
-from ..manifest import Manifest
+from ..errors import ArtifactError, DeviceError, InputError
+from ..manifest import OUTPUT_NAMES, OUTPUT_SPECS, Manifest
+
+logger = logging.getLogger(__name__)
 
 ZIP_MAGIC = b"PK\x03\x04"
 
@@ -76,3 +80,49 @@ def open_backend(path: str | Path, *, device: str = "auto", threads: int | None 
     from .onnx import OnnxBackend
 
     return OnnxBackend(path, device=wanted, threads=threads)
+
+
+def parse_manifest(text: str, path: Path) -> Manifest:
+    """The manifest found in `path`, if the outputs it states are those this runtime reads.
+
+    Raises:
+        ArtifactError: the text is no manifest, or of an artifact with other outputs.
+    """
+    manifest = Manifest.from_json(text, str(path))
+    found = [(spec.get("name"), spec.get("dtype")) for spec in manifest.outputs]
+    if found != [(spec["name"], spec["dtype"]) for spec in OUTPUT_SPECS]:
+        names = ", ".join(str(name) for name, _ in found)
+        raise ArtifactError(
+            f"{path}: expected the outputs {', '.join(OUTPUT_NAMES)}, found {names} "
+            f"(mask format {manifest.mask_format!r}); run it with onnxruntime itself, "
+            "or export with soft masks"
+        )
+    return manifest
+
+
+def run_failure(
+    path: Path, provider: str, error: Exception, shape: tuple[int, ...]
+) -> ArtifactError | DeviceError:
+    """The pedseg error for a run of `path` on `provider` that failed on images of `shape`."""
+    text = one_line(error)
+    images = f"{shape[0]} images of {shape[1]}x{shape[2]}"
+    if re.search(r"alloc|out of memory", text, re.IGNORECASE):
+        return DeviceError(
+            f"{path}: expected {provider} to have memory for {images}, found {text}; "
+            "use a smaller batch_size or smaller images"
+        )
+    if "cuda" in provider.lower():
+        return DeviceError(
+            f"{path}: expected {provider} to run {images}, found {text}; try device='cpu'"
+        )
+    return ArtifactError(
+        f"{path}: expected the graph to run on {images}, found {text}; "
+        "export the checkpoint again with pedseg-export"
+    )
+
+
+def one_line(error: Exception) -> str:
+    """A library's message without onnxruntime's tags and line breaks, cut to a readable length."""
+    text = " ".join(str(error).split())
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from \S+ failed:)?", "", text)
+    return text if len(text) <= 300 else f"{text[:300]}..."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import logging
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,9 +13,9 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from ..devices import CUDA_EXTRA, Device, explain_cuda, probe_driver
-from ..errors import ArtifactError, DeviceError, PedsegError
+from ..errors import ArtifactError, DeviceError
 from ..manifest import INPUT_NAME, INPUT_SPEC, MANIFEST_KEY, OUTPUT_NAMES, OUTPUT_SPECS, Manifest
-from . import Outputs
+from . import Outputs, logger, one_line, parse_manifest, run_failure
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -29,8 +28,6 @@ CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
 ORT_TYPES = {"uint8": "tensor(uint8)", "int64": "tensor(int64)", "float32": "tensor(float)"}
 LOG_WARNING, LOG_FATAL = 2, 4
 _CONTRACT = (INPUT_SPEC, *OUTPUT_SPECS)
-
-logger = logging.getLogger(__name__)
 
 
 class OnnxBackend:
@@ -58,26 +55,11 @@ class OnnxBackend:
         try:
             return tuple(session.run(OUTPUT_NAMES, {INPUT_NAME: images}))
         except Exception as error:  # onnxruntime's errors share no narrower base
-            raise self._failure(error, images.shape) from error
+            raise run_failure(self._path, self.provider, error, images.shape) from error
 
     def close(self) -> None:
         """Let go of the session; a run under way in another thread finishes."""
         self._session = None
-
-    def _failure(self, error: Exception, shape: tuple[int, ...]) -> PedsegError:
-        """The pedseg error for a run that failed on images of `shape`."""
-        text = _one_line(error)
-        if "alloc" in text.lower() or "out of memory" in text.lower():
-            return DeviceError(
-                f"{self._path}: {self.provider} ran out of memory on images {list(shape)}; "
-                f"use a smaller batch_size or smaller images ({text})"
-            )
-        if self.provider == CUDA:
-            return DeviceError(f"{self._path}: the CUDA run failed: {text}; try device='cpu'")
-        return ArtifactError(
-            f"{self._path}: the graph failed on images {list(shape)}: {text}; "
-            "export the checkpoint again with pedseg-export"
-        )
 
 
 def _session_options(threads: int | None) -> Any:
@@ -112,7 +94,7 @@ def _start_on_cpu(path: Path, options: Any) -> Any:
     except Exception as error:  # onnxruntime's errors share no narrower base
         raise ArtifactError(
             f"{path}: expected an ONNX model that onnxruntime {ort.__version__} can run, found "
-            f"{_one_line(error)}; export the checkpoint again with pedseg-export"
+            f"{one_line(error)}; export the checkpoint again with pedseg-export"
         ) from error
 
 
@@ -138,7 +120,7 @@ def _start_on_cuda(path: Path, device: Device, options: Any) -> Any:
             if session.get_providers()[0] == CUDA:
                 return session
         except Exception as error:  # onnxruntime's errors share no narrower base
-            found = _one_line(error)
+            found = one_line(error)
             _start_on_cpu(path, options)  # raises if the file is at fault, not the device
     cause = explain_cuda(device, ort.cuda_version) or f"{found}; see nvidia-smi and free GPU memory"
     raise DeviceError(
@@ -175,14 +157,8 @@ def _read_manifest(path: Path, session: Any) -> Manifest:
             f"{path}: expected a graph with {_listed(expected)}, found {_listed(found)}; "
             "export the checkpoint again with pedseg-export"
         )
-    return Manifest.from_json(text, str(path))
+    return parse_manifest(text, path)
 
 
 def _listed(types: dict[str, str]) -> str:
     return ", ".join(f"{name} {kind}" for name, kind in types.items())
-
-
-def _one_line(error: Exception) -> str:
-    """An onnxruntime message without its tag and line breaks, cut to a readable length."""
-    text = " ".join(str(error).removeprefix("[ONNXRuntimeError] : ").split())
-    return text if len(text) <= 300 else f"{text[:300]}..."

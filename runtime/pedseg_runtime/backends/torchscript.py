@@ -1,0 +1,137 @@
+"""TorchScript artifacts by torch: the one place of the runtime that imports it, and by name."""
+
+from __future__ import annotations
+
+import importlib
+import warnings
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..devices import Device, explain_cuda, probe_driver
+from ..errors import ArtifactError, DeviceError
+from ..manifest import MANIFEST_FILE, Manifest
+from . import Outputs, logger, one_line, parse_manifest, run_failure
+
+
+class TorchScriptBackend:
+    """A TorchScript artifact in this process's torch.
+
+    `run` may be called from several threads at once. That is safe and does not make it faster.
+    `threads` sets torch's CPU threads for the whole process: torch has no other way.
+    """
+
+    def __init__(self, path: Path, *, device: Device, threads: int | None = None) -> None:
+        """Load the archive at `path`.
+
+        Raises:
+            ArtifactError: the file is damaged or not an artifact of pedseg, or torch is missing.
+            DeviceError: CUDA was asked for and torch cannot use it.
+        """
+        self._path = path
+        self.manifest = _read_manifest(path)  # before torch is imported: a wrong file fails fast
+        self._torch = _import_torch(path)
+        chosen = _choose(self._torch, device)
+        if threads is not None:
+            self._torch.set_num_threads(threads)
+        self._device = str(chosen)
+        self._module: Any = _load(self._torch, path, self._device)
+        self.provider = f"torch:{self._device}"
+
+    def run(self, images: NDArray[np.uint8]) -> Outputs:
+        """Segment uint8 [N, H, W, 3] RGB; see `Backend.run`.
+
+        The optimising executor is off (per thread, so nobody else notices): it compiles the graph
+        anew in the first calls and for later shapes, and no call was faster for it (a toy detector
+        on 2 CPU cores: first calls 80 and 39 ms with it, 12 and 5 ms without, then 5 to 6 ms both).
+        """
+        torch, module = self._torch, self._module
+        try:
+            with torch.inference_mode(), torch.jit.optimized_execution(False):
+                outputs = module(torch.from_numpy(images).to(self._device))
+                return tuple(output.cpu().numpy() for output in outputs)
+        except RuntimeError as error:
+            raise run_failure(self._path, self.provider, error, images.shape) from error
+
+    def close(self) -> None:
+        """Let go of the module; a run under way in another thread finishes."""
+        self._module = None
+
+
+def _read_manifest(path: Path) -> Manifest:
+    """The manifest in the archive's extra file, read as a zip: a wrong file needs no torch."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            name = next(n for n in archive.namelist() if n.endswith(f"/extra/{MANIFEST_FILE}"))
+            text = archive.read(name).decode("utf-8")
+    except StopIteration as error:
+        raise ArtifactError(
+            f"{path}: expected an artifact of pedseg, found an archive without its manifest; "
+            "export a checkpoint with pedseg-export"
+        ) from error
+    except (zipfile.BadZipFile, OSError, ValueError) as error:
+        raise _damaged(path, error) from error
+    return parse_manifest(text, path)
+
+
+def _import_torch(path: Path) -> Any:
+    """Torch, with torchvision's operators registered."""
+    try:
+        torch = importlib.import_module("torch")
+        importlib.import_module("torchvision")
+    except ImportError as error:
+        raise ArtifactError(
+            f"{path}: a TorchScript artifact needs torch, and torchvision for its NMS operator, "
+            f"found {error}; pip install 'pedseg[train]', or export with --format onnx"
+        ) from error
+    return torch
+
+
+def _choose(torch: Any, device: Device) -> Device:
+    """The device to run on: what was asked for, or for "auto" CUDA where torch can use it.
+
+    Raises:
+        DeviceError: CUDA was asked for and torch cannot use it.
+    """
+    if device.kind == "cpu":
+        return device
+    wanted = Device("cuda", device.index)
+    usable = torch.cuda.is_available() and wanted.index < torch.cuda.device_count()
+    if usable:
+        return wanted
+    cause = _why_not(torch, wanted)
+    if device.kind == "cuda":
+        raise DeviceError(f"{device}: expected torch to run on CUDA, found that it cannot: {cause}")
+    if probe_driver().devices:
+        logger.warning("running on the CPU although there is a GPU: %s", cause)
+    return Device("cpu")
+
+
+def _why_not(torch: Any, device: Device) -> str:
+    """Why torch cannot use `device`, and what to do."""
+    if torch.version.cuda is None:
+        return f"torch {torch.__version__} is built without CUDA; install a CUDA build of torch"
+    cause = explain_cuda(device, torch.version.cuda)
+    return cause or f"torch {torch.__version__} does not say why; see torch.cuda.init()"
+
+
+def _load(torch: Any, path: Path, device: str) -> Any:
+    """The scripted module in eval mode on `device`."""
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", message=r"`torch\.jit\.load` is deprecated", category=FutureWarning
+            )
+            return torch.jit.load(str(path), map_location=device).eval()
+    except RuntimeError as error:
+        raise _damaged(path, error) from error
+
+
+def _damaged(path: Path, error: Exception) -> ArtifactError:
+    return ArtifactError(
+        f"{path}: expected a TorchScript archive, found a damaged one ({one_line(error)}); "
+        "copy it anew, or export the checkpoint again with pedseg-export"
+    )
