@@ -1,0 +1,140 @@
+"""What lies behind the people: sky, ground, and a canvas that draws in world coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from .camera import Camera
+from .paint import Color, Light, Point, chance, mix, pick, vary
+
+_OVERSAMPLING = 2
+_SKIES: tuple[tuple[Color, Color], ...] = (
+    ((96, 148, 206), (196, 216, 232)),  # a clear day, top and horizon
+    ((128, 168, 212), (220, 228, 232)),
+    ((168, 176, 184), (206, 210, 212)),  # overcast
+    ((206, 208, 210), (228, 228, 226)),
+    ((112, 120, 156), (240, 200, 164)),  # low sun
+    ((70, 88, 126), (168, 158, 168)),  # dusk
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Weather:
+    """The light of one scene.
+
+    Attributes:
+        zenith: colour of the sky at the top.
+        haze: colour of the sky at the horizon, and of far things.
+        light: how it falls on bodies.
+        shadow: how dark cast shadows are, 0 for none.
+        clearness: metres after which haze hides two thirds of a thing.
+    """
+
+    zenith: Color
+    haze: Color
+    light: Light
+    shadow: float
+    clearness: float
+
+
+def random_weather(rng: np.random.Generator) -> Weather:
+    """Sun from some side, or a covered sky that casts no sharp shadow."""
+    zenith, haze = pick(rng, _SKIES)
+    sunny = chance(rng, 0.6)
+    return Weather(
+        zenith=vary(rng, zenith, 8),
+        haze=vary(rng, haze, 8),
+        light=Light(float(rng.uniform(-1, 1)), 0.38 if sunny else 0.22),
+        shadow=float(rng.uniform(0.3, 0.5)) if sunny else 0.0,
+        clearness=float(rng.uniform(90, 260)),
+    )
+
+
+class Canvas:
+    """A picture that is drawn in world coordinates, larger, and then averaged down."""
+
+    def __init__(self, camera: Camera, weather: Weather) -> None:
+        self.camera, self.weather = camera, weather
+        size = (camera.width * _OVERSAMPLING, camera.height * _OVERSAMPLING)
+        self._image = Image.new("RGB", size)
+        self._draw = ImageDraw.Draw(self._image)
+
+    def polygon(self, points: Sequence[Point], color: Color) -> None:
+        """A polygon of picture points (column, row)."""
+        self._draw.polygon([(x * _OVERSAMPLING, y * _OVERSAMPLING) for x, y in points], fill=color)
+
+    def quad(self, corners: Sequence[tuple[float, float, float]], color: Color) -> None:
+        """A polygon of world points, hazy by the distance of the first."""
+        hazy = self.hazed(color, corners[0][2])
+        self.polygon([self.camera.point(*corner) for corner in corners], hazy)
+
+    def floor(self, x0: float, x1: float, z0: float, z1: float, color: Color) -> None:
+        """A rectangle on the ground."""
+        self.quad([(x0, 0, z0), (x1, 0, z0), (x1, 0, z1), (x0, 0, z1)], color)
+
+    def seam(self, start: tuple[float, float], end: tuple[float, float], color: Color) -> None:
+        """A thin line on the ground from (x, z) to (x, z), fading with the distance."""
+        line = [self.camera.point(x, 0, z) for x, z in (start, end)]
+        self._draw.line(
+            [(x * _OVERSAMPLING, y * _OVERSAMPLING) for x, y in line],
+            fill=self.hazed(color, max(start[1], end[1])),
+            width=1 if max(start[1], end[1]) > 6 else 2,
+        )
+
+    def ellipse(self, center: Point, rx: float, ry: float, color: Color) -> None:
+        """An ellipse around a picture point."""
+        (x, y), k = center, _OVERSAMPLING
+        self._draw.ellipse(((x - rx) * k, (y - ry) * k, (x + rx) * k, (y + ry) * k), fill=color)
+
+    def hazed(self, color: Color, z: float) -> Color:
+        """`color` as it looks from `z` metres away."""
+        return mix(color, self.weather.haze, 1 - 0.37 ** (z / self.weather.clearness))
+
+    def sky(self, rng: np.random.Generator) -> None:
+        """Fill everything: a gradient down to the horizon, with clouds."""
+        width, height = self._image.size
+        share = np.linspace(0, height / (self.camera.horizon * _OVERSAMPLING), height)
+        share = share.clip(0, 1)[:, None, None] ** 0.8
+        top, low = np.array(self.weather.zenith), np.array(self.weather.haze)
+        clouds = soft_noise(rng, width, height, columns=5, rows=9)[..., None].clip(0, 1)
+        amount = float(rng.uniform(0, 0.75))
+        colors = top + (low - top) * share
+        colors = colors + (np.array([244, 244, 246]) - colors) * clouds * amount * (1 - share / 2)
+        self._image.paste(Image.fromarray(colors.astype(np.uint8)))
+
+    def finished(self) -> Image.Image:
+        """The picture at its own size."""
+        return self._image.reduce(_OVERSAMPLING)
+
+
+def soft_noise(
+    rng: np.random.Generator, width: int, height: int, *, columns: int, rows: int
+) -> NDArray[np.float64]:
+    """Cloudy noise [height, width] around 0, about -1..1, with that many bumps each way."""
+    coarse = rng.normal(0, 0.5, (rows, columns)).astype(np.float32)
+    image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
+    return np.asarray(image, np.float64)
+
+
+def roughened(rng: np.random.Generator, picture: Image.Image, camera: Camera) -> Image.Image:
+    """`picture` with blotches everywhere and a grain on the ground that shrinks with distance."""
+    colors = np.asarray(picture, np.float64)
+    height, width = colors.shape[:2]
+    factor = 1 + 0.05 * soft_noise(rng, width, height, columns=6, rows=6)
+    first = int(camera.horizon) + 2
+    rows = np.arange(first, height) + 0.5
+    z = camera.eye * camera.focal / (rows - camera.horizon)
+    x = (np.arange(width) - camera.middle)[None, :] * z[:, None] / camera.focal
+    grain = rng.normal(0, 1, (128, 128))
+    strength = float(rng.uniform(0.02, 0.07))
+    for cells in (3, 14, 45):  # grains per metre
+        fade = np.minimum(1, camera.focal / z / cells / 1.5)[:, None]
+        column = (x * cells).astype(np.int64) % 128
+        row = (z * cells).astype(np.int64)[:, None] % 128
+        factor[first:] += strength * 0.6 * fade * grain[row, column]
+    return Image.fromarray((colors * factor[..., None]).clip(0, 255).astype(np.uint8))
