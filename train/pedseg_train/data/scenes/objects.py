@@ -141,7 +141,7 @@ def bush(rng: np.random.Generator, scale: float, light: Light) -> Cutout:
         base, pot = 0.45, vary(rng, pick(rng, ((150, 92, 66), (128, 124, 118), (70, 70, 74))))
         sheet.solid([(-0.34, 0), (0.34, 0), (0.42, 0.5), (-0.42, 0.5)], pot)
         half = min(half, 0.55)
-    _foliage(rng, sheet, (0, base + high * 0.5), half, high * 0.55, scale)
+    _foliage(rng, sheet, (0, base + high * 0.46), half, high * 0.55, scale)
     return sheet.cutout()
 
 
@@ -162,6 +162,7 @@ def _foliage(
 ) -> None:
     """Clumps of leaves: dark ones first, the brightest above."""
     color = vary(rng, pick(rng, _LEAVES), 10)
+    sheet.ellipse(center, rx * 0.86, ry * 0.86, shade(color, 0.6))
     clumps = int(np.clip(3 * rx * scale, 20, 160))
     for index in range(clumps):
         angle, away = rng.uniform(0, 2 * math.pi), rng.uniform(0, 0.9) ** 0.5

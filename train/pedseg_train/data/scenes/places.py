@@ -74,7 +74,7 @@ def _across(rng: np.random.Generator, canvas: Canvas) -> Place:
     own = max(near + 0.4, kerb - float(rng.uniform(4.5, 7)))
     reach = camera.half_width(wall) * 1.15
     draw_houses(rng, canvas, (-reach, wall), (reach, wall), lit=float(rng.uniform(0.8, 1.1)))
-    road, paving = vary(rng, pick(rng, _ASPHALT)), vary(rng, pick(rng, _PAVING))
+    road, paving = vary(rng, pick(rng, _ASPHALT), 8), vary(rng, pick(rng, _PAVING))
     canvas.floor(-reach, reach, near, wall, road)
     _pave(rng, canvas, Zone(-reach, reach, kerb, wall), paving)
     canvas.quad(
@@ -107,7 +107,7 @@ def _along(rng: np.random.Generator, canvas: Canvas) -> Place:
     half, shift = float(rng.uniform(2.2, 4.0)), float(rng.uniform(-3, 3))
     left, right = shift - half, shift + half
     west, east = left - float(rng.uniform(2, 4.5)), right + float(rng.uniform(2, 4.5))
-    road, paving = vary(rng, pick(rng, _ASPHALT)), vary(rng, pick(rng, _PAVING))
+    road, paving = vary(rng, pick(rng, _ASPHALT), 8), vary(rng, pick(rng, _PAVING))
     reach = canvas.camera.half_width(far)
     canvas.floor(-reach, reach, near, far * 3, shade(road, 1.05))
     if chance(rng, 0.5):
@@ -123,6 +123,8 @@ def _along(rng: np.random.Generator, canvas: Canvas) -> Place:
     draw_houses(rng, canvas, (east, 1.3), (east, far), lit=1.85 - sunny)
     _dashes(canvas, (shift, near), (shift, far))
     walks = [Zone(west + 0.4, left - 0.2, near, 40), Zone(right + 0.2, east - 0.4, near, 40)]
+    if chance(rng, 0.35):  # people walk on the road, too
+        walks.append(Zone(left, right, near, 25))
     if chance(rng, 0.5):
         z = float(rng.uniform(near + 1, 12))
         for stripe in range(int((right - left) / 0.9)):

@@ -111,27 +111,26 @@ def _furnish(
     rng: np.random.Generator, camera: Camera, weather: Weather, place: Place
 ) -> list[_Thing]:
     """Everything that is no person."""
-    things = []
-    for _ in range(int(rng.integers(2, 8))):
-        draw = pick(rng, _GREENERY if place.green else _FURNITURE)
-        things.append(_stand(rng, draw, pick(rng, place.edges), camera, weather))
+    furniture = _GREENERY if place.green else _FURNITURE
+    plan = [(pick(rng, furniture), pick(rng, place.edges)) for _ in range(int(rng.integers(2, 8)))]
     vehicle = vehicles.car if place.sideways else vehicles.oncoming_car
-    for zone in place.lanes:
-        for _ in range(int(rng.integers(0, 3))):
-            things.append(_stand(rng, vehicle, zone, camera, weather))
+    plan += [(vehicle, zone) for zone in place.lanes for _ in range(int(rng.integers(0, 3)))]
     if chance(rng, 0.15):
-        things.append(_stand(rng, vehicles.dog, pick(rng, place.walks), camera, weather))
+        plan.append((vehicles.dog, pick(rng, place.walks)))
+    things: list[_Thing] = []
+    taken: list[tuple[float, float]] = []
+    for draw, zone in plan:
+        # Not so near that one thing hides half the picture.
+        low = max(zone.z0, 1.4 * camera.nearest)
+        z = float(rng.uniform(low, max(low + 0.1, min(zone.z1, 30))))
+        left, right = _seen_span(zone, z, camera)
+        x = float(rng.uniform(min(left, right), max(left, right)))
+        space = 5.0 if draw is vehicle else 1.2
+        if all(math.hypot(x - other[0], z - other[1]) > space for other in taken):
+            taken.append((x, z))
+            cutout = draw(rng, camera.scale(z), weather.light)
+            things.append(_placed(cutout, x, z, camera, person=False))
     return things
-
-
-def _stand(
-    rng: np.random.Generator, draw: objects.Draw, zone: Zone, camera: Camera, weather: Weather
-) -> _Thing:
-    """Put one thing somewhere into `zone`, rarely so near that it hides half the picture."""
-    low = max(zone.z0, 1.3 * camera.nearest)
-    z = float(rng.uniform(low, max(low + 0.1, min(zone.z1, 30))))
-    x = _somewhere(rng, zone, z, camera)
-    return _placed(draw(rng, camera.scale(z), weather.light), x, z, camera, person=False)
 
 
 def _populate(
@@ -139,7 +138,7 @@ def _populate(
 ) -> list[_Thing]:
     """People, alone and in company, of all sizes that the place allows."""
     people: list[_Thing] = []
-    groups = 1 + int(rng.poisson(1.9))
+    groups = 1 + int(rng.poisson(2.0))
     for _ in range(groups):
         x, z = _walking_spot(rng, camera, place)
         yaw = pick(rng, place.yaws) + float(rng.normal(0, 0.3))
@@ -155,24 +154,23 @@ def _populate(
 
 
 def _walking_spot(rng: np.random.Generator, camera: Camera, place: Place) -> tuple[float, float]:
-    """Ground point (x, z) in a zone for walking; every size in the picture is equally likely."""
-    tall, small = math.log(TALLEST), math.log(SMALLEST * 1.6)
-    for _ in range(30):
-        z = camera.focal * 1.7 / math.exp(float(rng.uniform(small, tall)))
-        zones = [zone for zone in place.walks if zone.z0 <= z <= zone.z1]
-        if zones:
-            return _somewhere(rng, pick(rng, zones), z, camera), z
-    zone = pick(rng, place.walks)
-    z = (zone.z0 + min(zone.z1, 20)) / 2
-    return _somewhere(rng, zone, z, camera), z
+    """A visible ground point (x, z) where people walk; large and small are about equally likely."""
+    tall, small = math.log(TALLEST), math.log(SMALLEST * 1.5)
+    for _ in range(40):
+        z = camera.focal * 1.7 / math.exp(small + (tall - small) * float(rng.random()) ** 0.7)
+        spans = [_seen_span(zone, z, camera) for zone in place.walks if zone.z0 <= z <= zone.z1]
+        wide = [(low, high) for low, high in spans if low < high]
+        if wide:
+            low, high = pick(rng, wide)
+            return float(rng.uniform(low, high)), z
+    return 0.0, 2.5 * camera.nearest
 
 
-def _somewhere(rng: np.random.Generator, zone: Zone, z: float, camera: Camera) -> float:
-    """A place in the zone, from left to right, that the camera sees at distance `z`."""
+def _seen_span(zone: Zone, z: float, camera: Camera) -> tuple[float, float]:
+    """From where to where (x) the camera sees the zone at distance `z`; reversed if nowhere."""
     left = -camera.middle * z / camera.focal
     right = (camera.width - camera.middle) * z / camera.focal
-    low, high = max(zone.x0, left), min(zone.x1, right)
-    return float(rng.uniform(low, high)) if low < high else (zone.x0 + zone.x1) / 2
+    return max(zone.x0, left), min(zone.x1, right)
 
 
 def _placed(cutout: Cutout, x: float, z: float, camera: Camera, *, person: bool) -> _Thing:
