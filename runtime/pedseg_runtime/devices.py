@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from .errors import InputError
 
 CUDA_EXTRA = "pip install 'pedseg[cuda]'"
+_CUDNN = "cudnn64_9.dll" if sys.platform == "win32" else "libcudnn.so.9"
 _NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 _VERSION_MISMATCH = (803, 804)  # CUDA_ERROR_SYSTEM_DRIVER_MISMATCH, ..._COMPAT_NOT_SUPPORTED...
 
@@ -70,7 +71,9 @@ def probe_driver() -> Driver:
     try:
         driver = ctypes.CDLL(name)
     except OSError:
-        return Driver(0, None, f"no NVIDIA driver ({name} is not found); install one")
+        return Driver(
+            0, None, f"no NVIDIA driver ({name} is not found); install one, or run on the CPU"
+        )
     version, count = ctypes.c_int(), ctypes.c_int()
     driver.cuDriverGetVersion(ctypes.byref(version))
     cuda = (version.value // 1000, version.value % 1000 // 10)
@@ -87,7 +90,7 @@ def probe_driver() -> Driver:
 
 
 def explain_cuda(device: Device, built_for: str, driver: Driver | None = None) -> str | None:
-    """Why a library built for CUDA `built_for` ("13.0") cannot use `device`, and what to do.
+    """Why a library built for CUDA `built_for` ("13.0", or "") cannot use `device`, and what to do.
 
     Returns:
         One clause "cause; fix", or None if driver, GPU and libraries all look usable.
@@ -96,7 +99,11 @@ def explain_cuda(device: Device, built_for: str, driver: Driver | None = None) -
     if driver.problem:
         return driver.problem
     if device.index >= driver.devices:
-        return f"there are {driver.devices} GPUs, counted from 0; choose a lower index"
+        return (
+            f"of {driver.devices} GPU(s) the last is cuda:{driver.devices - 1}; choose a lower one"
+        )
+    if not built_for:
+        return None
     needed = int(built_for.split(".")[0])
     if driver.cuda is not None and driver.cuda[0] < needed:
         found = ".".join(map(str, driver.cuda))
@@ -111,13 +118,17 @@ def explain_cuda(device: Device, built_for: str, driver: Driver | None = None) -
     return None
 
 
+def has_cudnn() -> bool:
+    """Whether cuDNN can be loaded; onnxruntime starts without it and fails at the first run."""
+    return _loads(_CUDNN)
+
+
 def _cuda_libraries(major: int) -> Iterator[str]:
     """The libraries that an inference on CUDA `major` opens first."""
     yield _cublas(major)
-    if sys.platform == "win32":
-        yield "cudnn64_9.dll"
-    else:
-        yield from (f"libcudart.so.{major}", "libcudnn.so.9")
+    if sys.platform != "win32":
+        yield f"libcudart.so.{major}"
+    yield _CUDNN
 
 
 def _cublas(major: int) -> str:

@@ -122,7 +122,10 @@ def run_failure(
 
 
 def one_line(error: Exception) -> str:
-    """A library's message without onnxruntime's tags and line breaks, cut to a readable length."""
+    """What a library's message says, without onnxruntime's tags and CUDA's call stacks."""
     text = " ".join(str(error).split())
+    failure = re.search(r"CU[A-Z]* failure \d+: [^;]+", text)
+    if failure:
+        return failure.group().strip()
     text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from \S+ failed:)?", "", text)
     return text if len(text) <= 300 else f"{text[:300]}..."

@@ -12,7 +12,7 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from ..devices import CUDA_EXTRA, Device, explain_cuda, probe_driver
+from ..devices import CUDA_EXTRA, Device, explain_cuda, has_cudnn, probe_driver
 from ..errors import ArtifactError, DeviceError
 from ..manifest import INPUT_NAME, INPUT_SPEC, MANIFEST_KEY, OUTPUT_NAMES, OUTPUT_SPECS, Manifest
 from . import Outputs, logger, one_line, parse_manifest, run_failure
@@ -77,7 +77,7 @@ def _start(path: Path, device: Device, options: Any) -> Any:
         return _start_on_cuda(path, device, options)
     if device.kind == "auto" and CUDA in ort.get_available_providers() and probe_driver().devices:
         try:
-            return _start_on_cuda(path, device, options)
+            return _start_on_cuda(path, Device("cuda", device.index), options)
         except DeviceError as error:
             logger.warning("running on the CPU although there is a GPU: %s", error)
     return _start_on_cpu(path, options)
@@ -117,7 +117,7 @@ def _start_on_cuda(path: Path, device: Device, options: Any) -> Any:
         ort.preload_dlls()  # CUDA and cuDNN of the `cuda` extra's wheels, or of the system
         try:
             session = ort.InferenceSession(str(path), options, providers=wanted, enable_fallback=0)
-            if session.get_providers()[0] == CUDA:
+            if session.get_providers()[0] == CUDA and has_cudnn():
                 return session
         except Exception as error:  # onnxruntime's errors share no narrower base
             found = one_line(error)
