@@ -1,0 +1,1 @@
+"""Evidence: how fast exported artifacts are, with their parity beside every number."""

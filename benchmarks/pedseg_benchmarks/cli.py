@@ -1,0 +1,118 @@
+"""`pedseg-bench`: how fast artifacts are against eager PyTorch, parity beside every number."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from pathlib import Path
+
+import click
+from pedseg_runtime.console import Command, next_commands, notes, output
+from pedseg_runtime.files import replacing, write_json
+
+from .bench import benchmark
+from .report import failures, markdown, table
+
+FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+
+
+@click.command(cls=Command)
+@click.argument("checkpoint", type=FILE)
+@click.argument("artifacts", type=FILE, nargs=-1, required=True)
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path, exists=True),
+    required=True,
+    help="An image or a folder of images; use real ones with people on them.",
+)
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N, for all.")
+@click.option("--warmup", default=3, show_default=True, help="Untimed calls per image size.")
+@click.option("--rounds", default=20, show_default=True, help="Timed calls per image.")
+@click.option(
+    "--limit",
+    type=click.IntRange(min=1),
+    default=10,
+    show_default=True,
+    help="Use so many images, evenly spaced over the folder.",
+)
+@click.option(
+    "--threads",
+    type=click.IntRange(min=1),
+    help="CPU threads for every contender.  [default: torch's]",
+)
+@click.option(
+    "--paste/--no-paste",
+    default=True,
+    show_default=True,
+    help="Whether artifacts paste their masks into image pixels too, as eager always does.",
+)
+@click.option("--allow-mismatch", is_flag=True, help="Accept artifacts of another checkpoint.")
+@click.option(
+    "--output", "file", type=click.Path(path_type=Path), help="Write the result as JSON here."
+)
+@click.option(
+    "--markdown", "page", type=click.Path(path_type=Path), help="Write the result as Markdown here."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
+@click.pass_context
+def main(
+    ctx: click.Context,
+    checkpoint: Path,
+    artifacts: tuple[Path, ...],
+    images: Path,
+    device: str,
+    warmup: int,
+    rounds: int,
+    limit: int,
+    threads: int | None,
+    paste: bool,
+    allow_mismatch: bool,
+    file: Path | None,
+    page: Path | None,
+    as_json: bool,
+) -> None:
+    """Time ARTIFACTS against CHECKPOINT run by eager PyTorch, on the same images.
+
+    Every artifact is first compared with eager; one that disagrees is reported as failed, never
+    as a speed, and the exit code is 1.
+    """
+    result = benchmark(
+        checkpoint,
+        artifacts,
+        images=images,
+        device=device,
+        warmup=warmup,
+        rounds=rounds,
+        limit=limit,
+        threads=threads,
+        paste=paste,
+        allow_mismatch=allow_mismatch,
+    )
+    if file is not None:
+        write_json(file, result.to_dict())
+    if page is not None:
+        with replacing(page) as temporary:
+            temporary.write_text(markdown(result), encoding="utf-8")
+    if as_json:
+        click.echo(json.dumps(result.to_dict(), indent=2, allow_nan=False))
+    else:
+        output.print(table(result))
+    for line in failures(result):
+        notes.print(line, markup=False, style="red")
+    first, folder = shlex.quote(str(artifacts[0])), shlex.quote(str(images))
+    if result.passed:
+        next_commands(
+            [
+                ("segment images", f"pedseg-predict {first} {folder}"),
+                ("measure accuracy", f"pedseg-eval {first} --data DATASET"),
+            ]
+        )
+    else:
+        truth = shlex.quote(str(checkpoint))
+        command = f"pedseg-verify ARTIFACT --checkpoint {truth} --images {folder}"
+        next_commands([("see what differs", command)])
+        ctx.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,150 @@
+"""What the numbers were taken on: a fingerprint of machine, libraries and settings.
+
+It names no host, user or path, so that a report can be published as it is.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import torch
+from pedseg_runtime.backends.onnx import CUDA_OPTIONS
+
+LIBRARIES = ("pedseg", "torch", "torchvision", "numpy", "onnx", "pillow")
+GPU_QUERY = "name,driver_version,clocks.sm,clocks.max.sm,power.limit,temperature.gpu"
+
+
+def fingerprint(*, threads: int, gpu: int = 0) -> dict[str, Any]:
+    """Describe this machine and process as plain JSON values; unknown facts are None.
+
+    Args:
+        threads: CPU threads that every contender was given.
+        gpu: index of the GPU to describe, if there is any.
+    """
+    return {
+        "cpu": {
+            "model": _cpu_model(),
+            "architecture": platform.machine(),
+            "capability": torch.backends.cpu.get_cpu_capability(),
+            "logical_cores": os.cpu_count(),
+            "usable_cores": _usable_cores(),
+            "load_average": _load_average(),
+        },
+        "memory_gib": _memory_gib(),
+        "os": platform.platform(),
+        "python": platform.python_version(),
+        "versions": {
+            **{name: _version(name) for name in LIBRARIES},
+            "onnxruntime": onnxruntime.__version__,
+            "cuda_of_torch": torch.version.cuda,
+            "cuda_of_onnxruntime": getattr(onnxruntime, "cuda_version", None) or None,
+        },
+        "threads": {"torch": torch.get_num_threads(), "onnxruntime": threads},
+        "tf32": {
+            "torch_matmul": bool(torch.backends.cuda.matmul.allow_tf32),
+            "torch_cudnn": bool(torch.backends.cudnn.allow_tf32),
+            "onnxruntime": CUDA_OPTIONS["use_tf32"] != "0",
+        },
+        "gpu": _gpu(gpu),
+        "onnxruntime_providers": onnxruntime.get_available_providers(),
+    }
+
+
+@contextlib.contextmanager
+def float32_only() -> Iterator[None]:
+    """Keep torch from rounding float32 to TF32 on CUDA, as the artifacts' backends do.
+
+    torch lets cuDNN convolutions use TF32 unless told otherwise; eager would then be neither the
+    float32 truth nor doing the same work as the others.
+    """
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+
+
+@contextlib.contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Give torch `count` CPU threads inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _cpu_model() -> str | None:
+    """The processor's name; the kernel knows it where `platform` does not."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.lower().startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or None
+
+
+def _usable_cores() -> int | None:
+    """Cores this process may run on, which a container or taskset can restrict."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
+def _load_average() -> list[float] | None:
+    """Runnable processes over the last 1, 5 and 15 minutes: how busy the machine was."""
+    with contextlib.suppress(OSError, AttributeError):
+        return [round(value, 2) for value in os.getloadavg()]
+    return None
+
+
+def _memory_gib() -> float | None:
+    with contextlib.suppress(ValueError, OSError, AttributeError):
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    return None
+
+
+def _version(name: str) -> str | None:
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _gpu(index: int) -> dict[str, Any] | None:
+    """What torch and nvidia-smi say of a GPU; None where neither sees it."""
+    found: dict[str, Any] = {}
+    if torch.cuda.device_count() > index:
+        properties = torch.cuda.get_device_properties(index)
+        found["name"] = properties.name
+        found["compute_capability"] = f"{properties.major}.{properties.minor}"
+        found["memory_gib"] = round(properties.total_memory / 2**30, 1)
+        found["cudnn"] = torch.backends.cudnn.version()  # type: ignore[no-untyped-call]
+    found.update(_nvidia_smi(index))
+    return found or None
+
+
+def _nvidia_smi(index: int) -> dict[str, str]:
+    """The driver's own words on a GPU; empty where there is no nvidia-smi or no GPU."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return {}
+    command = [program, f"--query-gpu={GPU_QUERY}", "--format=csv,noheader", f"--id={index}"]
+    try:
+        answer = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return {}
+    values = [value.strip() for value in answer.stdout.strip().split(",")]
+    names = GPU_QUERY.split(",")
+    return dict(zip(names, values, strict=True)) if len(values) == len(names) else {}
