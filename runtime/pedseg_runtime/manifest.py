@@ -54,7 +54,7 @@ class Manifest:
         versions: library name -> version at export.
         metrics: what the checkpoint recorded about its accuracy.
         parity: the verdict the artifact shipped with (`ParityReport.to_dict()`), or None.
-        dataset_digest: digest of the training data, if the checkpoint knew it.
+        dataset_digest: folder -> sha256 of the training data, empty if the checkpoint knew none.
         created: ISO 8601 time of the export, UTC.
         input, outputs: names, dtypes and shapes of the contract.
     """
@@ -75,7 +75,7 @@ class Manifest:
     versions: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     parity: Mapping[str, Any] | None = None
-    dataset_digest: str | None = None
+    dataset_digest: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
     input: Mapping[str, Any] = field(default_factory=lambda: dict(INPUT_SPEC))
     outputs: tuple[Mapping[str, Any], ...] = OUTPUT_SPECS

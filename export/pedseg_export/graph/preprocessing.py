@@ -44,9 +44,9 @@ class Preprocessing(nn.Module):
     def resized(self, height: int, width: int) -> Tensor:
         """Size after `_resize_image_and_masks`, int64 [2] = height width.
 
-        The scale is computed in float64, as eager's Python floats are. In float32, where tracing and
-        scripting compute it, up to 45 % of image sizes come out one pixel off. The numerator is a
-        tensor so that a division stays one: `number / tensor` becomes reciprocal * number.
+        The scale is computed in float64, as eager's Python floats are. In float32, where tracing
+        and scripting compute it, up to 45 % of image sizes come out one pixel off. The numerator
+        is a tensor so that a division stays one: `number / tensor` becomes reciprocal * number.
         """
         size = int_vector([height, width], torch.device("cpu")).to(torch.float64)
         sides = torch.stack([size.min(), size.max()])

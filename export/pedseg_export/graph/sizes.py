@@ -18,7 +18,7 @@ def int_vector(values: list[int], device: torch.device) -> Tensor:
 
 def positive(value: Tensor) -> int:
     """A size held by a tensor, as an int that the exporter may take to be at least 1."""
-    if torch.jit.is_scripting():
+    if torch.jit.is_scripting():  # type: ignore[attr-defined]
         return int(value.item())
     number = value.item()  # symbolic while exporting, where `int` would ask for its value
     torch._check(number >= 1)

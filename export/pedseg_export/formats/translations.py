@@ -1,4 +1,4 @@
-"""How operators of the inference graph are written in ONNX where torch's own way is wrong or wasteful."""
+"""ONNX for the operators that torch cannot translate, or translates wastefully."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from onnxscript import opset18 as op
 
-from . import suppression  # noqa: F401  registers pedseg::suppress
+from ..graph import suppression  # noqa: F401  registers pedseg::suppress
 
 Translation = Callable[..., Any]
 

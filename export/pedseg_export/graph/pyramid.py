@@ -1,4 +1,4 @@
-"""RoIAlign over a feature pyramid: torchvision's `MultiScaleRoIAlign` without its loops and copies."""
+"""RoIAlign over a feature pyramid: `MultiScaleRoIAlign` without its copies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class PyramidPooling(nn.Module):
     def __init__(self, pool: MultiScaleRoIAlign) -> None:
         super().__init__()
         if pool.scales is None or pool.map_levels is None:
-            raise ValueError("expected a pool with its scales set; load the model with pedseg_train")
+            raise ValueError("expected a pool with its scales set, as pedseg_train sets them")
         self.scales = [float(scale) for scale in pool.scales]
         self.size = [int(side) for side in pool.output_size]
         self.sampling_ratio = int(pool.sampling_ratio)
@@ -68,5 +68,5 @@ def level_areas(pool: MultiScaleRoIAlign) -> Tensor:
     """
     mapper = pool.map_levels
     steps = torch.arange(mapper.k_min + 1, mapper.k_max + 1, dtype=torch.float64)
-    sides = mapper.s0 * torch.exp2(steps - mapper.lvl0 - mapper.eps)
+    sides: Tensor = mapper.s0 * torch.exp2(steps - mapper.lvl0 - mapper.eps)
     return (sides * sides).to(torch.float32)

@@ -1,9 +1,4 @@
-"""The inference graph: a trained torchvision Mask R-CNN with the artifact's contract around it.
-
-The modules hold the eager model's own submodules and re-express only the steps that do not export,
-do not batch, or waste work. The same code runs eagerly, is traced by `torch.export`, and is compiled
-by TorchScript.
-"""
+"""From proposals to detections to masks, and the whole graph in order."""
 
 from __future__ import annotations
 
@@ -51,35 +46,44 @@ class BoxStage(nn.Module):
             boxes float32 [D, 4] in pixels of the resized image, labels int64 [D], scores float32
             [D] and image_index int64 [D], by image and then by falling score.
         """
-        batch, places = proposal_scores.shape
         # Only real proposals go through the head: a small image has a fifth of the places filled.
         place = torch.nonzero(proposal_scores.flatten() >= 0.0).squeeze(1)
+        image_index = torch.div(place, proposal_scores.shape[1], rounding_mode="floor")
         boxes = proposals.flatten(0, 1).index_select(0, place)
-        image_index = torch.div(place, places, rounding_mode="floor")
+        boxes, scores, order = self.refine(features, boxes, image_index, limits)
+        return self.choose(boxes, scores, place.index_select(0, order), proposals)
+
+    def refine(
+        self, features: list[Tensor], boxes: Tensor, image_index: Tensor, limits: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes [R, C, 4] and scores [R, C] per class but the background, and the rows' order [R].
+
+        Rows come in the order that pooling put them into.
+        """
         pooled, order = self.pool(features, boxes, image_index)
         logits, deltas = self.predictor(self.head(pooled))
-        classes = logits.shape[1] - 1  # without the background
-
-        deltas = deltas.reshape(-1, classes + 1, 4)[:, 1:] / self.weights
-        boxes = clip(decode(boxes.index_select(0, order).unsqueeze(1), deltas, self.bbox_clip), limits)
+        deltas = deltas.unflatten(1, [-1, 4])[:, 1:] / self.weights
+        anchors = boxes.index_select(0, order).unsqueeze(1)
+        boxes = clip(decode(anchors, deltas, self.bbox_clip), limits)
         scores = torch.softmax(logits, -1)[:, 1:]
-        scores = suppress_unless(large_enough(boxes, self.min_box), scores)
+        return boxes, suppress_unless(large_enough(boxes, self.min_box), scores), order
 
-        # Back to one row per (image, class), so that NMS sees each on its own.
-        place = place.index_select(0, order)
-        all_scores = torch.full([batch * places, classes], -1.0, device=scores.device)
-        all_scores = all_scores.index_put([place], scores)
-        all_boxes = torch.zeros([batch * places, classes, 4], device=boxes.device)
-        all_boxes = all_boxes.index_put([place], boxes)
-        rows = all_scores.view(batch, places, classes).transpose(1, 2).flatten(0, 1)
-        row_boxes = all_boxes.view(batch, places, classes, 4).transpose(1, 2).flatten(0, 1)
+    def choose(
+        self, boxes: Tensor, scores: Tensor, place: Tensor, proposals: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """NMS per (image, class), then the best of each image; `place` [R] is image * K + k."""
+        batch, places, classes = proposals.shape[0], proposals.shape[1], scores.shape[1]
+        rows = scores.new_full([batch * places, classes], -1.0).index_put([place], scores)
+        rows = rows.view(batch, places, classes).transpose(1, 2).flatten(0, 1)
+        row_boxes = boxes.new_zeros([batch * places, classes, 4]).index_put([place], boxes)
+        row_boxes = row_boxes.view(batch, places, classes, 4).transpose(1, 2).flatten(0, 1)
         kept = suppress(row_boxes, rows, self.iou_threshold, self.score_threshold)
 
         best, index = kept.view(batch, -1).topk(min(self.detections, places * classes), dim=1)
         image_index, rank = torch.nonzero(best > self.score_threshold).unbind(1)
         chosen = index[image_index, rank]
-        boxes = row_boxes.view(batch, -1, 4)[image_index, chosen]
         labels = torch.div(chosen, places, rounding_mode="floor") + 1
+        boxes = row_boxes.view(batch, -1, 4)[image_index, chosen]
         return boxes, labels, best[image_index, rank], image_index
 
 
@@ -99,8 +103,9 @@ class MaskStage(nn.Module):
         """Soft masks float32 [D, 28, 28] of boxes [D, 4] in pixels of the resized image."""
         pooled, order = self.pool(features, boxes, image_index)
         logits = self.predictor(self.head(pooled))
-        own = logits[torch.arange(logits.shape[0], device=logits.device), labels.index_select(0, order)]
-        masks = own.new_zeros([boxes.shape[0], own.shape[1], own.shape[2]])
+        row = torch.arange(logits.shape[0], device=logits.device)
+        own = logits[row, labels.index_select(0, order)]
+        masks: Tensor = own.new_zeros([boxes.shape[0], own.shape[1], own.shape[2]])
         return masks.index_put([order], torch.sigmoid(own))
 
 

@@ -63,6 +63,7 @@ def suppress(boxes: Tensor, scores: Tensor, iou_threshold: float, floor: float) 
 
     TorchScript files must load without pedseg, so scripting compiles the loop itself.
     """
-    if torch.jit.is_scripting():
+    if torch.jit.is_scripting():  # type: ignore[attr-defined]
         return suppress_rows(boxes, scores, iou_threshold, floor)
-    return torch.ops.pedseg.suppress(boxes, scores, iou_threshold, floor)
+    kept: Tensor = torch.ops.pedseg.suppress(boxes, scores, iou_threshold, floor)
+    return kept

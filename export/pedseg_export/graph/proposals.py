@@ -79,7 +79,7 @@ class ProposalStage(nn.Module):
 
     def at_anchors(self, deltas: Tensor, index: Tensor) -> Tensor:
         """Box regressions [N, P, 4] of the anchors `index` [N, P], from [N, A * 4, h, w]."""
-        rows = deltas.unflatten(1, [self.anchors_per_cell, 4])
+        rows: Tensor = torch.unflatten(deltas, 1, [self.anchors_per_cell, 4])
         rows = rows.permute(0, 3, 4, 1, 2).flatten(1, 3)
         return rows.gather(1, index.unsqueeze(2).expand(-1, -1, 4))
 

@@ -1,0 +1,95 @@
+"""Does an artifact answer as its checkpoint does? The eager reference against the runtime."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pedseg_runtime.detections import Detections
+from pedseg_runtime.parity import FP32, ParityReport, Tolerances, compare
+from pedseg_runtime.segmenter import Segmenter
+from pedseg_train.data.scenes.street import draw_street
+
+Image = NDArray[np.uint8]
+CHUNK = 8  # images in memory per step
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An image to compare on, uint8 [H, W, 3] RGB, and what to call it in the report."""
+
+    name: str
+    image: Image
+
+
+def generated_samples() -> list[Sample]:
+    """Streets that cover what exports are known to break on.
+
+    Three of one size run as a batch with an empty street in the middle; 375x500 is a size that
+    float32 resizes wrongly; tall, wide and tiny pictures follow.
+    """
+    streets = [
+        ("batch", 240, 320, True),
+        ("empty in a batch", 240, 320, False),
+        ("batch", 240, 320, True),
+        ("float32 trap", 375, 500, True),
+        ("tall", 420, 160, True),
+        ("wide", 150, 440, True),
+        ("tiny", 64, 48, False),
+    ]
+    return [
+        Sample(f"street {index} ({kind}, {height}x{width})", _street(index, height, width, people))
+        for index, (kind, height, width, people) in enumerate(streets)
+    ]
+
+
+def _street(seed: int, height: int, width: int, people: bool) -> Image:
+    """The first generated scene of that size which has people, or none."""
+    for attempt in itertools.count():
+        rng = np.random.default_rng([seed, attempt])
+        picture, ids = draw_street(rng, width=width, height=height)
+        if ids.any() == people:
+            return picture
+    raise AssertionError("itertools.count never ends")
+
+
+def verify(
+    segmenter: Segmenter,
+    reference: Callable[[Image], Detections],
+    samples: Sequence[Sample],
+    *,
+    tolerances: Tolerances = FP32,
+    batch_size: int = 3,
+    progress: Callable[[int], object] | None = None,
+) -> ParityReport:
+    """Compare an artifact with the eager reference.
+
+    Args:
+        segmenter: the artifact, opened by the runtime that will serve it.
+        reference: torchvision's own forward on one image, e.g. an `EagerSegmenter`.
+        samples: images of any sizes; those of one size run in batches.
+        tolerances: the largest differences that count as agreement.
+        batch_size: most images in one run of the artifact.
+        progress: is told how many more samples are done.
+    """
+    manifest = segmenter.manifest
+    found: list[Detections] = []
+    expected: list[Detections] = []
+    for start in range(0, len(samples), CHUNK):
+        images = [sample.image for sample in samples[start : start + CHUNK]]
+        found += segmenter.predict(images, batch_size=batch_size)
+        expected += [reference(image) for image in images]
+        if progress is not None:
+            progress(len(images))
+    return compare(
+        expected,
+        found,
+        tolerances=tolerances,
+        score_threshold=manifest.score_threshold,
+        nms_threshold=manifest.nms_threshold,
+        detections_per_image=manifest.detections_per_image,
+        names=[sample.name for sample in samples],
+    )
