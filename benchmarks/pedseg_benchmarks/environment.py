@@ -19,7 +19,7 @@ import onnxruntime
 import torch
 from pedseg_runtime.backends.onnx import CUDA_OPTIONS
 
-LIBRARIES = ("pedseg", "torch", "torchvision", "numpy", "onnx", "pillow")
+LIBRARIES = ("pedseg", "torchvision", "numpy", "onnx", "pillow")
 GPU_QUERY = "name,driver_version,clocks.sm,clocks.max.sm,power.limit,temperature.gpu"
 
 
@@ -44,6 +44,7 @@ def fingerprint(*, threads: int, gpu: int = 0) -> dict[str, Any]:
         "python": platform.python_version(),
         "versions": {
             **{name: _version(name) for name in LIBRARIES},
+            "torch": str(torch.__version__),
             "onnxruntime": onnxruntime.__version__,
             "cuda_of_torch": torch.version.cuda,
             "cuda_of_onnxruntime": getattr(onnxruntime, "cuda_version", None) or None,

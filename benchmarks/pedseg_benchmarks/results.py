@@ -94,7 +94,7 @@ class BenchmarkResult:
         """Read what `to_dict` wrote.
 
         Raises:
-            InputError: the values are no such document, or of a newer schema.
+            InputError: the values are no such document, incomplete, or of a newer schema.
         """
         version = values.get("schema_version")
         if values.get("schema") != SCHEMA or not isinstance(version, int):
@@ -106,8 +106,13 @@ class BenchmarkResult:
             raise InputError(
                 f"benchmark: expected schema <= {SCHEMA_VERSION}, found {version}; upgrade pedseg"
             )
-        contenders = [_contender(row) for row in values["contenders"]]
-        return cls(**{**values, "contenders": contenders})
+        try:
+            contenders = [_contender(row) for row in values["contenders"]]
+            return cls(**{**values, "contenders": contenders})
+        except (KeyError, TypeError) as error:
+            raise InputError(
+                f"benchmark: the document is incomplete ({error!r}); measure again"
+            ) from error
 
 
 def _contender(values: Mapping[str, Any]) -> ContenderResult:

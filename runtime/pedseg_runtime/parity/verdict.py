@@ -73,6 +73,6 @@ def _problems(
             f"{counted(len(defects), 'unmatched detection')} without a benign cause "
             f"(first: {first.side}'s {first.label} in {first.image}, {first.kind})"
         )
-    if not counts.matched:
+    elif not counts.matched:
         # Also where all that is left are flips: not one box, score or mask was compared.
         yield "nothing was compared"
