@@ -59,9 +59,10 @@ def read_image(source: Source) -> NDArray[np.uint8]:
             raise InputError(f"{path}: expected an image, found a folder; name its images")
         with path.open("rb") as stream:
             return _from_file(stream, str(path))
-    except OSError as error:
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        reason = getattr(error, "strerror", None) or error
         raise InputError(
-            f"{path}: expected an image, found no readable file ({error.strerror}); check the path"
+            f"{path}: expected an image, found no readable file ({reason}); check the path"
         ) from error
 
 

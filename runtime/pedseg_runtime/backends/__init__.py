@@ -89,7 +89,8 @@ def parse_manifest(text: str, path: Path) -> Manifest:
         ArtifactError: the text is no manifest, or of an artifact with other outputs.
     """
     manifest = Manifest.from_json(text, str(path))
-    found = [(spec.get("name"), spec.get("dtype")) for spec in manifest.outputs]
+    specs = [spec for spec in manifest.outputs if isinstance(spec, dict)]
+    found = [(spec.get("name"), spec.get("dtype")) for spec in specs]
     if found != [(spec["name"], spec["dtype"]) for spec in OUTPUT_SPECS]:
         names = ", ".join(str(name) for name, _ in found)
         raise ArtifactError(

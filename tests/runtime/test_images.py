@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import contextlib
+import io
+import struct
+import threading
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pedseg_runtime import InputError, find_images, read_image
+from PIL import Image
+
+
+@pytest.fixture
+def pixels() -> NDArray[np.uint8]:
+    """A picture [20, 30, 3] whose four quarters differ, so that a turn or flip shows."""
+    image = np.zeros((20, 30, 3), np.uint8)
+    image[:10, :15] = (250, 10, 10)
+    image[:10, 15:] = (10, 250, 10)
+    image[10:, :15] = (10, 10, 250)
+    return image
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def test_every_source_of_one_picture_reads_the_same(
+    pixels: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    image = Image.fromarray(pixels)
+    path = tmp_path / "a.png"
+    image.save(path)
+    for source in (pixels, image, path, str(path), path.read_bytes()):
+        read = read_image(source)
+        assert read.dtype == np.uint8
+        assert read.flags["C_CONTIGUOUS"]
+        np.testing.assert_array_equal(read, pixels)
+
+
+@pytest.mark.parametrize(
+    ("mode", "tolerance"),
+    [("RGB", 0), ("RGBA", 0), ("P", 0), ("CMYK", 0), ("HSV", 3), ("YCbCr", 3)],
+)
+def test_color_modes_become_rgb(pixels: NDArray[np.uint8], mode: str, tolerance: int) -> None:
+    image = Image.fromarray(pixels).convert(mode, palette=Image.Palette.ADAPTIVE)
+    difference = read_image(image).astype(int) - pixels
+    assert np.abs(difference).max() <= tolerance
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "PA", "I", "I;16", "I;16B"])
+def test_grey_modes_become_rgb(mode: str) -> None:
+    grey = np.array([[0, 255], [255, 0]], np.uint8)
+    if mode.startswith("I"):
+        dtype = {"I": np.int32, "I;16": "<u2", "I;16B": ">u2"}[mode]
+        data = (grey.astype(np.int64) * 257).astype(dtype)
+        image = Image.frombytes(mode, (2, 2), data.tobytes())
+    else:
+        image = Image.fromarray(grey).convert(mode)
+    np.testing.assert_array_equal(read_image(image), np.repeat(grey[..., None], 3, 2))
+
+
+def test_sixteen_bit_png_is_scaled_not_cut() -> None:
+    values = np.array([[0, 128 * 257, 65535]], np.uint16)
+    data = encoded(Image.fromarray(values))
+    assert read_image(data)[0, :, 0].tolist() == [0, 128, 255]
+
+
+def test_transparent_palette_reads_without_a_warning(pixels: NDArray[np.uint8]) -> None:
+    image = Image.fromarray(pixels).convert("P", palette=Image.Palette.ADAPTIVE)
+    data = encoded(image, transparency=bytes([0, 128, 255, 7]))
+    np.testing.assert_array_equal(read_image(data), pixels)
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "TIFF", "WEBP"])
+def test_exif_orientation_is_applied(
+    pixels: NDArray[np.uint8], kind: str, orientation: int
+) -> None:
+    # What a camera stores so that turning it by `orientation` shows `pixels` upright.
+    stored = {
+        1: lambda a: a,
+        2: lambda a: a[:, ::-1],
+        3: lambda a: a[::-1, ::-1],
+        4: lambda a: a[::-1],
+        5: lambda a: a.transpose(1, 0, 2),
+        6: lambda a: np.rot90(a),
+        7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+        8: lambda a: np.rot90(a, -1),
+    }[orientation](pixels)
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    lossless = {"lossless": True} if kind == "WEBP" else {}
+    data = encoded(Image.fromarray(stored.copy()), kind, exif=exif, **lossless)
+    read = read_image(data)
+    assert read.shape == pixels.shape
+    # JPEG blurs the borders of the quarters, so look inside them.
+    np.testing.assert_allclose(read[5::10, 7::15].astype(int), pixels[5::10, 7::15], atol=12)
+
+
+def test_the_callers_pil_image_stays_as_it_was(pixels: NDArray[np.uint8]) -> None:
+    image = Image.fromarray(pixels).convert("P")
+    image.info["transparency"] = b"\x00\x10"
+    read_image(image)
+    assert image.mode == "P"
+    assert image.info["transparency"] == b"\x00\x10"
+
+
+@pytest.mark.parametrize(
+    ("array", "message"),
+    [
+        pytest.param(np.zeros((4, 5, 3), np.float32), "expected uint8.*float32", id="float"),
+        pytest.param(np.zeros((4, 5), bool), "expected uint8.*bool", id="bool"),
+        pytest.param(np.zeros((3, 40, 50), np.uint8), "channels first", id="channels first"),
+        pytest.param(np.zeros((2, 4, 5, 3), np.uint8), r"one image.*\[2, 4, 5, 3\]", id="batch"),
+        pytest.param(np.zeros((4, 5, 2), np.uint8), r"found \[4, 5, 2\]", id="two channels"),
+        pytest.param(np.zeros((0, 5, 3), np.uint8), "at least one pixel", id="no rows"),
+        pytest.param(np.zeros(7, np.uint8), r"found \[7\]", id="vector"),
+    ],
+)
+def test_other_arrays_are_refused(array: NDArray[np.uint8], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_image(array)
+
+
+@pytest.mark.parametrize("source", [None, 3, ["a.png"]], ids=["None", "int", "list"])
+def test_other_types_are_refused(source: object) -> None:
+    with pytest.raises(InputError, match=f"found {type(source).__name__}"):
+        read_image(source)  # type: ignore[arg-type]
+
+
+def _bomb() -> bytes:
+    """A small PNG that claims 60000 x 60000 pixels."""
+    whole = encoded(Image.new("RGB", (1, 1)))
+    header = b"IHDR" + struct.pack(">IIBBBBB", 60000, 60000, 8, 2, 0, 0, 0)
+    return whole[:12] + header + struct.pack(">I", zlib.crc32(header)) + whole[33:]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(lambda whole: b"", "no known image format", id="empty"),
+        pytest.param(lambda whole: b"hello", "no known image format", id="text"),
+        pytest.param(lambda whole: whole[: len(whole) // 2], "damaged", id="truncated"),
+        pytest.param(lambda whole: whole[:100] + b"\0" * 300 + whole[400:], "damaged", id="overwritten"),
+        pytest.param(lambda whole: _bomb(), "reasonable size", id="decompression bomb"),
+    ],
+)
+def test_a_bad_file_is_named(
+    content: Callable[[bytes], bytes], message: str, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    whole = encoded(Image.fromarray(rng.integers(0, 255, (50, 50, 3), np.uint8)))
+    path = tmp_path / "street.png"
+    path.write_bytes(content(whole))
+    with pytest.raises(InputError, match=message) as caught:
+        read_image(path)
+    assert str(caught.value).startswith(f"{path}: expected")
+    assert "\n" not in str(caught.value)
+
+
+def test_an_image_between_pillows_two_limits_is_refused_without_a_warning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300)
+    with pytest.raises(InputError, match="20x20 pixels"):
+        read_image(encoded(Image.new("RGB", (20, 20))))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        pytest.param("missing.png", "No such file", id="missing"),
+        pytest.param(".", "found a folder", id="folder"),
+        pytest.param("x" * 5000, "too long", id="overlong name"),
+        pytest.param("nul\0byte.png", "nul", id="null byte"),
+    ],
+)
+def test_a_path_without_an_image_is_named(name: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=message):
+        read_image(tmp_path / name)
+
+
+@given(
+    st.binary(max_size=200),
+    st.sampled_from(
+        [
+            b"\x89PNG\r\n\x1a\n",
+            b"\xff\xd8\xff",
+            b"GIF89a",
+            b"BM",
+            b"II*\0",
+            b"RIFF....WEBPVP8 ",
+            b"",
+        ]
+    ),
+)
+@settings(max_examples=300, deadline=None)
+def test_hostile_bytes_raise_nothing_but_input_errors(tail: bytes, magic: bytes) -> None:
+    with contextlib.suppress(InputError):
+        read_image(magic + tail)
+
+
+def test_threads_read_images_without_leaving_warning_filters_behind(
+    pixels: NDArray[np.uint8],
+) -> None:
+    import warnings
+
+    data, before = encoded(Image.fromarray(pixels)), list(warnings.filters)
+    workers = [
+        threading.Thread(target=lambda: [read_image(data) for _ in range(50)]) for _ in range(4)
+    ]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert list(warnings.filters) == before
+
+
+def test_a_folder_gives_its_images_sorted(tmp_path: Path) -> None:
+    for name in ("b.png", "a.JPG", "notes.txt", ".hidden.png"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder.png").mkdir()
+    assert [path.name for path in find_images(tmp_path)] == ["a.JPG", "b.png"]
+    assert find_images(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]
+
+
+def test_a_folder_without_images_and_a_missing_path_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="found none"):
+        find_images(tmp_path)
+    with pytest.raises(InputError, match="found nothing"):
+        find_images(tmp_path / "missing")
