@@ -10,7 +10,7 @@ from typing import Protocol
 
 import torch
 from pedseg_runtime.detections import Detections
-from pedseg_runtime.errors import ArtifactError
+from pedseg_runtime.errors import InputError
 from pedseg_runtime.manifest import Manifest
 from pedseg_runtime.segmenter import Segmenter
 from pedseg_train.checkpoint import load_checkpoint
@@ -72,7 +72,7 @@ class Eager:
     def infer(self, image: Image) -> Detections:
         """Detect in one image; the masks in image pixels are part of torchvision's forward."""
         if self._segment is None:
-            raise ArtifactError("eager: expected an open contender, found it closed")
+            raise InputError("eager: expected an open contender, found it closed")
         return self._segment(image)
 
     def close(self) -> None:

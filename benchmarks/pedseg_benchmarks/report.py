@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
@@ -18,49 +19,49 @@ HEADINGS = (
     "p50 ms",
     "p90 ms",
     "p99 ms",
-    "times eager's speed",
+    "x eager",
     "images/s",
-    "detections",
+    "found",
     "parity",
 )
 NUMERIC = HEADINGS[2:8]
 
 
 def table(result: BenchmarkResult) -> Table:
-    """The result as a rich table."""
-    view = Table(
-        title=_title(result), caption=_caption(result), title_justify="left", caption_justify="left"
-    )
+    """The result as a rich table; print it with `details` below."""
+    view = Table(title=_title(result), title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     for heading in HEADINGS:
-        view.add_column(heading, justify="right" if heading in NUMERIC else "left")
+        numeric = heading in NUMERIC
+        view.add_column(
+            heading,
+            justify="right" if numeric else "left",
+            no_wrap=numeric,
+            overflow="fold",
+        )
     for contender in result.contenders:
         style = "" if contender.parity_passed else "red"
         view.add_row(*(Text(cell, style=style) for cell in _cells(contender)))
     return view
 
 
+def details(result: BenchmarkResult) -> list[str]:
+    """What belongs to the table: how it was taken, and the parity of every artifact in numbers."""
+    return [_caption(result), *(_parity(row) for row in result.contenders if row.parity)]
+
+
 def markdown(result: BenchmarkResult) -> str:
-    """The result as a Markdown document: the table, the conditions and the failures."""
+    """The result as a Markdown document: the table, its details and the conditions."""
     rows = [HEADINGS, *(_cells(contender) for contender in result.contenders)]
     lines = [" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows]
     rule = " | ".join("---:" if heading in NUMERIC else "---" for heading in HEADINGS)
     parts = [
         f"# {_title(result)}",
         "\n".join(f"| {line} |" for line in (lines[0], rule, *lines[1:])),
-        _caption(result),
+        "\n".join(f"- {line}" for line in details(result)),
+        "## Conditions",
         "\n".join(f"- {line}" for line in _conditions(result)),
     ]
-    parts += [f"- {line}" for line in failures(result)]
     return "\n\n".join(parts) + "\n"
-
-
-def failures(result: BenchmarkResult) -> list[str]:
-    """One line per contender whose parity failed."""
-    return [
-        f"{contender.name}: parity FAILED: {_reason(contender)}"
-        for contender in result.contenders
-        if not contender.parity_passed
-    ]
 
 
 def _cells(contender: ContenderResult) -> tuple[str, ...]:
@@ -78,31 +79,29 @@ def _cells(contender: ContenderResult) -> tuple[str, ...]:
             ratio,
             f"{latency.images_per_second:.2f}",
         )
+    verdict = "passed" if contender.parity_passed else "FAILED"
     return (
         f"{contender.name} {contender.precision}",
-        contender.provider,
+        contender.provider.replace("ExecutionProvider", " by onnxruntime"),
         *times,
         str(sum(contender.detections)),
-        _parity(contender),
+        verdict if contender.parity else "reference",
     )
 
 
 def _parity(contender: ContenderResult) -> str:
-    """The verdict in a few words, never without the largest differences it rests on."""
-    if contender.parity is None:
-        return "reference"
+    """The verdict on an artifact with the differences it rests on, in one line."""
+    parity = contender.parity or {}
     if not contender.parity_passed:
-        return "FAILED"
-    largest = {field["name"]: field["max"] for field in contender.parity["fields"]}
-    flips = contender.parity["counts"]["benign_flips"]
-    return (
-        f"passed: {largest['boxes']:.1e} px, score {largest['scores']:.1e}, "
-        f"mask {largest['roi_masks']:.1e}" + (f", {flips} benign flips" if flips else "")
+        return f"{contender.name}: parity FAILED: {parity['reason']}"
+    largest = ", ".join(
+        f"{field['name']} {field['max']:.1e} {field['unit']}" for field in parity["fields"]
     )
-
-
-def _reason(contender: ContenderResult) -> str:
-    return str(contender.parity["reason"]) if contender.parity else ""
+    counts = parity["counts"]
+    return (
+        f"{contender.name}: parity passed, {counts['matched']} detections, largest differences: "
+        f"{largest}, {counts['benign_flips']} benign flips"
+    )
 
 
 def _title(result: BenchmarkResult) -> str:
@@ -117,8 +116,8 @@ def _caption(result: BenchmarkResult) -> str:
     rare = "; p99 of fewer than 100 calls is close to the maximum" if calls < 100 else ""
     return (
         f"One image per call, {settings['rounds']} interleaved rounds ({calls} calls each) after "
-        f"warm-up; {settings['threads']} threads; {masks}; the ratio is the median over calls with "
-        f"a 95 % bootstrap interval{rare}."
+        f"warm-up; {settings['threads']} threads; {masks}; x eager: how many times faster, median "
+        f"over calls with a 95 % bootstrap interval{rare}."
     )
 
 

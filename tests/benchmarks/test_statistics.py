@@ -4,7 +4,7 @@ import itertools
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from pedseg_benchmarks.statistics import speedup_over, summarise
@@ -34,6 +34,7 @@ def test_one_terrible_call_is_not_clipped_away():
     assert summary.std > 800
 
 
+@settings(deadline=None)
 @given(timings)
 def test_percentiles_are_ordered_and_inside_the_range(seconds):
     summary = summarise(seconds)
@@ -41,6 +42,7 @@ def test_percentiles_are_ordered_and_inside_the_range(seconds):
     assert all(low <= high * (1 + 1e-12) for low, high in itertools.pairwise(ranks))
 
 
+@settings(deadline=None)
 @given(timings, st.floats(0.25, 4))
 def test_a_constant_factor_is_found_exactly_and_without_doubt(seconds, factor):
     found = speedup_over(seconds, seconds / factor, resamples=50)
