@@ -40,7 +40,7 @@ boxes_anywhere = hnp.arrays(np.float32, 4, elements=st.floats(-1e9, 1e9, width=3
 
 
 @given(mask=soft_masks, box=boxes_on(IMAGE), threshold=st.sampled_from([0.5, 0.3]))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 def test_a_pasted_mask_equals_torchvisions_bit_for_bit(
     mask: NDArray[np.float32], box: NDArray[np.float32], threshold: float
 ) -> None:

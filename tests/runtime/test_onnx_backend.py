@@ -1,0 +1,242 @@
+"""onnxruntime's CUDA provider is played by a stand-in here; `-m gpu` runs the real one."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from pedseg_runtime import ArtifactError, DeviceError, InputError, Segmenter
+from pedseg_runtime.backends import onnx, open_backend
+from pedseg_runtime.devices import Driver, probe_driver
+
+has_gpu = probe_driver().devices > 0
+
+
+class Session:
+    """A session whose providers, outputs and failures are chosen by the test."""
+
+    def __init__(self, real: Any, providers: list[str], failure: Exception | None = None) -> None:
+        self.real, self.providers, self.failure = real, providers, failure
+
+    def get_providers(self) -> list[str]:
+        return self.providers
+
+    def run(self, names: Any, feed: Any) -> Any:
+        if self.failure is not None:
+            raise self.failure
+        return self.real.run(names, feed)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.real, name)
+
+
+@pytest.fixture
+def gpu_machine(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """A machine whose driver and onnxruntime offer CUDA; what a CUDA session does is `[0]`.
+
+    It is a list of providers that the session reports, or the exception its creation raises.
+    """
+    real_session = onnx.ort.InferenceSession
+    behaviour: list[Any] = [[onnx.CUDA, onnx.CPU]]
+
+    def create(path: str, options: Any, *, providers: Any, **rest: Any) -> Any:
+        real = real_session(path, options, providers=[onnx.CPU])
+        if providers == [onnx.CPU]:
+            return real
+        if isinstance(behaviour[0], Exception):
+            raise behaviour[0]
+        return Session(real, behaviour[0])
+
+    monkeypatch.setattr(onnx.ort, "InferenceSession", create)
+    monkeypatch.setattr(onnx.ort, "get_available_providers", lambda: [onnx.CUDA, onnx.CPU])
+    monkeypatch.setattr(onnx.ort, "preload_dlls", lambda: print("Failed to load libcublas.so"))
+    monkeypatch.setattr(onnx, "probe_driver", lambda: Driver(1, (13, 0)))
+    monkeypatch.setattr(onnx, "has_cudnn", lambda: True)
+    monkeypatch.setattr(onnx, "explain_cuda", lambda device, built_for: None)
+    return behaviour
+
+
+@pytest.mark.parametrize("device", ["auto", "cuda", "cuda:0"])
+def test_cuda_that_runs_is_taken(gpu_machine: list[Any], tiny_path: Path, device: str) -> None:
+    assert open_backend(tiny_path, device=device).provider == "CUDAExecutionProvider"
+
+
+def test_cpu_never_touches_cuda(gpu_machine: list[Any], tiny_path: Path) -> None:
+    gpu_machine[0] = AssertionError("a CUDA session was made")
+    assert open_backend(tiny_path, device="cpu").provider == "CPUExecutionProvider"
+
+
+def test_a_session_that_fell_back_to_the_cpu_is_refused(
+    gpu_machine: list[Any], tiny_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    gpu_machine[0] = ["CPUExecutionProvider"]
+    with pytest.raises(DeviceError, match=r"expected the model to run on CUDA.*took the CPU"):
+        open_backend(tiny_path, device="cuda")
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_session_that_does_not_start_is_refused_with_its_cause(
+    gpu_machine: list[Any], tiny_path: Path
+) -> None:
+    gpu_machine[0] = RuntimeError(
+        "/onnxruntime_src/cuda_call.cc:154 std::conditional_t<...> CUDA failure 100: "
+        "no CUDA-capable device is detected ; GPU=0 ; hostname=box ; expr=cudaSetDevice(0);"
+    )
+    with pytest.raises(DeviceError, match="CUDA failure 100: no CUDA-capable device") as caught:
+        open_backend(tiny_path, device="cuda")
+    assert "hostname" not in str(caught.value)
+
+
+def test_cuda_without_cudnn_is_refused(
+    gpu_machine: list[Any], tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx, "has_cudnn", lambda: False)
+    monkeypatch.setattr(onnx, "explain_cuda", lambda device, built_for: "missing libcudnn.so.9; x")
+    with pytest.raises(DeviceError, match="missing libcudnn"):
+        open_backend(tiny_path, device="cuda")
+
+
+def test_auto_says_when_it_leaves_a_gpu_unused(
+    gpu_machine: list[Any], tiny_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gpu_machine[0] = ["CPUExecutionProvider"]
+    with caplog.at_level(logging.WARNING):
+        backend = open_backend(tiny_path, device="auto")
+    assert backend.provider == "CPUExecutionProvider"
+    assert "running on the CPU although there is a GPU" in caplog.text
+
+
+def test_auto_without_a_gpu_takes_the_cpu_silently(
+    gpu_machine: list[Any],
+    tiny_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(onnx, "probe_driver", lambda: Driver(0, None, "no driver"))
+    assert open_backend(tiny_path, device="auto").provider == "CPUExecutionProvider"
+    assert caplog.text == ""
+
+
+def test_a_damaged_file_on_a_gpu_is_the_files_fault(gpu_machine: list[Any], tmp_path: Path) -> None:
+    path = tmp_path / "broken.onnx"
+    path.write_bytes(b"not a model")
+    with pytest.raises(ArtifactError, match="Protobuf"):
+        open_backend(path, device="cuda")
+
+
+def test_an_onnxruntime_without_cuda_is_named(
+    tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(onnx.ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(DeviceError, match="pip uninstall onnxruntime"):
+        open_backend(tiny_path, device="cuda")
+
+
+@pytest.mark.skipif(has_gpu, reason="this machine has a GPU")
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_cuda_on_a_machine_without_gpu_is_one_clear_line(
+    tiny_path: Path, device: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(DeviceError, match="expected") as caught:
+        Segmenter.load(tiny_path, device=device)
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not has_gpu, reason="needs an NVIDIA GPU")
+def test_cuda_runs_and_agrees_with_the_cpu(tiny_path: Path, street: NDArray[np.uint8]) -> None:
+    with Segmenter.load(tiny_path, device="cuda", warmup=[(40, 60)]) as segmenter:
+        assert segmenter.provider == "CUDAExecutionProvider"
+        found = segmenter(street)
+    expected = Segmenter.load(tiny_path, device="cpu")(street)
+    np.testing.assert_array_equal(found.boxes, expected.boxes)
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("message", "provider", "error", "expected"),
+    [
+        pytest.param(
+            "Failed to allocate memory for requested buffer of size 9",
+            "CUDA",
+            DeviceError,
+            "smaller batch_size",
+            id="GPU memory",
+        ),
+        pytest.param("bad allocation", "CPU", DeviceError, "smaller batch_size", id="CPU memory"),
+        pytest.param(
+            "CUDNN failure 4: x ; GPU=0", "CUDA", DeviceError, "CUDNN failure 4: x; try", id="cuDNN"
+        ),
+        pytest.param(
+            "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Non-zero status",
+            "CPU",
+            ArtifactError,
+            "found Non-zero status",
+            id="graph",
+        ),
+    ],
+)
+def test_a_run_that_fails_says_what_to_do(
+    tiny_path: Path, message: str, provider: str, error: type[Exception], expected: str
+) -> None:
+    backend = open_backend(tiny_path, device="cpu")
+    assert isinstance(backend, onnx.OnnxBackend)
+    backend._session = Session(backend._session, [], RuntimeError(message))
+    backend.provider = f"{provider}ExecutionProvider"
+    with pytest.raises(error, match=expected):
+        backend.run(np.zeros((1, 4, 4, 3), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param(b"", "expected an ONNX model", id="empty"),
+        pytest.param(b"a text file\n" * 9, "expected an ONNX model", id="text"),
+        pytest.param("half", "expected an ONNX model", id="truncated"),
+        pytest.param("without manifest", "without its manifest", id="foreign"),
+        pytest.param("newer manifest", "schema", id="newer manifest"),
+        pytest.param("other outputs", "expected the outputs boxes", id="other outputs"),
+        pytest.param("renamed output", "expected a graph with images tensor", id="renamed output"),
+    ],
+)
+def test_a_file_that_is_no_artifact_is_named(
+    content: bytes | str, message: str, tiny_path: Path, tmp_path: Path
+) -> None:
+    whole = tiny_path.read_bytes()
+    edits = {
+        "half": whole[: len(whole) // 2],
+        "without manifest": whole.replace(b"pedseg_manifest", b"pedseg_manifesT"),
+        "newer manifest": whole.replace(b'"schema_version": 1', b'"schema_version": 9'),
+        "other outputs": whole.replace(b'"name": "boxes"', b'"name": "boxez"'),
+        "renamed output": whole.replace(b"image_index", b"image_indeX", 99).replace(
+            b'"image_indeX"', b'"image_index"'
+        ),
+    }
+    path = tmp_path / "model.onnx"
+    path.write_bytes(content if isinstance(content, bytes) else edits[content])
+    with pytest.raises(ArtifactError, match=message) as caught:
+        Segmenter.load(path, device="cpu")
+    assert str(caught.value).startswith(f"{path}: expected")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_a_folder_and_a_checkpoint_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="No such file"):
+        open_backend(tmp_path / "missing.onnx")
+    with pytest.raises(ArtifactError, match="directory"):
+        open_backend(tmp_path)
+    checkpoint = tmp_path / "best.safetensors"
+    checkpoint.write_bytes(b"\x10\0\0\0\0\0\0\0{}")
+    with pytest.raises(ArtifactError, match="pedseg-export"):
+        open_backend(checkpoint)
+
+
+def test_threads_must_be_positive(tiny_path: Path) -> None:
+    assert open_backend(tiny_path, device="cpu", threads=1).provider == "CPUExecutionProvider"
+    with pytest.raises(InputError, match="threads"):
+        open_backend(tiny_path, threads=0)

@@ -1,0 +1,195 @@
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from pedseg_runtime import ArtifactError, InputError, Manifest, Segmenter
+from pedseg_runtime.backends import Outputs
+from pedseg_runtime.segmenter import group_by_size
+from PIL import Image
+
+
+class Recorder:
+    """A backend that remembers the shapes it was given and answers with chosen outputs."""
+
+    provider = "recorder"
+
+    def __init__(self, outputs: Outputs | None = None) -> None:
+        self.manifest = Manifest(
+            architecture="none",
+            class_names=("background", "person"),
+            checkpoint_sha256="0" * 64,
+            format="onnx",
+        )
+        self.outputs = outputs
+        self.shapes: list[tuple[int, ...]] = []
+        self.closed = 0
+
+    def run(self, images: NDArray[np.uint8]) -> Outputs:
+        self.shapes.append(images.shape)
+        return self.outputs if self.outputs is not None else outputs(0)
+
+    def close(self) -> None:
+        self.closed += 1
+
+
+def outputs(count: int, **changed: NDArray[np.generic]) -> Outputs:
+    """Outputs for `count` detections on the first image, with some fields changed."""
+    values = {
+        "boxes": np.zeros((count, 4), np.float32),
+        "labels": np.ones(count, np.int64),
+        "scores": np.linspace(0.9, 0.1, count, dtype=np.float32),
+        "roi_masks": np.zeros((count, 28, 28), np.float32),
+        "image_index": np.zeros(count, np.int64),
+    }
+    return tuple((values | changed).values())  # type: ignore[return-value]
+
+
+def test_one_image_gives_its_detections(segmenter: Segmenter, street: NDArray[np.uint8]) -> None:
+    found = segmenter(street)
+    assert found.boxes.tolist() == [[10, 5, 30, 20], [40, 8, 55, 30]]
+    np.testing.assert_allclose(found.scores, [200 / 255, 100 / 255])
+    assert found.image_size == (40, 60)
+    assert found.label_names() == ["person", "person"]
+    assert found.masks().shape == (2, 40, 60)
+    assert found.masks().any(axis=(1, 2)).all()
+
+
+def test_a_black_image_has_no_detections(segmenter: Segmenter) -> None:
+    found = segmenter(np.zeros((7, 9, 3), np.uint8))
+    assert len(found) == 0
+    assert found.masks().shape == (0, 7, 9)
+    assert found.to_coco("black") == []
+
+
+def test_mixed_sizes_and_sources_keep_their_order(
+    segmenter: Segmenter, street: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    path = tmp_path / "street.png"
+    Image.fromarray(street).save(path)
+    black = np.zeros_like(street)
+    images = [street, black[:30], path, street[:30], black, Image.fromarray(street), street]
+    together = segmenter.predict(images, batch_size=2)
+    alone = [segmenter(image) for image in images]
+    assert [len(found) for found in together] == [2, 0, 2, 2, 0, 2, 2]
+    for one, other in zip(together, alone, strict=True):
+        assert one.image_size == other.image_size
+        for name in ("boxes", "labels", "scores", "roi_masks"):
+            np.testing.assert_array_equal(getattr(one, name), getattr(other, name))
+
+
+def test_images_of_one_size_share_a_run() -> None:
+    backend = Recorder()
+    small, large = np.zeros((4, 5, 3), np.uint8), np.zeros((6, 5, 3), np.uint8)
+    Segmenter(backend).predict([small, large, small, small, large], batch_size=2)
+    assert backend.shapes == [(2, 4, 5, 3), (2, 6, 5, 3), (1, 4, 5, 3)]
+
+
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 3), st.integers(1, 2)), max_size=40),
+    batch_size=st.integers(1, 5),
+)
+def test_grouping_uses_each_image_once_and_never_mixes_sizes(
+    sizes: list[tuple[int, int]], batch_size: int
+) -> None:
+    groups = group_by_size(sizes, batch_size)
+    assert sorted(index for group in groups for index in group) == list(range(len(sizes)))
+    for group in groups:
+        assert 1 <= len(group) <= batch_size
+        assert len({sizes[index] for index in group}) == 1
+        assert group == sorted(group)
+    assert [group[0] for group in groups] == sorted(group[0] for group in groups)
+    fewest = sum(-(-sizes.count(size) // batch_size) for size in set(sizes))
+    assert len(groups) == fewest
+
+
+def test_no_images_give_no_detections(segmenter: Segmenter) -> None:
+    assert segmenter.predict([]) == []
+
+
+def test_the_score_threshold_can_only_be_raised(
+    segmenter: Segmenter, street: NDArray[np.uint8]
+) -> None:
+    assert [len(found) for found in segmenter.predict([street], score_threshold=0.5)] == [1]
+    assert [len(found) for found in segmenter.predict([street], score_threshold=0.05)] == [2]
+    for refused in (0.04, 1.5, float("nan")):
+        with pytest.raises(InputError, match=r"expected 0.05 \(built into the artifact\) to 1"):
+            segmenter.predict([street], score_threshold=refused)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_the_batch_size_must_be_positive(segmenter: Segmenter, batch_size: int) -> None:
+    with pytest.raises(InputError, match="batch_size"):
+        segmenter.predict([], batch_size=batch_size)
+
+
+def test_a_closed_segmenter_says_so(tiny_path: Path, street: NDArray[np.uint8]) -> None:
+    with Segmenter.load(tiny_path, device="cpu") as segmenter:
+        assert repr(segmenter) == "<Segmenter tiny_blobs fp32 onnx on CPUExecutionProvider>"
+    segmenter.close()
+    assert "closed" in repr(segmenter)
+    with pytest.raises(InputError, match="found it closed; load it again"):
+        segmenter(street)
+
+
+def test_closing_closes_the_backend_once() -> None:
+    backend = Recorder()
+    segmenter = Segmenter(backend)
+    segmenter.close()
+    segmenter.close()
+    assert backend.closed == 1
+
+
+def test_warmup_runs_each_size(tiny_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    backend = Recorder()
+    monkeypatch.setattr("pedseg_runtime.segmenter.open_backend", lambda path, **options: backend)
+    Segmenter.load(tiny_path, warmup=[(12, 34), (56, 7)])
+    assert backend.shapes == [(1, 12, 34, 3), (1, 56, 7, 3)]
+    with pytest.raises(InputError, match="warmup"):
+        Segmenter.load(tiny_path, warmup=[(0, 5)])
+
+
+@pytest.mark.parametrize(
+    ("broken", "message"),
+    [
+        pytest.param(outputs(2)[:4], "expected 5 outputs, found 4", id="too few"),
+        pytest.param(outputs(2, scores=np.ones(2)), "scores of float32.*float64", id="dtype"),
+        pytest.param(
+            outputs(2, boxes=np.zeros((2, 5), np.float32)), r"\[2, 4\].*\[2, 5\]", id="box shape"
+        ),
+        pytest.param(
+            outputs(2, labels=np.ones(3, np.int64)), r"labels.*\[2\].*\[3\]", id="counts differ"
+        ),
+        pytest.param(outputs(1, scores=np.array([np.nan], np.float32)), "NaN", id="NaN score"),
+        pytest.param(
+            outputs(1, labels=np.array([2])), "labels 1 to 1, found 2 to 2", id="unknown label"
+        ),
+        pytest.param(outputs(1, labels=np.array([0])), "labels 1 to 1", id="background"),
+        pytest.param(outputs(2, image_index=np.array([1, 0])), "ascending", id="disorder"),
+        pytest.param(outputs(1, image_index=np.array([1])), "ascending in 0 to 0", id="no image"),
+    ],
+)
+def test_outputs_that_break_the_contract_are_refused(broken: Outputs, message: str) -> None:
+    with pytest.raises(ArtifactError, match=message):
+        Segmenter(Recorder(broken))(np.zeros((4, 5, 3), np.uint8))
+
+
+def test_threads_share_a_segmenter(segmenter: Segmenter, street: NDArray[np.uint8]) -> None:
+    mixtures = [[street], [street[:30], street], [np.zeros_like(street)]]
+    counts: list[list[int]] = [[] for _ in range(6)]
+
+    def work(slot: int) -> None:
+        for _ in range(20):
+            counts[slot] += [len(found) for found in segmenter.predict(mixtures[slot % 3])]
+
+    workers = [threading.Thread(target=work, args=(slot,)) for slot in range(6)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert counts == [[2] * 20, [2, 2] * 20, [0] * 20] * 2

@@ -1,0 +1,114 @@
+from __future__ import annotations
+
+import warnings
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pedseg_runtime import ArtifactError, DeviceError, Manifest, Segmenter
+from pedseg_runtime.backends import torchscript
+from pedseg_runtime.devices import probe_driver
+from pedseg_runtime.manifest import MANIFEST_FILE
+
+MANIFEST = Manifest(
+    architecture="tiny_script",
+    class_names=("background", "person"),
+    checkpoint_sha256="0" * 64,
+    format="torchscript",
+)
+SOURCE = """
+def forward(self, images):
+    # type: (Tensor) -> Tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
+    on = images.flatten(1).max(1)[0]
+    kept = torch.nonzero(on)[:, 0]
+    boxes = torch.tensor([[1.0, 2.0, 9.0, 8.0]]).to(images.device).repeat(kept.size(0), 1)
+    scores = on[kept].float() / 255
+    order = torch.ops.torchvision.nms(boxes[:1], scores[:1], 0.5)
+    return boxes, torch.ones_like(kept), scores, torch.ones(kept.size(0), 28, 28), kept
+"""
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An archive that finds one box per image that is not black, and needs torchvision's NMS."""
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("torchvision")
+    path = tmp_path_factory.mktemp("script") / "tiny.pt"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch calls its own TorchScript deprecated
+        module = torch.jit.ScriptModule()
+        module.define(SOURCE)
+        module.save(str(path), _extra_files={MANIFEST_FILE: MANIFEST.to_json()})
+    return path
+
+
+def test_a_script_runs_like_any_artifact(script: Path) -> None:
+    images = np.zeros((3, 10, 12, 3), np.uint8)
+    images[0, 0, 0, 0], images[2, 3, 4, 1] = 51, 204
+    with Segmenter.load(script, device="cpu") as segmenter:
+        assert segmenter.provider == "torch:cpu"
+        assert segmenter.manifest == MANIFEST
+        results = segmenter.predict(list(images))
+    assert [len(detections) for detections in results] == [1, 0, 1]
+    np.testing.assert_allclose([results[0].scores[0], results[2].scores[0]], [0.2, 0.8])
+    assert results[0].boxes.tolist() == [[1, 2, 9, 8]]
+
+
+def test_the_content_chooses_the_backend_not_the_suffix(script: Path, tmp_path: Path) -> None:
+    disguised = tmp_path / "model.onnx"
+    disguised.write_bytes(script.read_bytes())
+    assert Segmenter.load(disguised, device="cpu").provider == "torch:cpu"
+
+
+def test_auto_takes_cuda_only_where_torch_has_it(script: Path) -> None:
+    torch = pytest.importorskip("torch")
+    expected = "torch:cuda:0" if torch.cuda.is_available() else "torch:cpu"
+    assert Segmenter.load(script).provider == expected
+
+
+@pytest.mark.skipif(probe_driver().devices > 0, reason="this machine has a GPU")
+def test_cuda_on_a_machine_without_gpu_is_one_clear_line(script: Path) -> None:
+    with pytest.raises(DeviceError, match="expected torch to run on CUDA") as caught:
+        Segmenter.load(script, device="cuda")
+    assert "\n" not in str(caught.value)
+
+
+def _archive(path: Path, manifest: str | None) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("tiny/data.pkl", b"")
+        if manifest is not None:
+            archive.writestr(f"tiny/extra/{MANIFEST_FILE}", manifest)
+    return path
+
+
+def test_an_archive_without_manifest_is_refused_without_torch(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torchscript, "_import_torch", lambda path: pytest.fail("torch imported"))
+    with pytest.raises(ArtifactError, match="without its manifest"):
+        Segmenter.load(_archive(tmp_path / "foreign.pt", None))
+    with pytest.raises(ArtifactError, match="expected a pedseg manifest"):
+        Segmenter.load(_archive(tmp_path / "odd.pt", "{}"))
+
+
+def test_a_truncated_archive_is_named(tmp_path: Path) -> None:
+    path = _archive(tmp_path / "whole.pt", MANIFEST.to_json())
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ArtifactError, match="damaged"):
+        Segmenter.load(path)
+
+
+def test_an_archive_that_is_no_script_is_named(tmp_path: Path) -> None:
+    pytest.importorskip("torchvision")
+    with pytest.raises(ArtifactError, match="damaged"):
+        Segmenter.load(_archive(tmp_path / "empty.pt", MANIFEST.to_json()), device="cpu")
+
+
+def test_a_missing_torch_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise ModuleNotFoundError(f"No module named {name!r}")
+
+    monkeypatch.setattr(torchscript.importlib, "import_module", missing)
+    with pytest.raises(ArtifactError, match="No module named 'torch'; pip install"):
+        Segmenter.load(_archive(tmp_path / "whole.pt", MANIFEST.to_json()))
