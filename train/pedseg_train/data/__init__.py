@@ -9,13 +9,21 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .contact_sheet import draw_contact_sheet
+    from .digests import combined_digest, dataset_digest
+    from .integrity import CheckReport, check_dataset
     from .pennfudan import PennFudanDataset
     from .splits import Split, read_split, tutorial_split, write_split
     from .transforms import evaluation_transform, training_transform
 
 __all__ = [
+    "CheckReport",
     "PennFudanDataset",
     "Split",
+    "check_dataset",
+    "combined_digest",
+    "dataset_digest",
+    "draw_contact_sheet",
     "evaluation_transform",
     "read_split",
     "training_transform",
@@ -24,8 +32,13 @@ __all__ = [
 ]
 
 _MODULES = {
+    "CheckReport": "integrity",
     "PennFudanDataset": "pennfudan",
     "Split": "splits",
+    "check_dataset": "integrity",
+    "combined_digest": "digests",
+    "dataset_digest": "digests",
+    "draw_contact_sheet": "contact_sheet",
     "evaluation_transform": "transforms",
     "read_split": "splits",
     "training_transform": "transforms",

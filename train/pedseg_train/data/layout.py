@@ -9,16 +9,21 @@ Needs no torch, so that `pedseg-data` starts quickly.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from pedseg_runtime.errors import DatasetError
+from pedseg_runtime.errors import DatasetError, InputError
+from pedseg_runtime.images import read_image
 from PIL import Image
 
 IMAGES = "PNGImages"
 MASKS = "PedMasks"
 MASK_SUFFIX = "_mask"
+
+# Called with how much is done and how much there is, after every step.
+Progress = Callable[[int, int], None]
 
 # What pillow raises for a file that is no picture, ends early, is damaged or absurdly large.
 _UNREADABLE = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
@@ -72,10 +77,9 @@ def png_files(folder: Path) -> list[Path]:
 def read_picture(path: Path) -> NDArray[np.uint8]:
     """The picture at `path`, uint8 [H, W, 3] RGB; DatasetError names a file that cannot be read."""
     try:
-        with Image.open(path) as picture:
-            return np.array(picture.convert("RGB"))
-    except _UNREADABLE as error:
-        raise _unreadable(path, error) from error
+        return read_image(path)  # the very pixels that the runtime would see
+    except InputError as error:
+        raise DatasetError(str(error)) from error
 
 
 def read_mask(path: Path) -> NDArray[np.integer]:
@@ -86,8 +90,13 @@ def read_mask(path: Path) -> NDArray[np.integer]:
     try:
         with Image.open(path) as picture:
             mode, ids = picture.mode, np.array(picture)
+    except FileNotFoundError:
+        raise DatasetError(f"{path}: expected a mask, found nothing; was it moved?") from None
     except _UNREADABLE as error:
-        raise _unreadable(path, error) from error
+        reason = " ".join(str(error).split())
+        raise DatasetError(
+            f"{path}: expected a mask, found a damaged file ({reason}); get the file anew"
+        ) from error
     if mode == "1":
         ids = ids.astype(np.uint8)
     if ids.ndim != 2 or not np.issubdtype(ids.dtype, np.integer):
@@ -102,20 +111,33 @@ def read_pair(root: Path, name: str) -> tuple[NDArray[np.uint8], NDArray[np.inte
     """Picture uint8 [H, W, 3] and ids [H, W] of `name`; DatasetError if their sizes differ."""
     picture, ids = read_picture(image_path(root, name)), read_mask(mask_path(root, name))
     if ids.shape != picture.shape[:2]:
-        raise DatasetError(f"{mask_path(root, name)}: {size_mismatch(picture.shape, ids.shape)}")
+        (height, width), (mask_height, mask_width) = picture.shape[:2], ids.shape
+        raise DatasetError(
+            f"{mask_path(root, name)}: expected the picture's size {width}x{height}, found "
+            f"{mask_width}x{mask_height}; picture and mask must cover the same pixels"
+        )
     return picture, ids
 
 
-def size_mismatch(picture: tuple[int, ...], mask: tuple[int, ...]) -> str:
-    """How to say that shapes [H, W, ...] differ."""
-    return (
-        f"expected the picture's size {picture[1]}x{picture[0]}, found {mask[1]}x{mask[0]}; "
-        "picture and mask must cover the same pixels"
-    )
+def instance_ids(ids: NDArray[np.integer]) -> NDArray[np.integer]:
+    """The ids that occur in `ids`, ascending, without the background."""
+    found: NDArray[np.integer] = np.unique(ids[ids != 0])
+    return found
 
 
-def _unreadable(path: Path, error: BaseException) -> DatasetError:
-    if isinstance(error, FileNotFoundError):
-        return DatasetError(f"{path}: expected a PNG file, found nothing; was it moved away?")
-    reason = " ".join(str(error).split())
-    return DatasetError(f"{path}: expected a readable PNG file, found a damaged one ({reason})")
+def split_instances(ids: NDArray[np.integer]) -> NDArray[np.bool_]:
+    """Ids [H, W] -> one mask per instance, bool [N, H, W], in the order of their ids."""
+    masks: NDArray[np.bool_] = ids[None] == instance_ids(ids)[:, None, None]
+    return masks
+
+
+def tight_boxes(masks: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """The first and last pixel of every mask: bool [N, H, W] -> int64 [N, 4], x1 y1 x2 y2.
+
+    Every mask must have a pixel.
+    """
+    corners = []
+    for mask in masks:
+        columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
+        corners.append((columns[0], rows[0], columns[-1], rows[-1]))
+    return np.array(corners, np.int64).reshape(-1, 4)

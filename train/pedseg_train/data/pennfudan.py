@@ -18,10 +18,13 @@ from .layout import (
     check_root,
     image_names,
     image_path,
+    instance_ids,
     mask_path,
     read_mask,
     read_pair,
     read_picture,
+    split_instances,
+    tight_boxes,
 )
 
 Target = dict[str, Any]
@@ -86,8 +89,8 @@ class PennFudanDataset(Dataset[tuple[torch.Tensor, Target]]):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, Target]:
         picture, ids = read_pair(self.root, self.names[index])
-        image = tv_tensors.Image(torch.from_numpy(picture).permute(2, 0, 1).contiguous())
-        target = _target(torch.from_numpy(_split_instances(ids)), self._ids[index])
+        image = tv_tensors.Image(torch.from_numpy(picture.transpose(2, 0, 1).copy()))
+        target = _target(torch.from_numpy(split_instances(ids)), self._ids[index])
         if self._transform is None:
             return image, target
         return self._transform(image, target)
@@ -102,15 +105,15 @@ class PennFudanDataset(Dataset[tuple[torch.Tensor, Target]]):
 
     def masks(self, index: int) -> NDArray[np.bool_]:
         """Every instance of picture `index`, bool [N, H, W], in the order of their ids."""
-        return _split_instances(read_pair(self.root, self.names[index])[1])
+        return split_instances(read_pair(self.root, self.names[index])[1])
 
     def dropped(self, index: int) -> tuple[Dropped, ...]:
         """The instances of picture `index` that its target leaves out, with their ids."""
         ids = read_mask(mask_path(self.root, self.names[index]))
-        boxes = masks_to_boxes(torch.from_numpy(_split_instances(ids))).tolist()
+        boxes = tight_boxes(split_instances(ids)).tolist()
         return tuple(
-            Dropped(instance, f"its box is {x2 - x1:.0f} px wide and {y2 - y1:.0f} px high")
-            for instance, (x1, y1, x2, y2) in zip(_instance_ids(ids).tolist(), boxes, strict=True)
+            Dropped(instance, f"its box is {x2 - x1} px wide and {y2 - y1} px high")
+            for instance, (x1, y1, x2, y2) in zip(instance_ids(ids).tolist(), boxes, strict=True)
             if x2 == x1 or y2 == y1
         )
 
@@ -141,18 +144,6 @@ def _checked_indices(indices: Sequence[int] | None, count: int) -> tuple[int, ..
             "another dataset?"
         )
     return tuple(indices)
-
-
-def _instance_ids(ids: NDArray[np.integer]) -> NDArray[np.integer]:
-    """The ids that occur, ascending, without the background."""
-    found: NDArray[np.integer] = np.unique(ids[ids != 0])
-    return found
-
-
-def _split_instances(ids: NDArray[np.integer]) -> NDArray[np.bool_]:
-    """Ids [H, W] -> one mask per instance, bool [N, H, W]."""
-    masks: NDArray[np.bool_] = ids[None] == _instance_ids(ids)[:, None, None]
-    return masks
 
 
 def _target(masks: torch.Tensor, image_id: int) -> Target:

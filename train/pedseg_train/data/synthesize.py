@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +13,7 @@ from pedseg_runtime.errors import DatasetError, InputError
 from pedseg_runtime.files import write_json
 from PIL import Image
 
-from .layout import IMAGES, MASKS, image_path, mask_path
+from .layout import IMAGES, MASKS, Progress, image_path, mask_path
 from .scenes.street import draw_street
 
 # Raise it with every change that moves a pixel of some scene.
@@ -30,8 +29,6 @@ synthesis.json                  seed and settings: the same ones give the same p
 
 Drawn by `pedseg-data synthesize`; no photograph was used. Everybody may use them freely.
 """
-
-Progress = Callable[[int, int], None]
 
 
 def draw_scene(

@@ -97,15 +97,14 @@ class Canvas:
 
     def sky(self, rng: np.random.Generator) -> None:
         """Fill everything: a gradient down to the horizon, with clouds."""
-        width, height = self._image.size
-        share = np.linspace(0, height / (self.camera.horizon * _OVERSAMPLING), height)
-        share = share.clip(0, 1)[:, None, None] ** 0.8
+        width, height = self.camera.width, self.camera.height
+        share = (np.arange(height) / self.camera.horizon).clip(0, 1)[:, None, None] ** 0.8
         top, low = np.array(self.weather.zenith), np.array(self.weather.haze)
         clouds = soft_noise(rng, width, height, columns=5, rows=9)[..., None].clip(0, 1)
         amount = float(rng.uniform(0, 0.75))
         colors = top + (low - top) * share
         colors = colors + (np.array([244, 244, 246]) - colors) * clouds * amount * (1 - share / 2)
-        self._image.paste(Image.fromarray(colors.astype(np.uint8)))
+        self._image.paste(Image.fromarray(colors.astype(np.uint8)).resize(self._image.size))
 
     def finished(self) -> Image.Image:
         """The picture at its own size."""

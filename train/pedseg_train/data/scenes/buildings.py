@@ -132,7 +132,7 @@ def _shop(
         glow = mix((70, 82, 92), (226, 204, 160), float(rng.random()) * 0.7)
         wall.panel(a0, a1, low, storey - 0.85, glow)
         for _ in range(3):  # goods in the window
-            x, high = float(rng.uniform(a0, a1 - 0.2)), float(rng.uniform(0.2, 0.7))
+            x, high = float(rng.uniform(a0, a1)), float(rng.uniform(0.2, 0.7))
             wide = min(a1 - x, float(rng.uniform(0.15, 0.5)))
             tone = vary(rng, pick(rng, _AWNING), 40)
             wall.panel(x, x + wide, low + 0.1, low + 0.1 + high, mix(tone, glow, 0.4))

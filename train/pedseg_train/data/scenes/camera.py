@@ -59,5 +59,5 @@ def random_camera(rng: np.random.Generator, *, width: int, height: int) -> Camer
         horizon=height * float(rng.uniform(0.2, 0.34) if high else rng.uniform(0.34, 0.48)),
         middle=width * float(rng.uniform(0.38, 0.62)),
         eye=float(rng.uniform(2.4, 3.6) if high else rng.uniform(1.4, 1.9)),
-        focal=max(width, height) * float(rng.uniform(0.85, 1.15)),
+        focal=min(max(width, height), 2 * height) * float(rng.uniform(0.85, 1.15)),
     )

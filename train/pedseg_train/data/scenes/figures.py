@@ -220,7 +220,7 @@ class _Figure:
 
         if look.beard:
             x, y = on_face(0.03, 0, -0.045)
-            self.sheet.ellipse((x, y), 0.034 * size, 0.026 * size, look.hair)
+            self.sheet.ellipse((x, y), 0.030 * size, 0.021 * size, look.hair)
         for left in (0.020, -0.020):
             near = 0.045 * math.cos(pose.yaw) - left * math.sin(pose.yaw)
             if near < 0.002:

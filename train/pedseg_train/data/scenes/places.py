@@ -9,6 +9,7 @@ import numpy as np
 
 from .backgrounds import Canvas
 from .buildings import draw_houses
+from .camera import Camera
 from .paint import Color, chance, mix, pick, shade, vary
 
 _ASPHALT: tuple[Color, ...] = ((92, 94, 98), (112, 112, 114), (78, 80, 86), (128, 126, 124))
@@ -68,11 +69,11 @@ def draw_place(rng: np.random.Generator, canvas: Canvas) -> Place:
 def _across(rng: np.random.Generator, canvas: Canvas) -> Place:
     """Houses on the other side of a road that runs from left to right."""
     camera = canvas.camera
-    wall = float(rng.uniform(7, 15))
     near = camera.nearest * 0.9
+    wall = near + float(rng.uniform(4, 12))
     kerb = wall - float(rng.uniform(2.2, 3.6))
     own = max(near + 0.4, kerb - float(rng.uniform(4.5, 7)))
-    reach = camera.half_width(wall) * 1.15
+    reach = _reach(camera, wall)
     draw_houses(rng, canvas, (-reach, wall), (reach, wall), lit=float(rng.uniform(0.8, 1.1)))
     road, paving = vary(rng, pick(rng, _ASPHALT), 8), vary(rng, pick(rng, _PAVING))
     canvas.floor(-reach, reach, near, wall, road)
@@ -108,7 +109,7 @@ def _along(rng: np.random.Generator, canvas: Canvas) -> Place:
     left, right = shift - half, shift + half
     west, east = left - float(rng.uniform(2, 4.5)), right + float(rng.uniform(2, 4.5))
     road, paving = vary(rng, pick(rng, _ASPHALT), 8), vary(rng, pick(rng, _PAVING))
-    reach = canvas.camera.half_width(far)
+    reach = _reach(canvas.camera, far)
     canvas.floor(-reach, reach, near, far * 3, shade(road, 1.05))
     if chance(rng, 0.5):
         draw_houses(rng, canvas, (-reach, far), (reach, far), lit=1.0)
@@ -126,7 +127,7 @@ def _along(rng: np.random.Generator, canvas: Canvas) -> Place:
     if chance(rng, 0.35):  # people walk on the road, too
         walks.append(Zone(left, right, near, 25))
     if chance(rng, 0.5):
-        z = float(rng.uniform(near + 1, 12))
+        z = near + float(rng.uniform(1, 8))
         for stripe in range(int((right - left) / 0.9)):
             x = left + 0.2 + stripe * 0.9
             canvas.floor(x, x + 0.5, z, z + 2.6, _WHITE)
@@ -142,8 +143,9 @@ def _along(rng: np.random.Generator, canvas: Canvas) -> Place:
 
 def _square(rng: np.random.Generator, canvas: Canvas) -> Place:
     """A paved square with houses behind."""
-    near, wall = canvas.camera.nearest * 0.9, float(rng.uniform(16, 34))
-    reach = canvas.camera.half_width(wall) * 1.15
+    near = canvas.camera.nearest * 0.9
+    wall = near + float(rng.uniform(13, 30))
+    reach = _reach(canvas.camera, wall)
     draw_houses(rng, canvas, (-reach, wall), (reach, wall), lit=float(rng.uniform(0.8, 1.1)))
     paving = vary(rng, pick(rng, _PAVING), 14)
     _pave(rng, canvas, Zone(-reach, reach, near, wall), paving)
@@ -162,7 +164,7 @@ def _square(rng: np.random.Generator, canvas: Canvas) -> Place:
 def _park(rng: np.random.Generator, canvas: Canvas) -> Place:
     """Grass and a path, trees behind."""
     near, far = canvas.camera.nearest * 0.9, float(rng.uniform(30, 60))
-    reach = canvas.camera.half_width(far) * 1.15
+    reach = _reach(canvas.camera, far)
     if chance(rng, 0.4):
         draw_houses(rng, canvas, (-reach, far * 1.4), (reach, far * 1.4), lit=0.95)
     _tree_line(rng, canvas, far * 1.2)
@@ -170,7 +172,7 @@ def _park(rng: np.random.Generator, canvas: Canvas) -> Place:
     canvas.floor(-reach, reach, near, far * 1.25, grass)
     path = vary(rng, pick(rng, (*_PAVING, (186, 162, 126))), 10)
     if chance(rng, 0.5):
-        z0 = float(rng.uniform(near, 9))
+        z0 = near * float(rng.uniform(1, 2.4))
         way = Zone(-reach, reach, z0, z0 + float(rng.uniform(2.5, 4)))
         yaws: tuple[float, ...] = (math.pi / 2, -math.pi / 2)
     else:
@@ -188,6 +190,11 @@ def _park(rng: np.random.Generator, canvas: Canvas) -> Place:
         yaws=yaws,
         green=True,
     )
+
+
+def _reach(camera: Camera, z: float) -> float:
+    """How far to the sides something `z` metres away must be drawn."""
+    return max(6.0, 1.15 * camera.half_width(z))
 
 
 def _pave(rng: np.random.Generator, canvas: Canvas, zone: Zone, color: Color) -> None:

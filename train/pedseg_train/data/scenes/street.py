@@ -138,7 +138,7 @@ def _populate(
 ) -> list[_Thing]:
     """People, alone and in company, of all sizes that the place allows."""
     people: list[_Thing] = []
-    groups = 1 + int(rng.poisson(2.0))
+    groups = 1 + int(rng.poisson(2.3))
     for _ in range(groups):
         x, z = _walking_spot(rng, camera, place)
         yaw = pick(rng, place.yaws) + float(rng.normal(0, 0.3))
@@ -302,6 +302,6 @@ def _photographed(rng: np.random.Generator, picture: Image.Image) -> NDArray[np.
     gamma, gain = float(rng.uniform(0.82, 1.22)), float(rng.uniform(0.82, 1.12))
     balance = rng.normal(1, 0.025, 3)
     colors = colors**gamma * (gain * balance * vignette[..., None]).astype(np.float32)
-    noise = rng.normal(0, float(rng.uniform(0.004, 0.022)), (height, width, 3))
+    noise = rng.standard_normal((height, width, 3), np.float32) * float(rng.uniform(0.004, 0.022))
     developed: NDArray[np.uint8] = ((colors + noise).clip(0, 1) * 255).round().astype(np.uint8)
     return developed

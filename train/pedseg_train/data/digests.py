@@ -1,0 +1,73 @@
+r"""Digests of a dataset's content: is it the official one, is it the one that was trained on.
+
+The rule, in this one place: a folder's digest is SHA-256 over its PNG files in the order of their
+names, each contributing `name.encode() + b"\0" + digest`, with the file name including its suffix
+and the SHA-256 of the file as 32 raw bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from pedseg_runtime.files import sha256_of
+
+from .layout import IMAGES, MASKS, check_root, png_files
+
+# Of the official archive with its 170 pictures.
+OFFICIAL = {
+    IMAGES: "25726ca9b61bd01c8202c223408b15ca682e94671db2bf58132feeb12cbf1267",
+    MASKS: "2066a9acd9b98288a2388326ce9603209ab0ec98995d0ab8dfc8bc0d88df9b2d",
+}
+
+
+def dataset_digest(root: str | Path) -> dict[str, str]:
+    """The digest of each folder, 64 hex digits: `{"PNGImages": ..., "PedMasks": ...}`.
+
+    Raises:
+        DatasetError: `root` is no dataset folder.
+    """
+    check_root(Path(root))
+    return {folder: digest_of_files(file_digests(Path(root) / folder)) for folder in OFFICIAL}
+
+
+def combined_digest(root: str | Path) -> str:
+    """One digest of pictures and masks, 64 hex digits, for checkpoints and reports.
+
+    Raises:
+        DatasetError: `root` is no dataset folder.
+    """
+    return combine(dataset_digest(root))
+
+
+def combine(digests: dict[str, str]) -> str:
+    """The combined digest of what `dataset_digest` returned."""
+    lines = "".join(f"{folder} {digest}\n" for folder, digest in sorted(digests.items()))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def file_digests(folder: Path) -> dict[str, str]:
+    """The SHA-256 of every PNG file in `folder` as hex digits, by file name."""
+    return {path.name: sha256_of(path) for path in png_files(folder)}
+
+
+def digest_of_files(digests: dict[str, str], *, as_text: bool = False) -> str:
+    """The digest of a folder from those of its files; `as_text` hashes their hex digits."""
+    total = hashlib.sha256()
+    for name, digest in sorted(digests.items()):
+        total.update(name.encode() + b"\0")
+        total.update(digest.encode() if as_text else bytes.fromhex(digest))
+    return total.hexdigest()
+
+
+def is_official(root: Path) -> bool:
+    """Whether `root` holds the official pictures and masks, to the byte.
+
+    The constants do not say whether they were made from raw digests or from hex digits. Either
+    proves the content, so both are accepted.
+    """
+    files = {folder: file_digests(root / folder) for folder in OFFICIAL}
+    return any(
+        all(digest_of_files(files[name], as_text=text) == OFFICIAL[name] for name in OFFICIAL)
+        for text in (False, True)
+    )
