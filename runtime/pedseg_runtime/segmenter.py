@@ -79,7 +79,7 @@ class Segmenter:
 
     def predict(
         self,
-        images: Sequence[Source],
+        images: Iterable[Source],
         *,
         score_threshold: float | None = None,
         batch_size: int = 8,
@@ -89,7 +89,7 @@ class Segmenter:
         All images are held in memory at once; hand over long lists in parts.
 
         Args:
-            images: see `read_image` for what an image may be.
+            images: several images; see `read_image` for what each may be.
             score_threshold: keep detections above it; None keeps what the artifact yields. The
                 threshold inside the artifact can only be raised.
             batch_size: most images in one run; memory grows with it.
@@ -104,7 +104,7 @@ class Segmenter:
         self._check_threshold(score_threshold)
         if batch_size < 1:
             raise InputError(f"batch_size: expected a positive number, found {batch_size}")
-        arrays = [read_image(image) for image in images]
+        arrays = [read_image(image) for image in _several(images)]
         results: dict[int, Detections] = {}
         for group in group_by_size([array.shape[:2] for array in arrays], batch_size):
             batch = np.stack([arrays[index] for index in group])
@@ -168,6 +168,20 @@ class Segmenter:
             )
             for start, end in itertools.pairwise(edges)
         ]
+
+
+def _several(images: Iterable[Source]) -> Iterable[Source]:
+    """The argument itself, unless it is one image: its rows or letters would pass for images."""
+    if isinstance(images, np.ndarray):
+        is_one = images.ndim != 4
+    else:
+        is_one = isinstance(images, str | bytes) or not isinstance(images, Iterable)
+    if is_one:
+        raise InputError(
+            f"images: expected a list of images, found one {type(images).__name__}; "
+            "call segmenter(image) for a single image"
+        )
+    return images
 
 
 def group_by_size(sizes: Sequence[tuple[int, ...]], batch_size: int) -> list[list[int]]:

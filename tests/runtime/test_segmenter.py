@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -88,6 +89,23 @@ def test_images_of_one_size_share_a_run() -> None:
     small, large = np.zeros((4, 5, 3), np.uint8), np.zeros((6, 5, 3), np.uint8)
     Segmenter(backend).predict([small, large, small, small, large], batch_size=2)
     assert backend.shapes == [(2, 4, 5, 3), (2, 6, 5, 3), (1, 4, 5, 3)]
+
+
+@pytest.mark.parametrize(
+    "image",
+    [np.zeros((4, 5, 3), np.uint8), "a.png", Path("a.png"), b"\x89PNG", Image.new("RGB", (5, 4))],
+    ids=["array", "text", "path", "bytes", "PIL"],
+)
+def test_one_image_in_place_of_a_list_is_refused(segmenter: Segmenter, image: Any) -> None:
+    with pytest.raises(InputError, match="expected a list of images, found one"):
+        segmenter.predict(image)
+
+
+def test_an_array_of_images_is_several_images(
+    segmenter: Segmenter, street: NDArray[np.uint8]
+) -> None:
+    batch = np.stack([street, np.zeros_like(street)])
+    assert [len(found) for found in segmenter.predict(batch)] == [2, 0]
 
 
 @given(
