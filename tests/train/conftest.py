@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pedseg_runtime.detections import Detections
 from pedseg_train.data import PennFudanDataset
 from pedseg_train.models import build_model
 from pedseg_train.recipes import RECIPES, Recipe
@@ -80,15 +79,3 @@ def tiny_model():
 def noise():
     """A picture, uint8 [70, 90, 3]."""
     return np.random.default_rng(3).integers(0, 256, (70, 90, 3), dtype=np.uint8)
-
-
-def detections_of(boxes, scores, image_size, roi_masks=None) -> Detections:
-    """Detections of label 1; full boxes where no masks are given."""
-    count = len(boxes)
-    return Detections(
-        boxes=np.asarray(boxes, np.float32).reshape(count, 4),
-        labels=np.ones(count, np.int64),
-        scores=np.asarray(scores, np.float32),
-        roi_masks=np.ones((count, 28, 28), np.float32) if roi_masks is None else roi_masks,
-        image_size=image_size,
-    )

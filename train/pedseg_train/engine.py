@@ -158,7 +158,7 @@ def train_one_epoch(
             [image.to(device) for image in images], [_to(target, device) for target in targets]
         )
         loss = sum(losses.values())
-        values = {name: float(value) for name, value in [("loss", loss), *losses.items()]}
+        values = {name: value.item() for name, value in [("loss", loss), *losses.items()]}
         _check_losses(values, targets, name_of, epoch, step)
 
         optimizer.zero_grad()

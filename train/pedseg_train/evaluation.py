@@ -95,15 +95,18 @@ def evaluate(
         indices: the positions in `dataset` to evaluate on.
         description: of the progress bar.
     """
+    images: list[dict[str, int]] = []
     truth: list[dict[str, Any]] = []
     found: list[dict[str, Any]] = []
     for index in track(indices, description, total=len(indices)):
+        image = dataset.image(index)
+        images.append({"id": index, "height": image.shape[0], "width": image.shape[1]})
         truth.extend(_truth_annotations(dataset[index][1], index))
-        found.extend(_found_annotations(segment(dataset.image(index)), index))
+        found.extend(_found_annotations(segment(image), index))
     return CocoResult(
-        bbox=_twelve_numbers("bbox", truth, found, indices),
-        segm=_twelve_numbers("segm", truth, found, indices),
-        images=len(indices),
+        bbox=_twelve_numbers("bbox", truth, found, images),
+        segm=_twelve_numbers("segm", truth, found, images),
+        images=len(images),
         instances=len(truth),
         detections=len(found),
     )
@@ -140,14 +143,17 @@ def _found_annotations(detections: Detections, image_id: int) -> Iterable[dict[s
 
 
 def _twelve_numbers(
-    kind: str, truth: list[dict[str, Any]], found: list[dict[str, Any]], image_ids: Sequence[int]
+    kind: str,
+    truth: list[dict[str, Any]],
+    found: list[dict[str, Any]],
+    images: list[dict[str, int]],
 ) -> Numbers:
     """COCOeval's summary for `kind` ("bbox" or "segm"), without its printing."""
     categories = sorted({1, *(annotation["category_id"] for annotation in truth)})
     found = [{**annotation, "area": _area(annotation, kind)} for annotation in found]
     with contextlib.redirect_stdout(io.StringIO()):
         evaluation = COCOeval(
-            _coco(truth, image_ids, categories), _coco(found, image_ids, categories), kind
+            _coco(truth, images, categories), _coco(found, images, categories), kind
         )
         evaluation.evaluate()
         evaluation.accumulate()
@@ -166,12 +172,12 @@ def _area(annotation: dict[str, Any], kind: str) -> float:
 
 
 def _coco(
-    annotations: list[dict[str, Any]], image_ids: Sequence[int], categories: list[int]
+    annotations: list[dict[str, Any]], images: list[dict[str, int]], categories: list[int]
 ) -> COCO:
     """A COCO index in memory. Ids start at 1: COCOeval takes 0 for "not matched"."""
     coco = COCO()
     coco.dataset = {
-        "images": [{"id": int(image_id)} for image_id in image_ids],
+        "images": images,
         "categories": [{"id": category} for category in categories],
         "annotations": [{**entry, "id": i} for i, entry in enumerate(annotations, start=1)],
     }
