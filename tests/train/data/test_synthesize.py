@@ -9,7 +9,7 @@ from pedseg_runtime.errors import DatasetError, InputError
 from pedseg_train.data import PennFudanDataset, combined_digest
 from pedseg_train.data import synthesize as synthesis
 from pedseg_train.data.integrity import check_dataset
-from pedseg_train.data.scenes import street
+from pedseg_train.data.scenes import composition, street
 from pedseg_train.data.synthesize import draw_scene, synthesize
 
 
@@ -24,7 +24,7 @@ def test_every_scene_is_well_formed(seed, index):
     assert np.array_equal(np.unique(ids[ids > 0]), np.arange(1, count + 1))
     for instance in range(1, count + 1):
         mask = ids == instance
-        assert mask.sum() >= street.VISIBLE_PIXELS
+        assert mask.sum() >= composition.VISIBLE_PIXELS
         assert mask.any(axis=0).sum() >= 3
         assert mask.any(axis=1).sum() >= 3
     again, same_ids = draw_scene(seed, index, min_size=128, max_size=300)

@@ -20,7 +20,7 @@ from .scenes.street import draw_street
 GENERATOR_VERSION = 1
 MARKER = "synthesis.json"
 README = "readme.txt"
-SMALLEST, LARGEST = 128, 4096
+SMALLEST, LARGEST = 128, 2048
 _README = """Generated street scenes with pedestrians, in the layout of the Penn-Fudan database.
 
 PNGImages/street_00001.png      the picture

@@ -16,6 +16,7 @@ Point = tuple[float, float]
 Choice = TypeVar("Choice")
 
 OVERSAMPLING = 4
+LARGE = 1200  # pixels of a unit on the enlarged sheet
 
 
 def pick(rng: np.random.Generator, options: Sequence[Choice]) -> Choice:
@@ -60,7 +61,7 @@ class Fabric:
         color: the main colour.
         pattern: "plain", "rows", "columns", "checks" or "blocks".
         second: the other colour of a pattern.
-        period: metres after which the pattern repeats.
+        period: after how many of the sheet's units the pattern repeats.
     """
 
     color: Color
@@ -75,7 +76,7 @@ class Fabric:
         )
 
     def texture(self, xs: NDArray[Any], ys: NDArray[Any]) -> NDArray[np.uint8]:
-        """Colours at columns `xs` [W] and rows `ys` [H] in metres, uint8 [H, W, 3] or [1, 1, 3]."""
+        """Colours at columns `xs` [W] and rows `ys` [H], uint8 [H, W, 3] or [1, 1, 3] if plain."""
         colors = np.array([self.color, self.second], np.uint8)
         if self.pattern == "plain":
             return colors[:1, None]
@@ -118,16 +119,19 @@ class Cutout:
 
 
 class Sheet:
-    """A transparent sheet on which one thing is drawn in metres.
+    """A transparent sheet on which one thing is drawn, in metres or any other unit.
 
     The origin is where the thing touches the ground, x points right and y up. Everything is drawn
-    larger by OVERSAMPLING; `cutout` averages it down, which gives smooth edges.
+    several times larger; `cutout` averages it down, which gives smooth edges.
 
     Args:
-        scale: pixels of the picture per metre.
-        left, right, top: extent in metres; what lies outside is lost.
+        scale: pixels of the picture per unit.
+        left: extent to the left of the origin in units, as `right`, `top` and `bottom`; what lies
+            outside is lost.
+        right: see `left`.
+        top: see `left`.
+        bottom: see `left`.
         light: shades everything that `solid`, `ball` and `limb` draw.
-        bottom: extent below the ground line in metres.
     """
 
     def __init__(
@@ -137,14 +141,16 @@ class Sheet:
         left: float,
         right: float,
         top: float,
-        light: Light,
         bottom: float = 0.15,
+        light: Light,
     ) -> None:
-        self.scale = scale * OVERSAMPLING
+        # Large things have smooth edges anyway, and their sheets would take much memory.
+        self._larger = max(1, min(OVERSAMPLING, round(LARGE / scale)))
+        self._scale = scale * self._larger
         self._left, self._top = math.ceil(left * scale), math.ceil(top * scale)
         width = self._left + math.ceil(right * scale)
         height = self._top + math.ceil(bottom * scale)
-        size = (max(1, width) * OVERSAMPLING, max(1, height) * OVERSAMPLING)
+        size = (max(1, width) * self._larger, max(1, height) * self._larger)
         self._image = Image.new("RGBA", size)
         self._draw = ImageDraw.Draw(self._image)
         self._light = light
@@ -161,15 +167,15 @@ class Sheet:
         self._draw.ellipse((x1, y1, x2, y2), fill=color)
 
     def line(self, points: Sequence[Point], width: float, color: Color) -> None:
-        """A line through `points`, `width` metres wide and at least half a pixel."""
-        pixels = max(OVERSAMPLING // 2, round(width * self.scale))
+        """A line through `points`, `width` units wide and at least half a pixel."""
+        pixels = max(self._larger // 2, round(width * self._scale))
         self._draw.line(self._pixels(points), fill=color, width=pixels, joint="curve")
 
     def ring(self, center: Point, radius: float, width: float, color: Color) -> None:
         """A circle's outline."""
         x, y = self._pixels([center])[0]
-        pixels = max(OVERSAMPLING // 2, round(width * self.scale))
-        self._draw.circle((x, y), radius * self.scale, outline=color, width=pixels)
+        pixels = max(self._larger // 2, round(width * self._scale))
+        self._draw.circle((x, y), radius * self._scale, outline=color, width=pixels)
 
     def solid(self, points: Sequence[Point], paint: Paint, across: Point = (1, 0)) -> None:
         """An outline that looks round: darker at the rim, brighter towards the light.
@@ -185,7 +191,7 @@ class Sheet:
         fabric = paint if isinstance(paint, Fabric) else Fabric(paint)
         xs, ys = np.arange(width) + 0.5, np.arange(height) + 0.5
         tones = self._tones(outline - low, xs[None, :], ys[:, None], across)
-        colors = fabric.texture((xs + low[0]) / self.scale, ys[::-1] / self.scale)
+        colors = fabric.texture((xs + low[0]) / self._scale, ys[::-1] / self._scale)
         painted = Image.fromarray(np.minimum(colors * tones[..., None], 255).astype(np.uint8))
         stencil = Image.new("L", (width, height))
         ImageDraw.Draw(stencil).polygon([(x, y) for x, y in (outline - low).tolist()], fill=255)
@@ -210,7 +216,7 @@ class Sheet:
 
     def cutout(self) -> Cutout:
         """What was drawn, at the picture's resolution."""
-        small = self._image.reduce(OVERSAMPLING)
+        small = self._image.reduce(self._larger)
         left, top, right, bottom = small.getbbox() or (0, 0, 1, 1)
         return Cutout(small.crop((left, top, right, bottom)), left - self._left, top - self._top)
 
@@ -237,8 +243,8 @@ class Sheet:
         return tones
 
     def _pixels(self, points: Sequence[Point]) -> list[Point]:
-        left, top = self._left * OVERSAMPLING, self._top * OVERSAMPLING
-        return [(left + x * self.scale, top - y * self.scale) for x, y in points]
+        left, top = self._left * self._larger, self._top * self._larger
+        return [(left + x * self._scale, top - y * self._scale) for x, y in points]
 
 
 def arc(

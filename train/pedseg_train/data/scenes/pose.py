@@ -65,6 +65,21 @@ class Pose:
     legs: tuple[Leg, Leg]
     arms: tuple[Limb, Limb]
 
+    @property
+    def facing(self) -> float:
+        """1 towards the camera, 0 to the side, -1 away."""
+        return math.cos(self.yaw)
+
+    @property
+    def face_seen(self) -> bool:
+        """Whether some of the face is towards the camera."""
+        return self.facing > -0.35
+
+    @property
+    def back_seen(self) -> bool:
+        """Whether most of the back is towards the camera."""
+        return self.facing <= -0.5
+
     def at(self, forward: float, left: float, up: float) -> Point:
         """A point of the trunk or head in the picture."""
         lean = self.lean * max(0.0, up - HIP) / (NECK - HIP)

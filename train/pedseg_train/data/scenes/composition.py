@@ -1,0 +1,177 @@
+"""Things stand on a background: who hides whom, their shadows, their ids."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageChops, ImageFilter
+
+from .backgrounds import Weather
+from .camera import Camera
+from .paint import Cutout
+
+# A person of whom less is visible is left out of the scene, not just out of the mask: training
+# must not be told that somebody who can be seen is background.
+VISIBLE_PIXELS, VISIBLE_SHARE = 30, 0.12
+SOLID = 128  # a pixel belongs to what covers at least half of it
+
+
+@dataclass(frozen=True, slots=True)
+class Thing:
+    """Something that stands in the scene.
+
+    Attributes:
+        cutout: its picture.
+        foot: column and row where it touches the ground.
+        z: metres from the camera.
+        person: whether it gets an id.
+    """
+
+    cutout: Cutout
+    foot: tuple[int, int]
+    z: float
+    person: bool
+
+    @property
+    def corner(self) -> tuple[int, int]:
+        """Column and row of the cutout's upper left corner; may lie outside the picture."""
+        return self.foot[0] + self.cutout.left, self.foot[1] + self.cutout.top
+
+
+def stand(cutout: Cutout, camera: Camera, *, x: float, z: float, person: bool) -> Thing:
+    """Put a cutout on the ground point (x, z) in metres."""
+    column, row = camera.point(x, 0, z)
+    return Thing(cutout, (round(column), round(row)), z, person)
+
+
+def without_hidden_people(things: Sequence[Thing], size: tuple[int, int]) -> list[Thing]:
+    """Everything but the people who are (almost) hidden or outside.
+
+    Leaving somebody out only uncovers others, so one look at all of them is enough.
+
+    Args:
+        things: the farthest first.
+        size: height and width of the picture.
+    """
+    owner = np.full(size, -1)
+    for number, thing in enumerate(things):
+        rows, columns, solid = _footprint(thing, size)
+        owner[rows, columns][solid] = number
+    return [
+        thing
+        for number, thing in enumerate(things)
+        if not thing.person or _recognisable(thing, owner == number)
+    ]
+
+
+def ids_of(things: Sequence[Thing], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """Ids uint8 [H, W]: 1..N on the visible pixels of the people among `things`, 0 elsewhere.
+
+    Args:
+        things: the farthest first.
+        size: height and width of the picture.
+    """
+    ids = np.zeros(size, np.uint8)
+    people = 0
+    for thing in things:
+        rows, columns, solid = _footprint(thing, size)
+        people += thing.person
+        ids[rows, columns][solid] = people if thing.person else 0
+    return ids
+
+
+def with_things(picture: Image.Image, things: Sequence[Thing], weather: Weather) -> Image.Image:
+    """The picture with all `things`, the farthest first, each as hazy as it is far."""
+    picture = picture.copy()
+    for thing in things:
+        hazy = _hazed(thing.cutout.image, thing.z, weather)
+        picture.paste(hazy, thing.corner, hazy)
+    return picture
+
+
+def with_shadows(
+    rng: np.random.Generator,
+    picture: Image.Image,
+    things: Sequence[Thing],
+    camera: Camera,
+    weather: Weather,
+) -> Image.Image:
+    """Darken the ground where things stand, and where they keep the sun off."""
+    shadow = Image.new("L", picture.size)
+    slant, squash = weather.light.side * -1.3, float(rng.uniform(-0.35, 0.3))
+    squash += math.copysign(0.12, squash)
+    for thing in things:
+        _touching(shadow, thing)
+        if weather.shadow:
+            _cast(shadow, thing, slant, squash, round(255 * weather.shadow))
+    shadow.paste(0, (0, 0, picture.width, max(0, int(camera.horizon))))
+    soft = shadow.filter(ImageFilter.GaussianBlur(0.8))
+    cool = Image.new("RGB", picture.size, (16, 18, 28))
+    return Image.composite(cool, picture, soft)
+
+
+def _touching(shadow: Image.Image, thing: Thing) -> None:
+    """The dark patch right under a thing."""
+    wide = thing.cutout.image.width * 0.36
+    high = max(1.0, min(wide * 0.3, 7))
+    size = (max(1, round(wide * 2)), max(1, round(high * 2)))
+    rows, columns = np.mgrid[-1 : 1 : size[1] * 1j, -1 : 1 : size[0] * 1j]
+    patch = Image.fromarray((115 * (1 - rows**2 - columns**2).clip(0, 1)).astype(np.uint8))
+    left = thing.foot[0] + thing.cutout.left + thing.cutout.image.width // 2 - size[0] // 2
+    _lay(shadow, patch, (left, thing.foot[1] - size[1] // 2))
+
+
+def _cast(shadow: Image.Image, thing: Thing, slant: float, squash: float, darkness: int) -> None:
+    """The thing's outline laid on the ground: `slant` sideways, `squash` down (+) or up (-)."""
+    alpha = thing.cutout.image.getchannel("A").point(lambda value: value * darkness // 255)
+    width, height = alpha.size
+    up = -thing.cutout.top  # rows above the ground
+    low, high = sorted((0.0, slant * up))
+    size = (round(width + high - low), max(1, round(abs(squash) * height)))
+    # Output (u, v) comes from input (x, y): y from v, then x = u minus what the slant moved.
+    if squash > 0:
+        a_y, c_y = -1 / squash, float(up)
+    else:
+        a_y, c_y = 1 / -squash, float(up - size[1] / -squash)
+    matrix = (1.0, slant * a_y, low + slant * (c_y - up), 0.0, a_y, c_y)
+    laid = alpha.transform(size, Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+    top = thing.foot[1] if squash > 0 else thing.foot[1] - size[1]
+    _lay(shadow, laid, (round(thing.corner[0] + low), top))
+
+
+def _lay(shadow: Image.Image, patch: Image.Image, corner: tuple[int, int]) -> None:
+    """Add a patch where it is darker than what is there."""
+    box = (*corner, corner[0] + patch.width, corner[1] + patch.height)
+    shadow.paste(ImageChops.lighter(shadow.crop(box), patch), corner)
+
+
+def _hazed(image: Image.Image, z: float, weather: Weather) -> Image.Image:
+    """The cutout as it looks from `z` metres away."""
+    haze = Image.new("RGBA", image.size, (*weather.haze, 255))
+    veiled = Image.blend(image, haze, 1 - 0.37 ** (z / weather.clearness))
+    veiled.putalpha(image.getchannel("A"))
+    return veiled
+
+
+def _recognisable(thing: Thing, seen: NDArray[np.bool_]) -> bool:
+    """Whether the visible part [H, W] of a person is large enough to be asked for."""
+    whole = int((np.asarray(thing.cutout.image.getchannel("A")) >= SOLID).sum())
+    thickness = min(seen.any(axis=0).sum(), seen.any(axis=1).sum())
+    return bool(seen.sum() >= max(VISIBLE_PIXELS, VISIBLE_SHARE * whole) and thickness >= 3)
+
+
+def _footprint(thing: Thing, size: tuple[int, int]) -> tuple[slice, slice, NDArray[np.bool_]]:
+    """Rows and columns of the picture that the thing reaches, and what it covers of them."""
+    left, top = thing.corner
+    width, height = thing.cutout.image.size
+    x0, x1 = min(max(left, 0), size[1]), max(0, min(left + width, size[1]))
+    y0, y1 = min(max(top, 0), size[0]), max(0, min(top + height, size[0]))
+    alpha = np.asarray(thing.cutout.image.getchannel("A"))
+    solid = (
+        alpha[max(0, y0 - top) : max(0, y1 - top), max(0, x0 - left) : max(0, x1 - left)] >= SOLID
+    )
+    return slice(y0, y1), slice(x0, x1), solid
