@@ -20,7 +20,8 @@ from .errors import InputError
 CUDA_EXTRA = "pip install 'pedseg[cuda]'"
 _CUDNN = "cudnn64_9.dll" if sys.platform == "win32" else "libcudnn.so.9"
 _NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
-_VERSION_MISMATCH = (803, 804)  # CUDA_ERROR_SYSTEM_DRIVER_MISMATCH, ..._COMPAT_NOT_SUPPORTED...
+# CUDA_ERROR_SYSTEM_DRIVER_MISMATCH, CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE
+_VERSION_MISMATCH = (803, 804)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,8 @@ def probe_driver() -> Driver:
     cuda = (version.value // 1000, version.value % 1000 // 10)
     status = driver.cuInit(0) or driver.cuDeviceGetCount(ctypes.byref(count))
     if status in _VERSION_MISMATCH:
-        return Driver(0, cuda, f"the NVIDIA driver's parts do not match (error {status}); reboot")
+        problem = f"the NVIDIA driver's parts do not match (error {status}); update it and reboot"
+        return Driver(0, cuda, problem)
     if status not in (0, _NO_DEVICE):
         return Driver(0, cuda, f"the NVIDIA driver does not start (error {status}); see nvidia-smi")
     if count.value == 0:
