@@ -70,7 +70,7 @@ def _across(rng: np.random.Generator, canvas: Canvas) -> Place:
     """Houses on the other side of a road that runs from left to right."""
     camera = canvas.camera
     near = camera.nearest * 0.9
-    wall = near + float(rng.uniform(4, 12))
+    wall = near + float(rng.uniform(3.5, 9))
     kerb = wall - float(rng.uniform(2.2, 3.6))
     own = max(near + 0.4, kerb - float(rng.uniform(4.5, 7)))
     reach = _reach(camera, wall)

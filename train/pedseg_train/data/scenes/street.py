@@ -26,7 +26,7 @@ from .pose import random_pose
 from .wardrobe import random_look
 
 EMPTY_SHARE = 0.08
-SMALLEST, TALLEST = 30.0, 200.0  # of an adult, in pixels; children are smaller
+SMALLEST, TALLEST = 36.0, 200.0  # of an adult, in pixels; children are smaller
 
 _FURNITURE: tuple[objects.Draw, ...] = (
     objects.lamp,
@@ -134,10 +134,10 @@ def _populate(
 
 
 def _walking_spot(rng: np.random.Generator, camera: Camera, place: Place) -> tuple[float, float]:
-    """A visible ground point (x, z) where people walk; large and small are about equally likely."""
+    """A visible ground point (x, z) where people walk, more often near than far."""
     tall, small = math.log(TALLEST), math.log(SMALLEST)
     for _ in range(40):
-        z = camera.focal * 1.7 / math.exp(small + (tall - small) * float(rng.random()) ** 0.7)
+        z = camera.focal * 1.7 / math.exp(small + (tall - small) * float(rng.random()) ** 0.5)
         spans = [_seen_span(zone, z, camera) for zone in place.walks if zone.z0 <= z <= zone.z1]
         wide = [(low, high) for low, high in spans if low < high]
         if wide:
