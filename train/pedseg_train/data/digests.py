@@ -61,12 +61,16 @@ def digest_of_files(digests: dict[str, str], *, as_text: bool = False) -> str:
 
 
 def is_official(root: Path) -> bool:
-    """Whether `root` holds the official pictures and masks, to the byte.
+    """Whether `root` holds the official pictures and masks, to the byte."""
+    return are_official({folder: file_digests(root / folder) for folder in OFFICIAL})
+
+
+def are_official(files: dict[str, dict[str, str]]) -> bool:
+    """Whether these are the official files: for each folder what `file_digests` returned.
 
     The constants do not say whether they were made from raw digests or from hex digits. Either
     proves the content, so both are accepted.
     """
-    files = {folder: file_digests(root / folder) for folder in OFFICIAL}
     return any(
         all(digest_of_files(files[name], as_text=text) == OFFICIAL[name] for name in OFFICIAL)
         for text in (False, True)
