@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from pedseg_runtime.devices import parse_device
 from pedseg_runtime.errors import ArtifactError, InputError
 from pedseg_runtime.files import sha256_of

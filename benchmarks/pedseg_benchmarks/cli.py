@@ -7,6 +7,8 @@ import shlex
 from pathlib import Path
 
 import click
+from rich.console import Console
+
 from pedseg_runtime.console import Command, next_commands, notes, output
 from pedseg_runtime.files import replacing, write_json
 
@@ -98,8 +100,9 @@ def main(
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2, allow_nan=False))
     else:
-        # Where nobody watches, rich assumes 80 columns and would break the numbers.
-        output.print(table(result), width=None if output.is_terminal else PIPE_WIDTH)
+        # Where nobody watches, rich assumes 80 columns and would break the words.
+        wide = output if output.is_terminal else Console(width=PIPE_WIDTH)
+        wide.print(table(result))
         for line in details(result):
             output.print(line, markup=False)
     _say_what_next(checkpoint, artifacts[0], images, result)

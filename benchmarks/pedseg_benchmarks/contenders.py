@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Protocol
 
 import torch
+
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.errors import InputError
 from pedseg_runtime.manifest import Manifest

@@ -17,6 +17,7 @@ from typing import Any
 
 import onnxruntime
 import torch
+
 from pedseg_runtime.backends.onnx import CUDA_OPTIONS
 
 LIBRARIES = ("pedseg", "torchvision", "numpy", "onnx", "pillow")

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.errors import InputError
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
 from pedseg_runtime.console import progress_bar
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.files import sha256_of

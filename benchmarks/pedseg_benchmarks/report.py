@@ -11,31 +11,37 @@ from rich.box import SIMPLE
 from rich.table import Table
 from rich.text import Text
 
+from pedseg_runtime.parity.report import counted
+
 from .results import BenchmarkResult, ContenderResult
 
+# Parity stands first, so that no terminal is too narrow to show it.
 HEADINGS = (
     "contender",
+    "parity",
     "runs on",
     "p50 ms",
     "p90 ms",
     "p99 ms",
     "x eager",
-    "images/s",
+    "img/s",
     "found",
-    "parity",
 )
-NUMERIC = HEADINGS[2:8]
+NUMERIC = HEADINGS[3:]
+# Columns that may break their words over lines in a narrow terminal, never below this width.
+MIN_WIDTHS = {"contender": 11, "runs on": 11, "x eager": 11}
+BUSY_SHARE = 0.25
 
 
 def table(result: BenchmarkResult) -> Table:
     """The result as a rich table; print it with `details` below."""
     view = Table(title=_title(result), title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     for heading in HEADINGS:
-        numeric = heading in NUMERIC
         view.add_column(
             heading,
-            justify="right" if numeric else "left",
-            no_wrap=numeric,
+            justify="right" if heading in NUMERIC else "left",
+            no_wrap=heading not in MIN_WIDTHS,
+            min_width=MIN_WIDTHS.get(heading),
             overflow="fold",
         )
     for contender in result.contenders:
@@ -46,7 +52,8 @@ def table(result: BenchmarkResult) -> Table:
 
 def details(result: BenchmarkResult) -> list[str]:
     """What belongs to the table: how it was taken, and the parity of every artifact in numbers."""
-    return [_caption(result), *(_parity(row) for row in result.contenders if row.parity)]
+    parity = (_parity(row) for row in result.contenders if row.parity)
+    return [_caption(result), *_busy(result), *parity]
 
 
 def markdown(result: BenchmarkResult) -> str:
@@ -82,10 +89,10 @@ def _cells(contender: ContenderResult) -> tuple[str, ...]:
     verdict = "passed" if contender.parity_passed else "FAILED"
     return (
         f"{contender.name} {contender.precision}",
+        verdict if contender.parity else "truth",
         contender.provider.replace("ExecutionProvider", " by onnxruntime"),
         *times,
         str(sum(contender.detections)),
-        verdict if contender.parity else "reference",
     )
 
 
@@ -106,7 +113,7 @@ def _parity(contender: ContenderResult) -> str:
 
 def _title(result: BenchmarkResult) -> str:
     architecture = result.settings["architecture"]
-    return f"{architecture}, {len(result.images)} images, on {result.settings['device']}"
+    return f"{architecture}, {counted(len(result.images), 'image')}, on {result.settings['device']}"
 
 
 def _caption(result: BenchmarkResult) -> str:
@@ -119,6 +126,17 @@ def _caption(result: BenchmarkResult) -> str:
         f"warm-up; {settings['threads']} threads; {masks}; x eager: how many times faster, median "
         f"over calls with a 95 % bootstrap interval{rare}."
     )
+
+
+def _busy(result: BenchmarkResult) -> Iterator[str]:
+    """A warning if other programs held more than a quarter of the cores before the start."""
+    cpu = result.environment["cpu"]
+    load, cores = cpu["load_average"], cpu["usable_cores"]
+    if load and cores and load[0] > BUSY_SHARE * cores:
+        yield (
+            f"the machine was busy before the start (load {load[0]} on {counted(cores, 'core')}): "
+            "take the times again on an idle one before you publish them"
+        )
 
 
 def _conditions(result: BenchmarkResult) -> Iterator[str]:

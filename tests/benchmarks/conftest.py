@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from pedseg_benchmarks.contenders import Contender
 from pedseg_runtime.detections import Detections
 

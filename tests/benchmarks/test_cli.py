@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
+
 from pedseg_benchmarks import bench
 from pedseg_benchmarks.bench import benchmark, choose_images
 from pedseg_benchmarks.cli import main
@@ -21,7 +23,6 @@ from pedseg_runtime.files import sha256_of
 from pedseg_runtime.manifest import Manifest
 from pedseg_train.checkpoint import CheckpointHeader, save_checkpoint
 from pedseg_train.models import build_model
-from PIL import Image
 
 TINY_ONNX = Path(__file__).parents[1] / "runtime" / "golden" / "tiny.onnx"
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+
 from pedseg_benchmarks import environment
 from pedseg_benchmarks.environment import fingerprint, float32_only, torch_threads
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from pedseg_benchmarks.harness import run_rounds, timed_call, warm_up
 from pedseg_runtime.errors import InputError
 

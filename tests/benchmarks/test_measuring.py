@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from pedseg_benchmarks.measuring import measure
 from pedseg_runtime.parity import Settings
 

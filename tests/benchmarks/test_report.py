@@ -1,16 +1,18 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 
 import pytest
+from rich.console import Console
+
 from pedseg_benchmarks.environment import fingerprint
 from pedseg_benchmarks.measuring import measure
 from pedseg_benchmarks.report import details, markdown, table
 from pedseg_benchmarks.results import BenchmarkResult
 from pedseg_runtime.errors import InputError
 from pedseg_runtime.parity import Settings
-from rich.console import Console
 
 
 @pytest.fixture
@@ -39,10 +41,16 @@ def result(bench, images):
             "warmup": 1,
             "paste": True,
         },
-        environment=fingerprint(threads=2),
+        environment=idle(fingerprint(threads=2)),
         images=[{"name": "a.png", "height": 10, "width": 20}] * 3,
         contenders=rows,
     )
+
+
+def idle(environment, load=0.1):
+    """The fingerprint of a machine with four cores on which nothing else runs."""
+    cpu = environment["cpu"] | {"usable_cores": 4, "load_average": [load, 0.1, 0.1]}
+    return environment | {"cpu": cpu}
 
 
 def rendered(result) -> str:
@@ -116,3 +124,9 @@ def test_a_damaged_document_is_refused(result):
 
 def test_few_calls_come_with_a_word_on_p99(result):
     assert "p99 of fewer than 100 calls" in markdown(result)
+
+
+def test_a_busy_machine_is_named(result):
+    busy = dataclasses.replace(result, environment=idle(result.environment, load=3.5))
+    assert "the machine was busy before the start (load 3.5 on 4 cores)" in details(busy)[1]
+    assert not any("busy" in line for line in details(result))

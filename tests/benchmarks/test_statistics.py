@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+
 from pedseg_benchmarks.statistics import speedup_over, summarise
 
 timings = hnp.arrays(
