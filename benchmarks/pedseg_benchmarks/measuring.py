@@ -69,46 +69,48 @@ def measure(
         device: shared by all contenders.
         clock: monotonic seconds.
     """
-    with ExitStack() as stack:
+    with ExitStack() as stack, progress_bar() as bar:
         entrants: list[Entrant] = []
-        with progress_bar() as bar:
-            task = bar.add_task("warm-up and parity", total=len(contenders))
-            for contender in contenders:
-                reference = entrants[0].detections if entrants else None
-                loaded, warm = _start(contender, images, warmup, device, clock)
-                stack.callback(loaded.close)
-                found = [loaded.infer(image) for image in images]
-                parity = None
-                if reference is not None:
-                    parity = compare(reference, found, names=names, **dataclasses.asdict(settings))
-                entrants.append(Entrant(contender, loaded, warm, found, parity))
-                bar.advance(task)
-            timed = [entrant for entrant in entrants if entrant.passed]
-            task = bar.add_task("timed calls", total=len(timed) * rounds * len(images))
-            seconds = run_rounds(
-                [entrant.loaded for entrant in timed],
-                images,
-                rounds=rounds,
-                device=device,
-                clock=clock,
-                advance=lambda: bar.advance(task),
-            )
-        times = dict(zip((entrant.contender.name for entrant in timed), seconds, strict=True))
-        return [
-            _row(entrant, times.get(entrant.contender.name), times[contenders[0].name])
-            for entrant in entrants
-        ]
+        for contender in bar.track(contenders, description="warm-up and parity"):
+            loaded, warm = _start(contender, images, warmup, device, clock, stack)
+            found = [loaded.infer(image) for image in images]
+            parity = None
+            if entrants:
+                truth = entrants[0].detections
+                parity = compare(truth, found, names=names, **dataclasses.asdict(settings))
+            entrants.append(Entrant(contender, loaded, warm, found, parity))
+        timed = [entrant for entrant in entrants if entrant.passed]
+        task = bar.add_task("timed calls", total=len(timed) * rounds * len(images))
+        seconds = run_rounds(
+            [entrant.loaded for entrant in timed],
+            images,
+            rounds=rounds,
+            device=device,
+            clock=clock,
+            advance=lambda: bar.advance(task),
+        )
+    times = dict(zip((entrant.contender.name for entrant in timed), seconds, strict=True))
+    return [
+        _row(entrant, times.get(entrant.contender.name), times[contenders[0].name])
+        for entrant in entrants
+    ]
 
 
 def _start(
-    contender: Contender, images: Sequence[Image], warmup: int, device: Device, clock: Clock
+    contender: Contender,
+    images: Sequence[Image],
+    warmup: int,
+    device: Device,
+    clock: Clock,
+    stack: ExitStack,
 ) -> tuple[Loaded, WarmUp]:
-    """Load one contender and call it on every image size, with nobody else running."""
+    """Load one contender and call it on every image size; `stack` closes it at the end."""
     device.reset_peak_memory()
     start = clock()
     loaded = contender.load()
     device.synchronise()
     load = clock() - start
+    stack.callback(loaded.close)
     first = warm_up(loaded, images, calls=warmup, device=device, clock=clock)
     warm = WarmUp(
         load=load,
@@ -123,12 +125,8 @@ def _row(
     entrant: Entrant, seconds: NDArray[np.float64] | None, eager: NDArray[np.float64]
 ) -> ContenderResult:
     """One row of the report; `seconds` [rounds, images] is None for who was not timed."""
-    contender, loaded, warm, parity = (
-        entrant.contender,
-        entrant.loaded,
-        entrant.warm,
-        entrant.parity,
-    )
+    contender, loaded = entrant.contender, entrant.loaded
+    warm, parity = entrant.warm, entrant.parity
     return ContenderResult(
         name=contender.name,
         format=loaded.format,

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.console import Console
+
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.errors import InputError
 from pedseg_runtime.parity import FP32, Tolerances, compare
-from rich.console import Console
 
 SIZE = (240, 320)
 

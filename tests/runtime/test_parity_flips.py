@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.masks import paste_mask
 from pedseg_runtime.parity import FP32, compare

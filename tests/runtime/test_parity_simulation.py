@@ -9,6 +9,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.parity import compare
 from pedseg_runtime.parity.matching import box_iou
