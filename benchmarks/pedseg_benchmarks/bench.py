@@ -17,9 +17,10 @@ from pedseg_runtime.files import sha256_of
 from pedseg_runtime.images import find_images, read_image
 from pedseg_runtime.parity import Settings
 from pedseg_train.checkpoint import read_header
+from pedseg_train.eager import float32_only
 
 from .contenders import EAGER, Artifact, Contender, Eager, TorchDevice, artifact_names
-from .environment import fingerprint, float32_only, torch_threads
+from .environment import fingerprint, torch_threads
 from .measuring import measure
 from .results import BenchmarkResult
 

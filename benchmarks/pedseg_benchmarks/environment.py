@@ -62,22 +62,6 @@ def fingerprint(*, threads: int, gpu: int = 0) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def float32_only() -> Iterator[None]:
-    """Keep torch from rounding float32 to TF32 on CUDA, as the artifacts' backends do.
-
-    torch lets cuDNN convolutions use TF32 unless told otherwise; eager would then be neither the
-    float32 truth nor doing the same work as the others.
-    """
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
-
-
-@contextlib.contextmanager
 def torch_threads(count: int) -> Iterator[None]:
     """Give torch `count` CPU threads inside the block."""
     before = torch.get_num_threads()

@@ -7,6 +7,7 @@ import shlex
 from pathlib import Path
 
 import click
+
 from pedseg_runtime.console import Choice, Command, next_commands, notes, output
 from pedseg_runtime.images import find_images, read_image
 

@@ -73,6 +73,7 @@ def export_artifact(
         raise ExportError(f"format: expected one of {', '.join(FORMATS)}, found {format!r}")
     clock = _Clock()
     loaded = load_checkpoint(checkpoint)
+    reference = EagerSegmenter(loaded.model, class_names=loaded.header.class_names, device=device)
     with told_briefly(notify), replacing(output) as temporary:
         notify(f"converting {loaded.header.architecture} to {format}")
         draft = convert(loaded, format)
@@ -80,12 +81,13 @@ def export_artifact(
         manifest = describe(loaded, format, draft)
         draft.write(temporary, manifest)
         notify("comparing the artifact with eager")
-        report = check(temporary, loaded, [*generated_samples(), *samples], device)
+        report = check(temporary, reference, [*generated_samples(), *samples], device)
         clock.lap("compare")
         # The verdict goes into the file; only metadata changes, and the file must still open.
         manifest = dataclasses.replace(manifest, parity=report.to_dict())
         draft.write(temporary, manifest)
-        Segmenter.load(temporary, device=device).close()
+        with Segmenter.load(temporary, device=device) as segmenter:
+            manifest = segmenter.manifest
         clock.lap("write")
     return ExportResult(
         path=output, manifest=manifest, report=report, facts=draft.facts, seconds=clock.laps
@@ -131,14 +133,13 @@ def describe(loaded: LoadedCheckpoint, format: str, draft: Draft) -> Manifest:
 
 
 def check(
-    artifact: Path, loaded: LoadedCheckpoint, samples: Sequence[Sample], device: str
+    artifact: Path, reference: EagerSegmenter, samples: Sequence[Sample], device: str
 ) -> ParityReport:
     """Compare an artifact that is not in place yet with its checkpoint.
 
     Raises:
         ParityError: it disagrees.
     """
-    reference = EagerSegmenter(loaded.model, class_names=loaded.header.class_names, device=device)
     with Segmenter.load(artifact, device=device) as segmenter:
         report = verify(segmenter, reference, samples)
     if not report:

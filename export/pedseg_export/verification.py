@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.parity import FP32, ParityReport, Tolerances, compare
 from pedseg_runtime.segmenter import Segmenter

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import click
+
 from pedseg_runtime.console import Command, next_commands, notes, output, progress_bar
 from pedseg_runtime.errors import ParityError
 from pedseg_runtime.files import write_json

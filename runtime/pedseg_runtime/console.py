@@ -7,6 +7,7 @@ output can be piped. Imported by the command-line modules only: a service pays n
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -18,7 +19,8 @@ from .errors import PedsegError
 
 Item = TypeVar("Item")
 
-output = Console(soft_wrap=True, highlight=False)
+# A table that is piped somewhere has no terminal to fit into.
+output = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 120)
 notes = Console(stderr=True, soft_wrap=True, highlight=False)
 
 
@@ -54,14 +56,12 @@ class Group(click.Group):
 class Choice(click.Choice[str]):
     """A choice that suggests the closest name for a misspelt one."""
 
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> str:
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Return the matching choice or fail with a suggestion (exit code 2)."""
         choices = [str(choice) for choice in self.choices]
-        if value in choices:
-            return str(value)
-        self.fail(f"{value!r} is not known; {suggestion(str(value), choices)}", param, ctx)
+        if value not in choices:
+            self.fail(f"{value!r} is not known; {suggestion(str(value), choices)}", param, ctx)
+        return str(value)
 
 
 def suggestion(name: str, choices: Sequence[str]) -> str:

@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from pedseg_benchmarks import environment
-from pedseg_benchmarks.environment import fingerprint, float32_only, torch_threads
+from pedseg_benchmarks.environment import fingerprint, torch_threads
+from pedseg_train.eager import float32_only
 
 
 def test_the_fingerprint_is_json_and_names_what_matters():

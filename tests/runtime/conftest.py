@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from pedseg_runtime import Segmenter
 
 TINY = Path(__file__).parent / "golden" / "tiny.onnx"

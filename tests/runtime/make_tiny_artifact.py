@@ -16,6 +16,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
 from pedseg_runtime.manifest import MANIFEST_KEY, Manifest
 
 TARGET = Path(__file__).parent / "golden" / "tiny.onnx"

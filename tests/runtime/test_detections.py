@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from pedseg_runtime import Detections, InputError
 
 FIELDS = ("boxes", "labels", "scores", "roi_masks")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+
 from pedseg_runtime import InputError, devices
 from pedseg_runtime.devices import Device, Driver, explain_cuda, parse_device
 

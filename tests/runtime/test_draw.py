@@ -5,9 +5,10 @@ import itertools
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
+
 from pedseg_runtime import Detections, InputError, Segmenter, draw_detections, draw_instances
 from pedseg_runtime.draw import instance_color
-from PIL import Image
 
 
 def test_neighbouring_colors_differ_and_stay() -> None:

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from pedseg_runtime import InputError, find_images, read_image
 from PIL import Image
+
+from pedseg_runtime import InputError, find_images, read_image
 
 
 @pytest.fixture

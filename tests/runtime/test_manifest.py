@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pedseg_runtime import ArtifactError, Manifest
 from pedseg_runtime.manifest import SCHEMA_VERSION
 

@@ -8,9 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.typing import NDArray
+from pycocotools import mask as coco
+
 from pedseg_runtime import InputError
 from pedseg_runtime.masks import encode_masks, paste_mask, paste_masks
-from pycocotools import mask as coco
 
 IMAGE = (60, 80)
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
 from pedseg_runtime import ArtifactError, DeviceError, InputError, Segmenter
 from pedseg_runtime.backends import onnx, open_backend
 from pedseg_runtime.devices import Driver, probe_driver

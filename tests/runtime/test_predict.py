@@ -11,11 +11,12 @@ from click.testing import CliRunner, Result
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
+from pycocotools import mask as coco
+
 from pedseg_runtime import InputError, Segmenter, read_image
 from pedseg_runtime.predict import collect_images, overlay_names, predict_files
 from pedseg_runtime.predict_cli import main
-from PIL import Image
-from pycocotools import mask as coco
 
 
 @pytest.fixture

@@ -9,10 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from PIL import Image
+
 from pedseg_runtime import ArtifactError, InputError, Manifest, Segmenter
 from pedseg_runtime.backends import Outputs
 from pedseg_runtime.segmenter import group_by_size
-from PIL import Image
 
 
 class Recorder:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from pedseg_runtime import ArtifactError, DeviceError, Manifest, Segmenter
 from pedseg_runtime.backends import torchscript
 from pedseg_runtime.devices import probe_driver

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from pedseg_train.data import PennFudanDataset
 from pedseg_train.models import build_model
 from pedseg_train.recipes import RECIPES, Recipe
-from PIL import Image
 
 TOY_IMAGES = 6
 TOY_SIZE = (64, 80)  # height, width

@@ -8,6 +8,8 @@ import os
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
+
 from pedseg_runtime.errors import CheckpointError
 from pedseg_runtime.files import sha256_of
 from pedseg_train.checkpoint import (
@@ -18,7 +20,6 @@ from pedseg_train.checkpoint import (
     save_checkpoint,
     save_resume_state,
 )
-from safetensors.torch import load_file, save_file
 
 NAME = "maskrcnn_resnet18_fpn"
 CLASSES = ("background", "person")

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torchvision.models.detection.roi_heads import paste_masks_in_image
+
 from pedseg_runtime.errors import DeviceError, InputError
 from pedseg_train.eager import EagerSegmenter, resolve_device
-from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 CLASSES = ("background", "person")
 

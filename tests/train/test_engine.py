@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+
 from pedseg_runtime.errors import TrainingError
 from pedseg_train.checkpoint import load_resume_state, save_resume_state
 from pedseg_train.data import PennFudanDataset, training_transform

@@ -7,6 +7,7 @@ import shutil
 
 import pytest
 from click.testing import CliRunner
+
 from pedseg_train import eval_cli
 from pedseg_train.checkpoint import CheckpointHeader, load_checkpoint, save_checkpoint
 from pedseg_train.data import Split, tutorial_split, write_split

@@ -7,6 +7,7 @@ import json
 import numpy as np
 import pytest
 import torch
+
 from pedseg_runtime.detections import Detections
 from pedseg_train.evaluation import NUMBERS, evaluate
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 import torchvision
+from torch import nn
+
 from pedseg_runtime.errors import CheckpointError, DownloadError, InputError
 from pedseg_train import architectures, pretrained
 from pedseg_train.architectures import ARCHITECTURES, FROZEN, Norm, assemble, norm_of
 from pedseg_train.checkpoint import CheckpointHeader, save_checkpoint
 from pedseg_train.models import build_model
-from torch import nn
 
 TORCHVISION_HAS = ["maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2"]
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image
+
 from pedseg_runtime.detections import Detections
 from pedseg_train.evaluation import NUMBERS
 from pedseg_train.pictures import GAP, PANEL_HEIGHT, TITLE_HEIGHT, save_curves, save_panel
-from PIL import Image
 
 
 def record(epoch, ap):

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pedseg_runtime.errors import InputError
 from pedseg_train.architectures import ARCHITECTURES
 from pedseg_train.recipes import RECIPES, Recipe

@@ -8,12 +8,13 @@ import shutil
 
 import pytest
 from click.testing import CliRunner
+from PIL import Image
+from safetensors.torch import load_file
+
 from pedseg_train import run
 from pedseg_train.checkpoint import load_checkpoint, read_header
 from pedseg_train.recipes import RECIPES
 from pedseg_train.train_cli import main
-from PIL import Image
-from safetensors.torch import load_file
 
 TINY = [
     "--preset", "smoke", "--min-size", "48", "--max-size", "64", "--epochs", "2",

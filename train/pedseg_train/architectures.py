@@ -13,7 +13,6 @@ from types import MappingProxyType
 from typing import Any
 
 import torchvision
-from pedseg_runtime.errors import InputError
 from torch import nn
 from torchvision.models.detection import (
     MaskRCNN,
@@ -26,6 +25,8 @@ from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, RPNHead
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.poolers import initLevelMapper
+
+from pedseg_runtime.errors import InputError
 
 PYRAMID_CHANNELS = 256
 PYRAMID_STRIDES = (4, 8, 16, 32)

@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pedseg_runtime.errors import CheckpointError, InputError
-from pedseg_runtime.files import replacing, sha256_of
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torchvision.models.detection import MaskRCNN
+
+from pedseg_runtime.errors import CheckpointError, InputError
+from pedseg_runtime.files import replacing, sha256_of
 
 from .architectures import (
     ANCHOR_SIZES,

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pedseg_runtime.detections import Detections
-from pedseg_runtime.errors import DeviceError, InputError
 from torch import nn
 from torchvision.models.detection import MaskRCNN
+
+from pedseg_runtime.detections import Detections
+from pedseg_runtime.errors import DeviceError, InputError
 
 
 def resolve_device(device: str) -> torch.device:
@@ -36,6 +39,22 @@ def resolve_device(device: str) -> torch.device:
             "or use --device cpu"
         )
     return found
+
+
+@contextlib.contextmanager
+def float32_only() -> Iterator[None]:
+    """Keep torch from rounding float32 to TF32 on CUDA; holds for the whole process meanwhile.
+
+    torch lets cuDNN's convolutions use TF32 unless told otherwise; eager would then not be the
+    float32 truth.
+    """
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 class EagerSegmenter:
@@ -73,7 +92,8 @@ class EagerSegmenter:
         soft: list[torch.Tensor] = []
         hook = self.model.roi_heads.register_forward_hook(_keep_roi_masks(soft))
         try:
-            (found,) = self.model([tensor])
+            with float32_only():
+                (found,) = self.model([tensor])
         finally:
             hook.remove()
         return Detections(

@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from pedseg_runtime.console import track
-from pedseg_runtime.errors import TrainingError
 from torch.utils.data import DataLoader, Dataset
 from torchvision.models.detection import MaskRCNN
+
+from pedseg_runtime.console import track
+from pedseg_runtime.errors import TrainingError
 
 from .evaluation import CocoResult
 from .recipes import Recipe

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+
 from pedseg_runtime.console import Choice, Command, notes, output
 from pedseg_runtime.errors import CheckpointError
 from pedseg_runtime.files import write_json

@@ -11,12 +11,13 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pedseg_runtime.console import track
-from pedseg_runtime.detections import Detections
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from rich.table import Table
+
+from pedseg_runtime.console import track
+from pedseg_runtime.detections import Detections
 
 NUMBERS = (
     "AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl",

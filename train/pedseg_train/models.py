@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from pedseg_runtime.console import suggestion
-from pedseg_runtime.errors import InputError
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.faster_rcnn import FastRCNNPredictor
 from torchvision.models.detection.mask_rcnn import MaskRCNNPredictor
+
+from pedseg_runtime.console import suggestion
+from pedseg_runtime.errors import InputError
 
 from .architectures import ANCHOR_SIZES, ARCHITECTURES, Architecture, assemble, freeze_stem
 from .pretrained import find_pretrained, load_pretrained, scratch_norm

@@ -11,9 +11,10 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
+from PIL import Image, ImageDraw, ImageFont
+
 from pedseg_runtime.draw import draw_detections, draw_instances
 from pedseg_runtime.files import replacing
-from PIL import Image, ImageDraw, ImageFont
 
 from .data import PennFudanDataset
 from .evaluation import Segment

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torchvision.models.detection import MaskRCNN, MaskRCNN_ResNet50_FPN_Weights
+
 from pedseg_runtime.errors import CheckpointError, DownloadError, InputError
 from pedseg_runtime.files import sha256_of
-from torchvision.models.detection import MaskRCNN, MaskRCNN_ResNet50_FPN_Weights
 
 from .architectures import (
     ANCHOR_SIZES,

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pedseg_runtime.files import replacing, sha256_of
 from torchvision.models.detection import MaskRCNN
+
+from pedseg_runtime.files import replacing, sha256_of
 
 from . import pictures
 from .architectures import ARCHITECTURES, freeze_stem

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import click
+
 from pedseg_runtime.console import Choice, Command, next_commands, notes, output
 
 from .architectures import ARCHITECTURES

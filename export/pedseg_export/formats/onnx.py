@@ -8,8 +8,9 @@ from pathlib import Path
 
 import onnx_ir as ir
 import torch
-from pedseg_runtime.manifest import INPUT_NAME, MANIFEST_KEY, OUTPUT_NAMES, Manifest
 from torch.export import Dim
+
+from pedseg_runtime.manifest import INPUT_NAME, MANIFEST_KEY, OUTPUT_NAMES, Manifest
 
 from ..graph import InferenceGraph
 from .draft import Draft

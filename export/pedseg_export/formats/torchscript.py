@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+
 from pedseg_runtime.manifest import MANIFEST_FILE, Manifest
 
 from ..graph import InferenceGraph

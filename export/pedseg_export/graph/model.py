@@ -79,11 +79,11 @@ class BoxStage(nn.Module):
         row_boxes = row_boxes.view(batch, places, classes, 4).transpose(1, 2).flatten(0, 1)
         kept = suppress(row_boxes, rows, self.iou_threshold, self.score_threshold)
 
-        best, index = kept.view(batch, -1).topk(min(self.detections, places * classes), dim=1)
+        best, index = kept.reshape(batch, -1).topk(min(self.detections, places * classes), dim=1)
         image_index, rank = torch.nonzero(best > self.score_threshold).unbind(1)
         chosen = index[image_index, rank]
         labels = torch.div(chosen, places, rounding_mode="floor") + 1
-        boxes = row_boxes.view(batch, -1, 4)[image_index, chosen]
+        boxes = row_boxes.reshape(batch, -1, 4)[image_index, chosen]
         return boxes, labels, best[image_index, rank], image_index
 
 

@@ -63,7 +63,7 @@ class ProposalStage(nn.Module):
         scores = suppress_unless(real, torch.sigmoid(logits))
 
         kept = suppress(boxes.flatten(0, 1), scores.flatten(0, 1), self.iou_threshold, -0.5)
-        scores, index = kept.view(scores.shape[0], -1).topk(self.per_image, dim=1)
+        scores, index = kept.reshape(scores.shape[0], -1).topk(self.per_image, dim=1)
         return boxes.flatten(1, 2).gather(1, index.unsqueeze(2).expand(-1, -1, 4)), scores
 
     def best_of_level(self, objectness: Tensor) -> tuple[Tensor, Tensor]:

@@ -4,8 +4,9 @@ import sys
 
 import pytest
 from click.testing import CliRunner
-from pedseg_train.data.cli import main
 from PIL import Image
+
+from pedseg_train.data.cli import main
 
 
 @pytest.fixture

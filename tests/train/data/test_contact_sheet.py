@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+
 from pedseg_runtime.draw import instance_color
 from pedseg_runtime.errors import DatasetError, InputError
 from pedseg_train.data.contact_sheet import draw_contact_sheet

@@ -1,6 +1,7 @@
 import hashlib
 
 import pytest
+
 from pedseg_runtime.errors import DatasetError
 from pedseg_train.data import combined_digest, dataset_digest, digests
 

@@ -4,6 +4,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import numpy as np
 import pytest
+
 from pedseg_runtime.errors import DatasetError, DownloadError
 from pedseg_train.data import PennFudanDataset
 from pedseg_train.data.download import download, fetch, unpack

@@ -2,9 +2,10 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from pedseg_runtime.errors import DatasetError
 from pedseg_train.data.integrity import check_dataset
-from PIL import Image
 
 
 def found(report):

@@ -3,10 +3,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pedseg_runtime.errors import DatasetError
-from pedseg_train.data import PennFudanDataset, evaluation_transform
 from PIL import Image
 from torchvision import tv_tensors
+
+from pedseg_runtime.errors import DatasetError
+from pedseg_train.data import PennFudanDataset, evaluation_transform
 
 
 def test_pairs_are_sorted_by_name(dataset):

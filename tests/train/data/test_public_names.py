@@ -1,5 +1,6 @@
-import pedseg_train.data as package
 import pytest
+
+import pedseg_train.data as package
 
 
 def test_every_public_name_can_be_imported():

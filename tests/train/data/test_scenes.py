@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
+
 from pedseg_train.data.scenes import objects, vehicles
 from pedseg_train.data.scenes.camera import Camera, random_camera
 from pedseg_train.data.scenes.composition import Thing, ids_of, without_hidden_people
@@ -13,7 +15,6 @@ from pedseg_train.data.scenes.figures import draw_person
 from pedseg_train.data.scenes.paint import Cutout, Fabric, Light, Sheet
 from pedseg_train.data.scenes.pose import random_pose
 from pedseg_train.data.scenes.wardrobe import random_look
-from PIL import Image
 
 LIGHT = Light(side=0.3, strength=0.3)
 

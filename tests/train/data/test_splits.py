@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+
 from pedseg_runtime.errors import DatasetError
 from pedseg_train.data import PennFudanDataset, Split, read_split, tutorial_split, write_split
 

@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from pedseg_runtime.errors import DatasetError, InputError
 from pedseg_train.data import PennFudanDataset, combined_digest
 from pedseg_train.data import synthesize as synthesis

@@ -1,5 +1,6 @@
 import pytest
 import torch
+
 from pedseg_runtime.errors import InputError
 from pedseg_train.data import PennFudanDataset, evaluation_transform, training_transform
 

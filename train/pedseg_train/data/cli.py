@@ -6,9 +6,10 @@ import json
 from pathlib import Path
 
 import click
+from rich.progress import Progress
+
 from pedseg_runtime import console
 from pedseg_runtime.files import replacing
-from rich.progress import Progress
 
 from . import download as downloading
 from . import synthesize as synthesis

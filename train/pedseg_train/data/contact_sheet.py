@@ -6,9 +6,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
 from pedseg_runtime.draw import draw_instances, instance_color
 from pedseg_runtime.errors import DatasetError, InputError
-from PIL import Image, ImageDraw, ImageFont
 
 from .layout import IMAGES, check_root, image_names, read_pair, split_instances, tight_boxes
 

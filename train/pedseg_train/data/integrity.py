@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from pedseg_runtime.errors import DatasetError
 from rich.table import Table
+
+from pedseg_runtime.errors import DatasetError
 
 from .digests import are_official, digest_of_files, file_digests
 from .layout import (

@@ -14,9 +14,10 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
+
 from pedseg_runtime.errors import DatasetError, InputError
 from pedseg_runtime.images import read_image
-from PIL import Image
 
 IMAGES = "PNGImages"
 MASKS = "PedMasks"

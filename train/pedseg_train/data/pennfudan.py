@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pedseg_runtime.errors import DatasetError
 from torch.utils.data import Dataset
 from torchvision import tv_tensors
 from torchvision.ops import masks_to_boxes
+
+from pedseg_runtime.errors import DatasetError
 
 from .layout import (
     check_root,

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
+
 from pedseg_runtime.errors import DatasetError
 from pedseg_runtime.files import write_json
 

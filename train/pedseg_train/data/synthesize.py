@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import PIL
 from numpy.typing import NDArray
+from PIL import Image
+
 from pedseg_runtime.errors import DatasetError, InputError
 from pedseg_runtime.files import write_json
-from PIL import Image
 
 from .layout import IMAGES, MASKS, Progress, image_path, mask_path
 from .scenes.street import draw_street

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import torch
-from pedseg_runtime.errors import InputError
 from torchvision.transforms import v2
+
+from pedseg_runtime.errors import InputError
 
 
 def training_transform(flip: float = 0.5) -> v2.Compose:

@@ -1,0 +1,50 @@
+# Every target works from a bare clone: what it needs is installed into .venv first.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+DEMO ?= demo
+
+.PHONY: help install demo test lint format wheel test-wheel clean
+
+help:  ## show this list
+	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
+
+install: $(READY)  ## create .venv with everything, pinned by constraints.txt
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("pedseg needs Python >= 3.11, found " + sys.version.split()[0] + "; use make PYTHON=python3.12") if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check 'pip>=25.1'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[all]' --group dev
+	@touch $@
+
+demo: $(READY)  ## synthesize, train, export, verify, predict, benchmark; DATA=DIR uses your dataset
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/demo.py --output $(DEMO) $(if $(DATA),--data $(DATA)) $(if $(TRAIN),--train '$(TRAIN)')
+
+test: $(READY)  ## run all tests
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(READY)  ## formatting, style, types and the direction of imports
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)  ## rewrite the code as `make lint` wants it
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+wheel: $(READY)  ## build the wheel into dist/
+	rm -rf dist
+	$(BIN)/python -m build --quiet --wheel --installer pip .
+
+test-wheel: wheel  ## install the wheel with base dependencies only, without torch, and test the runtime
+	rm -rf build/bare
+	$(PYTHON) -m venv build/bare
+	build/bare/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/*.whl pytest pytest-timeout hypothesis
+	build/bare/bin/python tests/runtime/bare.py
+	build/bare/bin/python -m pytest tests/runtime -p no:cacheprovider
+
+clean:  ## remove what was built, not .venv
+	rm -rf build dist $(DEMO) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,55 @@
+"""What all tests share: reproducible randomness, and marks that skip with a reason."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+# One run is the same as the next; a slow machine is no failure.
+settings.register_profile("pedseg", deadline=None, derandomize=True, max_examples=50)
+settings.load_profile("pedseg")
+
+PHOTOS = "PEDSEG_PENNFUDAN"
+
+
+def cuda_problem() -> str | None:
+    """Why tests marked `gpu` cannot run here, None if they can."""
+    if importlib.util.find_spec("torch") is None:
+        return "torch is not installed"
+    import torch
+
+    return None if torch.cuda.is_available() else "torch sees no CUDA GPU"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    marked = [item for item in items if item.get_closest_marker("gpu")]
+    problem = cuda_problem() if marked else None
+    for item in marked:
+        if problem:
+            item.add_marker(pytest.mark.skip(reason=f"needs a CUDA GPU: {problem}"))
+    for item in items:
+        if item.get_closest_marker("photos") and not os.environ.get(PHOTOS):
+            item.add_marker(pytest.mark.skip(reason=f"{PHOTOS} names no Penn-Fudan folder"))
+
+
+@pytest.fixture(autouse=True)
+def _same_random_numbers() -> None:
+    """Every test starts from the same seeds, whatever ran before it."""
+    random.seed(0)
+    np.random.seed(0)
+    if importlib.util.find_spec("torch") is not None:
+        import torch
+
+        torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def photos() -> Path:
+    """A Penn-Fudan folder with real photographs."""
+    return Path(os.environ[PHOTOS])

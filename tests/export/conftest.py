@@ -1,0 +1,95 @@
+"""A small network and its artifacts, exported once per session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+
+from pedseg_export.export import ExportResult, export_artifact
+from pedseg_export.verification import generated_samples
+from pedseg_runtime.segmenter import Segmenter
+from pedseg_train.checkpoint import (
+    CheckpointHeader,
+    LoadedCheckpoint,
+    load_checkpoint,
+    save_checkpoint,
+)
+from pedseg_train.eager import EagerSegmenter
+from pedseg_train.models import build_model
+
+CLASSES = ("background", "person")
+ARCHITECTURE = "maskrcnn_resnet18_fpn"
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A checkpoint with its eager reference, and its artifact opened by the runtime."""
+
+    result: ExportResult
+    segmenter: Segmenter
+
+
+@pytest.fixture(scope="session")
+def black() -> NDArray[np.uint8]:
+    """A frame on which the small network finds nothing."""
+    return np.zeros((120, 160, 3), np.uint8)
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, black: NDArray[np.uint8]) -> Path:
+    """Random weights with scores spread out, and a threshold that a black frame misses."""
+    torch.manual_seed(2)
+    model = build_model(  # the mask head costs a GFLOP per detection: eight are enough
+        ARCHITECTURE, class_names=CLASSES, min_size=64, max_size=96, detections_per_image=8
+    ).eval()
+    with torch.no_grad():
+        model.rpn.head.cls_logits.weight.mul_(5)
+        model.roi_heads.box_predictor.cls_score.weight.mul_(8)
+    model.roi_heads.score_thresh = 0.0
+    eager = EagerSegmenter(model, class_names=CLASSES)
+    dark = eager(black).scores.max()
+    light = min(eager(sample.image).scores.max() for sample in generated_samples()[:3])
+    assert dark < light, "the seed must give a network that tells black from a street"
+    model.roi_heads.score_thresh = float((dark + light) / 2)
+    path = tmp_path_factory.mktemp("checkpoint") / "small.safetensors"
+    header = CheckpointHeader.of(model, architecture=ARCHITECTURE, class_names=CLASSES)
+    save_checkpoint(path, model, header)
+    return path
+
+
+@pytest.fixture(scope="session")
+def loaded(checkpoint: Path) -> LoadedCheckpoint:
+    return load_checkpoint(checkpoint)
+
+
+@pytest.fixture(scope="session")
+def eager(loaded: LoadedCheckpoint) -> EagerSegmenter:
+    return EagerSegmenter(loaded.model, class_names=CLASSES)
+
+
+def _export(checkpoint: Path, folder: Path, format: str) -> Exported:
+    result = export_artifact(checkpoint, output=folder / f"small.{format}", format=format)
+    return Exported(result, Segmenter.load(result.path, device="cpu"))
+
+
+@pytest.fixture(scope="session")
+def onnx_artifact(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return _export(checkpoint, tmp_path_factory.mktemp("onnx"), "onnx")
+
+
+@pytest.fixture(scope="session")
+def torchscript_artifact(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return _export(checkpoint, tmp_path_factory.mktemp("torchscript"), "torchscript")
+
+
+@pytest.fixture(params=["onnx", "torchscript"])
+def artifact(request: pytest.FixtureRequest) -> Exported:
+    """Each format in turn."""
+    exported = request.getfixturevalue(f"{request.param}_artifact")
+    assert isinstance(exported, Exported)
+    return exported

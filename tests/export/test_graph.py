@@ -1,0 +1,191 @@
+"""The inference graph, step by step, against the torchvision function it stands for."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from torchvision.models.detection._utils import BoxCoder
+from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.transform import GeneralizedRCNNTransform
+from torchvision.ops import boxes as box_ops
+
+from pedseg_export.graph import InferenceGraph
+from pedseg_export.graph.boxes import clip, decode, large_enough
+from pedseg_export.graph.preprocessing import Preprocessing
+from pedseg_export.graph.proposals import ProposalStage
+from pedseg_export.graph.pyramid import PyramidPooling
+from pedseg_export.graph.suppression import suppress_rows
+from pedseg_export.verification import generated_samples
+from pedseg_runtime.detections import Detections
+from pedseg_runtime.parity import compare
+from pedseg_train.checkpoint import LoadedCheckpoint
+from pedseg_train.eager import EagerSegmenter
+
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+sides = st.integers(16, 900)
+
+
+def random_boxes(count: int, extent: float = 300.0) -> torch.Tensor:
+    corner = torch.rand(count, 2) * extent
+    return torch.cat([corner, corner + torch.rand(count, 2) * extent / 2], dim=1)
+
+
+@given(height=sides, width=sides, min_size=st.sampled_from([200, 320, 800]))
+def test_resized_sizes_are_those_of_eager(height: int, width: int, min_size: int) -> None:
+    """In float32 one size in seven comes out a pixel off."""
+    limit = int(min_size * 1.666)
+    scale = min(min_size / min(height, width), limit / max(height, width))
+    expected = [math.floor(height * scale), math.floor(width * scale)]
+    step = Preprocessing(GeneralizedRCNNTransform(min_size, limit, MEAN, STD))
+    assert step.resized(height, width).tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("height", "width"), [(375, 500), (536, 559), (397, 396), (16, 320), (301, 17)], ids=str
+)
+def test_preprocessing_equals_the_transform(height: int, width: int) -> None:
+    transform = GeneralizedRCNNTransform(160, 266, MEAN, STD)
+    pixels = torch.randint(0, 256, (height, width, 3), dtype=torch.uint8)
+    images, _ = transform([pixels.permute(2, 0, 1).float() / 255])
+    tensor, resized, padded = Preprocessing(transform)(pixels[None])
+    assert tuple(resized) == images.image_sizes[0]
+    assert tensor.shape == images.tensors.shape
+    assert padded == list(tensor.shape[2:])
+    torch.testing.assert_close(tensor, images.tensors, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("weights", [(1.0, 1.0, 1.0, 1.0), (10.0, 10.0, 5.0, 5.0)], ids=str)
+def test_decoding_equals_the_box_coder(weights: tuple[float, float, float, float]) -> None:
+    anchors, deltas = random_boxes(200), torch.randn(200, 4) * 4
+    coder = BoxCoder(weights)
+    expected = box_ops.clip_boxes_to_image(coder.decode_single(deltas, anchors), (240, 320))
+    found = decode(anchors, deltas / torch.tensor(weights), coder.bbox_xform_clip)
+    found = clip(found, torch.tensor([320.0, 240.0, 320.0, 240.0]))
+    torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
+
+
+def test_small_boxes_are_told_as_torchvision_tells_them() -> None:
+    boxes = torch.tensor([[0, 0, 1, 1], [0, 0, 0.5, 9], [0, 0, 9, 0.5], [5, 5, 5, 5]])
+    kept = torch.nonzero(large_enough(boxes, 0.6)).squeeze(1)
+    assert kept.tolist() == box_ops.remove_small_boxes(boxes, 0.6).tolist() == [0]
+
+
+def test_suppression_keeps_in_each_row_what_nms_keeps() -> None:
+    boxes = torch.stack([random_boxes(120, 60.0) for _ in range(5)])
+    scores = torch.rand(5, 120)
+    scores[3] = -1.0  # a row without candidates
+    kept = suppress_rows(boxes, scores, 0.4, 0.1)
+    for row in range(5):
+        candidates = torch.nonzero(scores[row] > 0.1).squeeze(1)
+        survivors = box_ops.nms(boxes[row][candidates], scores[row][candidates], 0.4)
+        expected = torch.full((120,), -1.0)
+        expected[candidates[survivors]] = scores[row][candidates[survivors]]
+        assert torch.equal(kept[row], expected)
+    assert (kept[:3] > 0).any()
+    assert (kept[3] == -1).all()
+
+
+def test_anchors_by_index_are_those_of_the_generator(loaded: LoadedCheckpoint) -> None:
+    """The pooled level has a stride that is no power of two."""
+    model, padded = loaded.model, [224, 352]
+    grids = [(56, 88), (28, 44), (14, 22), (7, 11), (4, 6)]
+    levels = [torch.zeros(1, 3, *grid) for grid in grids]
+    images = ImageList(torch.zeros(1, 3, *padded), [tuple(padded)])
+    (expected,) = model.rpn.anchor_generator(images, [torch.zeros(1, 256, *grid) for grid in grids])
+    counts = [3 * height * width for height, width in grids]
+    index = torch.stack([torch.randint(0, count, (40,)) for count in counts])[None]
+    found = ProposalStage(model).anchors_at(index, levels, padded)
+    for level, part in enumerate(expected.split(counts)):
+        assert torch.equal(found[0, level], part[index[0, level]])
+
+
+def test_boxes_go_to_the_level_that_the_mapper_chooses(loaded: LoadedCheckpoint) -> None:
+    pool = loaded.model.roi_heads.box_roi_pool
+    edges = torch.tensor([[0, 0, side, side] for side in (111.999, 112, 112.001, 224, 448, 900)])
+    boxes = torch.cat([random_boxes(500, 900.0), edges])
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    found = (area[:, None] >= PyramidPooling(pool).areas).sum(1)
+    assert torch.equal(found, pool.map_levels([boxes]))
+    assert set(found.tolist()) == {0, 1, 2, 3}
+
+
+def test_pooling_equals_multi_scale_roi_align(loaded: LoadedCheckpoint) -> None:
+    pool = loaded.model.roi_heads.mask_roi_pool
+    features = [torch.randn(2, 8, 256 // 2**level, 256 // 2**level) for level in range(4)]
+    boxes = [random_boxes(30, 900.0), random_boxes(20, 200.0)]
+    named = {str(level): feature for level, feature in enumerate(features)}
+    expected = pool(named, boxes, [(1024, 1024)] * 2)
+    index = torch.tensor([0] * 30 + [1] * 20)
+    pooled, order = PyramidPooling(pool)(features, torch.cat(boxes), index)
+    torch.testing.assert_close(pooled, expected[order])
+
+
+def run(graph: InferenceGraph, images: list[NDArray[np.uint8]]) -> list[Detections]:
+    with torch.inference_mode():
+        outputs = graph(torch.from_numpy(np.stack(images)))
+    boxes, labels, scores, masks, index = (output.numpy() for output in outputs)
+    return [
+        Detections(
+            boxes=boxes[index == i],
+            labels=labels[index == i],
+            scores=scores[index == i],
+            roi_masks=masks[index == i],
+            image_size=image.shape[:2],
+        )
+        for i, image in enumerate(images)
+    ]
+
+
+@pytest.mark.parametrize("sample", generated_samples(), ids=lambda sample: sample.name)
+def test_graph_answers_as_eager(sample, loaded: LoadedCheckpoint, eager: EagerSegmenter) -> None:
+    found = run(InferenceGraph(loaded.model), [sample.image])
+    report = compare([eager(sample.image)], found, score_threshold=loaded.header.score_threshold)
+    assert report, report.summary()
+
+
+def test_a_batch_answers_as_its_images_one_by_one(
+    loaded: LoadedCheckpoint, eager: EagerSegmenter
+) -> None:
+    street = generated_samples()[0].image
+    images = [street, np.zeros_like(street), street[:, ::-1].copy(), street[::-1].copy()] * 2
+    found = run(InferenceGraph(loaded.model), images)
+    expected = [eager(image) for image in images]
+    assert [len(one) for one in found] == [len(one) for one in expected]
+    assert len(found[1]) == 0, "the black frame is the empty street of this batch"
+    assert compare(expected, found, score_threshold=loaded.header.score_threshold)
+
+
+def test_three_classes_keep_their_labels_and_masks() -> None:
+    """Each class has boxes, an NMS row and a mask channel of its own."""
+    from pedseg_train.models import build_model
+
+    names = ("background", "person", "rider", "pram")
+    model = build_model("maskrcnn_resnet18_fpn", class_names=names, min_size=64, max_size=96)
+    model.eval()
+    with torch.no_grad():
+        model.roi_heads.box_predictor.cls_score.weight.mul_(4)
+    image = generated_samples()[0].image
+    expected = EagerSegmenter(model, class_names=names)(image)
+    (found,) = run(InferenceGraph(model), [image])
+    assert set(expected.labels.tolist()) == {1, 2, 3}
+    assert sorted(found.labels.tolist()) == sorted(expected.labels.tolist())
+    report = compare(
+        [expected],
+        [
+            Detections(
+                **{
+                    name: getattr(found, name)
+                    for name in ("boxes", "labels", "scores", "roi_masks")
+                },
+                image_size=found.image_size,
+                class_names=names,
+            )
+        ],
+    )
+    assert report, report.summary()
