@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 import pytest
 from click.testing import CliRunner
+
 from pedseg_benchmarks.cli import main as bench
 from pedseg_export.cli import main as export
 from pedseg_export.verify_cli import main as verify
