@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-SCENES = "160"
+SCENES = "360"
 
 
 def main() -> None:

@@ -21,17 +21,16 @@ from torchvision.models.detection import (
 )
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
-from torchvision.models.detection.faster_rcnn import FastRCNNConvFCHead, RPNHead
-from torchvision.models.detection.mask_rcnn import MaskRCNNHeads
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.poolers import initLevelMapper
 
 from pedseg_runtime.errors import InputError
 
-PYRAMID_CHANNELS = 256
+from .heads import light_heads, normalised_heads, standard_heads
+from .small_resnet import SMALL_WIDTHS, small_resnet
+
 PYRAMID_STRIDES = (4, 8, 16, 32)
 ANCHOR_SIZES = (32, 64, 128, 256, 512)
-ANCHOR_RATIOS = (0.5, 1.0, 2.0)
 NORM_KINDS = ("frozen_batch_norm", "batch_norm", "group_norm")
 
 
@@ -78,10 +77,15 @@ class Architecture:
         body: makes the classification network's trunk from a normalisation-layer factory.
         stages: (module name, channels) of the four stages that feed the pyramid, finest first.
         stem: module names that stay frozen when fine-tuning, as in torchvision's builders.
-        backbone_weights: torchvision's ImageNet weights for the body.
+        backbone_weights: torchvision's ImageNet weights for the body, None if there are none.
         detection_weights: torchvision's COCO weights for the whole network, None if there are none.
-        normalised_heads: pyramid and heads have batch norm and the RPN two convolutions
-            (torchvision's `_v2`); the backbone's batch norm then is trainable too.
+        heads: makes the arguments of `MaskRCNN` that describe its RPN and heads.
+        pyramid_channels: feature maps per level of the pyramid.
+        anchor_ratios: height / width of the anchors at every position.
+        normalised: the pyramid has batch norm, as torchvision's `_v2`; the backbone's batch norm
+            is then trained too.
+        scratch_norm: the normalisation for random weights, see `Norm.kind`. Frozen batch norm
+            without statistics would normalise nothing; group norm does not mind small batches.
     """
 
     name: str
@@ -89,9 +93,13 @@ class Architecture:
     body: Callable[[Callable[[int], nn.Module]], nn.Module]
     stages: tuple[tuple[str, int], ...]
     stem: tuple[str, ...]
-    backbone_weights: Any
+    backbone_weights: Any = None
     detection_weights: Any = None
-    normalised_heads: bool = False
+    heads: Callable[[int, int], dict[str, nn.Module]] = standard_heads
+    pyramid_channels: int = 256
+    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    normalised: bool = False
+    scratch_norm: str = "group_norm"
 
 
 def _resnet50(norm_layer: Callable[[int], nn.Module]) -> nn.Module:
@@ -131,7 +139,9 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
                 stem=_RESNET_STEM,
                 backbone_weights=torchvision.models.ResNet50_Weights.IMAGENET1K_V1,
                 detection_weights=MaskRCNN_ResNet50_FPN_V2_Weights.COCO_V1,
-                normalised_heads=True,
+                heads=normalised_heads,
+                normalised=True,
+                scratch_norm="batch_norm",
             ),
             Architecture(
                 name="maskrcnn_resnet18_fpn",
@@ -148,6 +158,18 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
                 stages=(("3", 24), ("6", 32), ("13", 96), ("18", 1280)),
                 stem=("0", "1", "2", "3"),
                 backbone_weights=torchvision.models.MobileNet_V2_Weights.IMAGENET1K_V1,
+            ),
+            Architecture(
+                name="maskrcnn_resnet10_fpn_lite",
+                description="learns generated scenes from nothing within minutes; no weights",
+                body=small_resnet,
+                stages=tuple((f"layer{k + 1}", width) for k, width in enumerate(SMALL_WIDTHS)),
+                stem=(),
+                heads=light_heads,
+                pyramid_channels=64,
+                anchor_ratios=(1.0, 2.0, 4.0),
+                normalised=True,
+                scratch_norm="batch_norm",
             ),
         )
     }
@@ -173,7 +195,7 @@ def assemble(
     Args:
         architecture: a record of `ARCHITECTURES`.
         num_classes: number of labels, background included.
-        norm: normalisation of the backbone (ignored parts: see `Architecture.normalised_heads`).
+        norm: normalisation of the backbone ; the heads have what their architecture says.
         min_size: target of the shorter image side in pixels, torchvision's resize rule.
         max_size: limit of the longer image side in pixels.
         score_threshold: detections with a lower score are dropped.
@@ -193,16 +215,16 @@ def assemble(
         architecture.body(norm.layer),
         return_layers={name: str(level) for level, (name, _) in enumerate(architecture.stages)},
         in_channels_list=[channels for _, channels in architecture.stages],
-        out_channels=PYRAMID_CHANNELS,
-        norm_layer=nn.BatchNorm2d if architecture.normalised_heads else None,
+        out_channels=architecture.pyramid_channels,
+        norm_layer=nn.BatchNorm2d if architecture.normalised else None,
     )
     model = MaskRCNN(
         backbone,
-        num_classes=num_classes,
         min_size=min_size,
         max_size=max_size,
         rpn_anchor_generator=AnchorGenerator(
-            tuple((size,) for size in anchor_sizes), (ANCHOR_RATIOS,) * len(anchor_sizes)
+            tuple((size,) for size in anchor_sizes),
+            (architecture.anchor_ratios,) * len(anchor_sizes),
         ),
         rpn_pre_nms_top_n_train=proposals,
         rpn_post_nms_top_n_train=proposals,
@@ -210,7 +232,7 @@ def assemble(
         box_nms_thresh=nms_threshold,
         box_detections_per_img=detections_per_image,
         box_batch_size_per_image=box_batch,
-        **(_normalised_heads() if architecture.normalised_heads else {}),
+        **architecture.heads(architecture.pyramid_channels, num_classes),
     )
     _fix_pyramid_levels(model)
     return model
@@ -238,18 +260,6 @@ def freeze_stem(model: MaskRCNN, architecture: Architecture) -> None:
     """Exclude the first stages from training, as torchvision's builders do with trained weights."""
     for name in architecture.stem:
         model.backbone.body[name].requires_grad_(False)
-
-
-def _normalised_heads() -> dict[str, nn.Module]:
-    """RPN, box and mask head of torchvision's `maskrcnn_resnet50_fpn_v2`."""
-    channels = PYRAMID_CHANNELS
-    return {
-        "rpn_head": RPNHead(channels, len(ANCHOR_RATIOS), conv_depth=2),
-        "box_head": FastRCNNConvFCHead(
-            (channels, 7, 7), [channels] * 4, [1024], norm_layer=nn.BatchNorm2d
-        ),
-        "mask_head": MaskRCNNHeads(channels, [channels] * 4, 1, norm_layer=nn.BatchNorm2d),
-    }
 
 
 def _fix_pyramid_levels(model: MaskRCNN) -> None:

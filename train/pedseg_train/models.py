@@ -12,8 +12,16 @@ from torchvision.models.detection.mask_rcnn import MaskRCNNPredictor
 from pedseg_runtime.console import suggestion
 from pedseg_runtime.errors import InputError
 
-from .architectures import ANCHOR_SIZES, ARCHITECTURES, Architecture, assemble, freeze_stem
-from .pretrained import find_pretrained, load_pretrained, scratch_norm
+from .architectures import (
+    ANCHOR_SIZES,
+    ARCHITECTURES,
+    Architecture,
+    Norm,
+    assemble,
+    freeze_stem,
+)
+from .heads import initialise_heads
+from .pretrained import find_pretrained, load_pretrained
 
 __all__ = ["ARCHITECTURES", "Architecture", "build_model", "find_architecture"]
 
@@ -82,7 +90,7 @@ def build_model(
     model = assemble(
         architecture,
         num_classes=trained_classes or len(class_names),
-        norm=pretrained.norm if pretrained else scratch_norm(architecture),
+        norm=pretrained.norm if pretrained else Norm(architecture.scratch_norm),
         min_size=min_size,
         max_size=max_size,
         score_threshold=score_threshold,
@@ -97,6 +105,8 @@ def build_model(
         freeze_stem(model, architecture)
         if notify:
             notify(f"weights {pretrained.source}: {loaded} of the network's {total} tensors loaded")
+    else:
+        initialise_heads(model)
     if trained_classes not in (None, len(class_names)):
         _replace_predictors(model, len(class_names))
     return model

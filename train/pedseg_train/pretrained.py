@@ -26,7 +26,6 @@ from .architectures import (
     ARCHITECTURES,
     BATCH_NORM,
     FROZEN,
-    GROUP_NORM,
     Architecture,
     Norm,
 )
@@ -70,34 +69,26 @@ def find_pretrained(architecture: Architecture, weights: str | Path) -> Pretrain
     """
     if weights == "none":
         return None
-    norm = BATCH_NORM if architecture.normalised_heads else FROZEN
-    if weights == "imagenet":
-        return Pretrained("imagenet", norm, _download(architecture.backbone_weights))
-    if weights == "coco":
-        if architecture.detection_weights is None:
-            having = [a.name for a in ARCHITECTURES.values() if a.detection_weights is not None]
+    norm = BATCH_NORM if architecture.normalised else FROZEN
+    if weights in ("imagenet", "coco"):
+        kind = "backbone_weights" if weights == "imagenet" else "detection_weights"
+        found = getattr(architecture, kind)
+        if found is None:
+            having = [a.name for a in ARCHITECTURES.values() if getattr(a, kind) is not None]
             raise InputError(
-                f"weights: torchvision has no COCO weights for {architecture.name}, only for "
-                f'{", ".join(having)}; use "imagenet", "none" or a file'
+                f"weights: torchvision has no {weights} weights for {architecture.name}, only for "
+                f'{", ".join(having)}; use "none" or a file'
             )
-        if architecture.detection_weights is _WITHOUT_EPS:
+        if found is _WITHOUT_EPS:
             norm = Norm(norm.kind, eps=0.0)
-        return Pretrained("coco", norm, _download(architecture.detection_weights), ANCHOR_SIZES)
+        anchors = ANCHOR_SIZES if weights == "coco" else None
+        return Pretrained(str(weights), norm, _download(found), anchors)
     path = Path(weights)
     if not path.is_file():
         raise InputError(
             f'weights: expected "coco", "imagenet", "none" or a file, found {str(weights)!r}'
         )
     return _from_checkpoint(architecture, path) if path.suffix == SUFFIX else _from_file(path, norm)
-
-
-def scratch_norm(architecture: Architecture) -> Norm:
-    """The normalisation for random weights.
-
-    Frozen batch norm without statistics would normalise nothing, and batch statistics of two
-    images differ from those of one; group norm has neither problem.
-    """
-    return BATCH_NORM if architecture.normalised_heads else GROUP_NORM
 
 
 def load_pretrained(model: MaskRCNN, pretrained: Pretrained) -> tuple[int, int]:

@@ -123,20 +123,22 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
         # Learns generated scenes from random weights within minutes on two CPU cores.
         "smoke": Recipe(
             preset="smoke",
-            architecture="maskrcnn_resnet18_fpn",
+            architecture="maskrcnn_resnet10_fpn_lite",
             weights="none",
-            min_size=256,
-            max_size=448,
+            min_size=224,
+            max_size=384,
+            anchor_sizes=(16, 32, 64, 128, 256),
             box_batch=64,
             proposals=200,
-            epochs=6,
+            epochs=7,
             batch_size=4,
             workers=0,
             optimizer="adamw",
-            lr=3e-4,
+            lr=2e-3,
             weight_decay=0.01,
             lr_step=5,
             warmup=20,
+            test=40,
         ),
     }
 )

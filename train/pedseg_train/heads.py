@@ -1,0 +1,69 @@
+"""The parts of a Mask R-CNN behind its pyramid, in the sizes that the registry offers.
+
+Each function takes the pyramid's channels and the number of labels, background included, and gives
+keyword arguments for torchvision's `MaskRCNN`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import nn
+from torchvision.models.detection import MaskRCNN
+from torchvision.models.detection.faster_rcnn import (
+    FastRCNNConvFCHead,
+    FastRCNNPredictor,
+    RPNHead,
+    TwoMLPHead,
+)
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
+
+ANCHORS_PER_CELL = 3
+BOX_CELLS = 7  # side of the pooled features that the box head sees
+
+
+def standard_heads(channels: int, num_classes: int) -> dict[str, Any]:  # noqa: ARG001
+    """What torchvision's `maskrcnn_resnet50_fpn` has: the defaults of `MaskRCNN`."""
+    return {"num_classes": num_classes}
+
+
+def normalised_heads(channels: int, num_classes: int) -> dict[str, Any]:
+    """What torchvision's `maskrcnn_resnet50_fpn_v2` has: batch norm, a deeper RPN and box head."""
+    return {
+        "num_classes": num_classes,
+        "rpn_head": RPNHead(channels, ANCHORS_PER_CELL, conv_depth=2),
+        "box_head": FastRCNNConvFCHead(
+            (channels, BOX_CELLS, BOX_CELLS), [channels] * 4, [1024], norm_layer=nn.BatchNorm2d
+        ),
+        "mask_head": MaskRCNNHeads(channels, [channels] * 4, 1, norm_layer=nn.BatchNorm2d),
+    }
+
+
+def light_heads(channels: int, num_classes: int, hidden: int = 256) -> dict[str, Any]:
+    """A narrower box head, and half the mask convolutions with batch norm: quick to learn."""
+    return {
+        "box_head": TwoMLPHead(channels * BOX_CELLS**2, hidden),
+        "box_predictor": FastRCNNPredictor(hidden, num_classes),
+        "mask_head": MaskRCNNHeads(channels, [channels] * 2, 1, norm_layer=nn.BatchNorm2d),
+        "mask_predictor": MaskRCNNPredictor(channels, channels, num_classes),
+    }
+
+
+def initialise_heads(model: MaskRCNN) -> None:
+    """Start the box and mask head as Detectron does, where nothing trained is loaded.
+
+    With the default initialisation of linear layers the signal shrinks from layer to layer, and
+    the predictors begin with strong opinions about nothing.
+    """
+    heads = model.roi_heads
+    if isinstance(heads.box_head, TwoMLPHead):
+        for layer in (heads.box_head.fc6, heads.box_head.fc7):
+            nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+    for layer, deviation in (
+        (heads.box_predictor.cls_score, 0.01),
+        (heads.box_predictor.bbox_pred, 0.001),
+        (heads.mask_predictor.mask_fcn_logits, 0.001),
+    ):
+        nn.init.normal_(layer.weight, std=deviation)
+        nn.init.zeros_(layer.bias)
