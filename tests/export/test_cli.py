@@ -96,11 +96,11 @@ def test_verify_refuses_an_artifact_of_other_weights(
 
     torch.manual_seed(5)
     model = build_model(
-        "maskrcnn_resnet18_fpn", min_size=64, max_size=96, detections_per_image=8
+        "maskrcnn_resnet10_fpn_lite", min_size=64, max_size=96, detections_per_image=8
     ).eval()
     other = tmp_path / "other.safetensors"
     header = CheckpointHeader.of(
-        model, architecture="maskrcnn_resnet18_fpn", class_names=("background", "person")
+        model, architecture="maskrcnn_resnet10_fpn_lite", class_names=("background", "person")
     )
     save_checkpoint(other, model, header)
     arguments = [str(onnx_artifact.result.path), "--checkpoint", str(other), "--json"]

@@ -12,11 +12,13 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.image_list import ImageList
+from torchvision.models.detection.mask_rcnn import MaskRCNNHeads
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import boxes as box_ops
 
 from pedseg_export.graph import InferenceGraph
 from pedseg_export.graph.boxes import clip, decode, large_enough
+from pedseg_export.graph.normalisation import frozen
 from pedseg_export.graph.preprocessing import Preprocessing
 from pedseg_export.graph.proposals import ProposalStage
 from pedseg_export.graph.pyramid import PyramidPooling
@@ -115,6 +117,18 @@ def test_boxes_go_to_the_level_that_the_mapper_chooses(loaded: LoadedCheckpoint)
     assert set(found.tolist()) == {0, 1, 2, 3}
 
 
+def test_freezing_batch_norm_changes_no_answer_and_no_original() -> None:
+    """The heads of the `_v2` architecture have batch norm, on a number of rows that may be 0."""
+    head = MaskRCNNHeads(8, [8, 8], 1, norm_layer=torch.nn.BatchNorm2d)
+    head(torch.randn(6, 8, 14, 14))  # statistics of its own
+    head.eval()
+    copied = frozen(head)
+    rows = torch.randn(5, 8, 14, 14)
+    torch.testing.assert_close(copied(rows), head(rows))
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in copied.modules())
+    assert any(isinstance(module, torch.nn.BatchNorm2d) for module in head.modules())
+
+
 def test_pooling_equals_multi_scale_roi_align(loaded: LoadedCheckpoint) -> None:
     pool = loaded.model.roi_heads.mask_roi_pool
     features = [torch.randn(2, 8, 256 // 2**level, 256 // 2**level) for level in range(4)]
@@ -144,10 +158,8 @@ def run(graph: InferenceGraph, images: list[NDArray[np.uint8]]) -> list[Detectio
 
 @pytest.mark.parametrize("sample", generated_samples(), ids=lambda sample: sample.name)
 def test_graph_answers_as_eager(sample, loaded: LoadedCheckpoint, eager: EagerSegmenter) -> None:
-    graph, street = InferenceGraph(loaded.model), generated_samples()[0].image
-    found = run(graph, [sample.image]) + run(graph, [street])  # the street has detections
-    expected = [eager(sample.image), eager(street)]
-    report = compare(expected, found, score_threshold=loaded.header.score_threshold)
+    found = run(InferenceGraph(loaded.model), [sample.image])
+    report = compare([eager(sample.image)], found, score_threshold=loaded.header.score_threshold)
     assert report, report.summary()
 
 

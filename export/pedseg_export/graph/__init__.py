@@ -3,7 +3,7 @@
     preprocessing   pixels -> the network's input
     proposals       pyramid -> proposals, one NMS per (image, level)
     model           proposals -> detections -> masks, and the whole in order
-    pyramid, suppression, boxes, sizes: the steps they share
+    pyramid, suppression, boxes, normalisation, sizes: the steps they share
 
 The modules hold the eager model's own submodules and re-express only the steps that do not
 export, do not batch, or waste work. The same code runs eagerly, is traced by `torch.export`, and

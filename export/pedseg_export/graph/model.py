@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN
 
 from .boxes import clip, decode, large_enough
+from .normalisation import frozen
 from .preprocessing import Preprocessing
 from .proposals import ProposalStage
 from .pyramid import PyramidPooling
@@ -21,7 +22,7 @@ class BoxStage(nn.Module):
         super().__init__()
         heads = model.roi_heads
         self.pool = PyramidPooling(heads.box_roi_pool)
-        self.head = heads.box_head
+        self.head = frozen(heads.box_head)
         self.predictor = heads.box_predictor
         self.min_box = 1e-2  # pixels; fixed in postprocess_detections
         self.score_threshold = float(heads.score_thresh)
@@ -94,7 +95,7 @@ class MaskStage(nn.Module):
         super().__init__()
         heads = model.roi_heads
         self.pool = PyramidPooling(heads.mask_roi_pool)
-        self.head = heads.mask_head
+        self.head = frozen(heads.mask_head)
         self.predictor = heads.mask_predictor
 
     def forward(
