@@ -118,7 +118,7 @@ def _populate(
 ) -> list[Thing]:
     """People, alone and in company, of all sizes that the place allows."""
     people: list[Thing] = []
-    groups = 1 + int(rng.poisson(2.3))
+    groups = 1 + int(rng.poisson(1.8))
     for _ in range(groups):
         x, z = _walking_spot(rng, camera, place)
         yaw = pick(rng, place.yaws) + float(rng.normal(0, 0.3))
@@ -137,7 +137,7 @@ def _walking_spot(rng: np.random.Generator, camera: Camera, place: Place) -> tup
     """A visible ground point (x, z) where people walk, more often near than far."""
     tall, small = math.log(TALLEST), math.log(SMALLEST)
     for _ in range(40):
-        z = camera.focal * 1.7 / math.exp(small + (tall - small) * float(rng.random()) ** 0.5)
+        z = camera.focal * 1.7 / math.exp(small + (tall - small) * float(rng.random()) ** 0.25)
         spans = [_seen_span(zone, z, camera) for zone in place.walks if zone.z0 <= z <= zone.z1]
         wide = [(low, high) for low, high in spans if low < high]
         if wide:
