@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-SCENES = "360"
+SCENES = "400"
 
 
 def main() -> None:

@@ -207,7 +207,9 @@ def test_a_path_without_an_image_is_named(name: str, message: str, tmp_path: Pat
 @settings(max_examples=300, deadline=None)
 def test_hostile_bytes_raise_nothing_but_input_errors(tail: bytes, magic: bytes) -> None:
     with contextlib.suppress(InputError):
-        read_image(magic + tail)
+        found = read_image(magic + tail)
+        assert found.dtype == np.uint8
+        assert found.shape[2] == 3
 
 
 def test_threads_read_images_without_leaving_warning_filters_behind(

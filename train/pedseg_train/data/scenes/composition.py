@@ -16,7 +16,7 @@ from .paint import Cutout
 
 # A person of whom less is visible is left out of the scene, not just out of the mask: training
 # must not be told that somebody who can be seen is background.
-VISIBLE_PIXELS, VISIBLE_SHARE = 40, 0.35
+VISIBLE_PIXELS, VISIBLE_SHARE = 40, 0.45
 SOLID = 128  # a pixel belongs to what covers at least half of it
 
 
