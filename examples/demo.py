@@ -25,7 +25,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="the whole line, step by step")
     parser.add_argument("--output", type=Path, default=Path("demo"))
     parser.add_argument("--data", type=Path, help="default: generated streets")
-    parser.add_argument("--train", default="--preset smoke", help="options for pedseg-train")
+    parser.add_argument(
+        "--train", default="--preset smoke --test 40", help="options for pedseg-train"
+    )
     options = parser.parse_args()
     out, data = options.output, options.data or options.output / "data"
     out.mkdir(parents=True, exist_ok=True)

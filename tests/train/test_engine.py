@@ -131,7 +131,7 @@ def test_same_seed_gives_the_same_flips_in_workers(samples, tiny_recipe):
 def test_loss_that_is_not_finite_names_the_pictures(samples, tiny_recipe):
     model = tiny(tiny_recipe)
     with torch.no_grad():
-        model.roi_heads.mask_head[0][0].bias.fill_(math.nan)
+        model.roi_heads.mask_predictor.mask_fcn_logits.bias.fill_(math.nan)
     with pytest.raises(TrainingError, match=r"epoch 1, step 1: .*loss_mask nan, .* on picture \d"):
         one_epoch(model, samples, tiny_recipe)
 

@@ -71,7 +71,7 @@ def test_metrics_have_a_line_per_epoch(trained):
 
 def test_recipe_records_the_overrides_and_the_data(trained):
     settings = json.loads((trained[0] / "recipe.json").read_text())
-    assert "min_size: 256 -> 48" in settings["overrides"]
+    assert f"min_size: {RECIPES['smoke'].min_size} -> 48" in settings["overrides"]
     assert settings["recipe"]["box_batch"] == 16
     assert set(settings["dataset_digest"]) == {"PNGImages", "PedMasks"}
 
@@ -141,7 +141,7 @@ def test_resume_with_other_data_shows_the_difference(copy, toy_root, tmp_path):
         (["--architecture", "maskrcnn_resnet18"], 2, "did you mean 'maskrcnn_resnet18_fpn'?"),
         (["--preset", "smok"], 2, "did you mean 'smoke'?"),
         (["--epochs", "0"], 2, "0 is not in the range"),
-        (["--preset", "smoke", "--weights", "coco"], 1, "no COCO weights"),
+        (["--preset", "smoke", "--weights", "coco"], 1, "no coco weights"),
         (["--preset", "smoke", "--min-size", "900"], 1, "min_size <= max_size"),
         (["--resume"], 1, "found no recipe.json"),
     ],

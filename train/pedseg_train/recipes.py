@@ -139,7 +139,6 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
             lr_step=3,
             lr_gamma=0.35,
             warmup=20,
-            test=40,
         ),
     }
 )

@@ -158,6 +158,6 @@ def test_people_who_cannot_be_recognised_are_left_out_of_the_scene(person, cover
 
 def test_who_is_hidden_only_by_somebody_left_out_stays():
     back = block(10, 20, foot=(10, 30), person=True)
-    hidden = block(10, 14, foot=(10, 30), person=True)
-    cover = block(10, 14, foot=(10, 30), person=False)
+    hidden = block(10, 10, foot=(10, 30), person=True)
+    cover = block(10, 10, foot=(10, 30), person=False)
     assert without_hidden_people([back, hidden, cover], SIZE) == [back, cover]
