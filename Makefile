@@ -20,7 +20,7 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 demo: $(READY)  ## synthesize, train, export, verify, predict, benchmark; DATA=DIR uses your dataset
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/demo.py --output $(DEMO) $(if $(DATA),--data $(DATA)) $(if $(TRAIN),--train '$(TRAIN)')
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/demo.py --output $(DEMO) $(if $(DATA),--data $(DATA)) $(if $(TRAIN),--train='$(TRAIN)')
 
 test: $(READY)  ## run all tests
 	$(BIN)/python -m pytest $(ARGS)
