@@ -182,3 +182,25 @@ def test_failed_download_is_one_line_with_a_way_out(monkeypatch):
     with pytest.raises(DownloadError, match="pass its path as weights") as caught:
         build_model("maskrcnn_resnet18_fpn", weights="imagenet")
     assert "\n" not in str(caught.value)
+
+
+LITE = "maskrcnn_resnet10_fpn_lite"
+
+
+@pytest.mark.parametrize("weights", ["coco", "imagenet"])
+def test_light_architecture_has_no_weights_and_says_which_have(weights):
+    with pytest.raises(InputError, match=f"no {weights} weights for {LITE}, only for maskrcnn_"):
+        build_model(LITE, weights=weights)
+
+
+@pytest.mark.parametrize("name", [LITE, "maskrcnn_resnet18_fpn"])
+def test_scratch_heads_begin_without_an_opinion(name, noise):
+    """torchvision's own mask predictor begins with logits so large that training diverges."""
+    torch.manual_seed(0)
+    model = build_model(name, min_size=64, max_size=96, detections_per_image=5).eval()
+    with torch.inference_mode():
+        found = model([torch.from_numpy(noise).permute(2, 0, 1).float() / 255])[0]
+    assert len(found["scores"]) > 0
+    assert torch.all((found["scores"] - 0.5).abs() < 0.3)
+    inside = found["masks"][found["masks"] > 0]
+    assert torch.all((inside - 0.5).abs()[inside > 0.4] < 0.1)

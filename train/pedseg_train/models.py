@@ -105,9 +105,9 @@ def build_model(
         freeze_stem(model, architecture)
         if notify:
             notify(f"weights {pretrained.source}: {loaded} of the network's {total} tensors loaded")
-    else:
+    if trained_classes is None:
         initialise_heads(model)
-    if trained_classes not in (None, len(class_names)):
+    elif trained_classes != len(class_names):
         _replace_predictors(model, len(class_names))
     return model
 
