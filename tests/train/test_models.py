@@ -202,5 +202,4 @@ def test_scratch_heads_begin_without_an_opinion(name, noise):
         found = model([torch.from_numpy(noise).permute(2, 0, 1).float() / 255])[0]
     assert len(found["scores"]) > 0
     assert torch.all((found["scores"] - 0.5).abs() < 0.3)
-    inside = found["masks"][found["masks"] > 0]
-    assert torch.all((inside - 0.5).abs()[inside > 0.4] < 0.1)
+    assert 0.4 < found["masks"].max() < 0.6
