@@ -17,7 +17,7 @@ from pedseg_runtime.files import sha256_of
 from pedseg_runtime.images import find_images, read_image
 from pedseg_runtime.parity import Settings
 from pedseg_train.checkpoint import read_header
-from pedseg_train.eager import float32_only
+from pedseg_train.eager import float32_only, resolve_device
 
 from .contenders import EAGER, Artifact, Contender, Eager, TorchDevice, artifact_names
 from .environment import fingerprint, torch_threads
@@ -61,6 +61,7 @@ def benchmark(
     place = parse_device(device)
     if place.kind == "auto":
         raise InputError("device: expected cpu, cuda or cuda:N, found auto; say what to measure")
+    resolve_device(str(place))
     count = torch.get_num_threads() if threads is None else threads
     for name, value in {"threads": count, "warmup": warmup, "rounds": rounds}.items():
         if value < 1:

@@ -159,6 +159,15 @@ def test_what_cannot_be_measured_is_one_line(run, stand_in, arguments, message):
     assert message in outcome.stderr
 
 
+def test_cuda_without_a_gpu_is_one_line(run, stand_in, monkeypatch):
+    """torch itself would fail later, with a traceback, when asked for its peak memory."""
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    result = run(stand_in("good.onnx"), "--device", "cuda")
+    assert result.exit_code == 1
+    assert "sees 0 GPUs" in result.stderr
+    assert "Traceback" not in result.output
+
+
 def test_a_missing_file_is_a_usage_error(run):
     assert run("nothing.onnx").exit_code == 2
 
