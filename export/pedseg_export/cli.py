@@ -73,7 +73,7 @@ def main(
     artifact, source = shlex.quote(str(target)), shlex.quote(str(checkpoint))
     next_commands(
         [
-            ("predict", f"pedseg-predict {artifact} IMAGES --output predictions"),
+            ("predict", f"pedseg-predict {artifact} IMAGES --score-threshold 0.5"),
             ("evaluate", f"pedseg-eval {artifact} --data DATASET"),
             ("benchmark", f"pedseg-bench {source} {artifact} --images IMAGES"),
         ]

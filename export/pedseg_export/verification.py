@@ -49,12 +49,11 @@ def generated_samples() -> list[Sample]:
 
 def _street(seed: int, height: int, width: int, people: bool) -> Image:
     """The first generated scene of that size which has people, or none."""
-    for attempt in itertools.count():
-        rng = np.random.default_rng([seed, attempt])
-        picture, ids = draw_street(rng, width=width, height=height)
-        if ids.any() == people:
-            return picture
-    raise AssertionError("itertools.count never ends")
+    scenes = (
+        draw_street(np.random.default_rng([seed, attempt]), width=width, height=height)
+        for attempt in itertools.count()
+    )
+    return next(picture for picture, ids in scenes if ids.any() == people)
 
 
 def verify(
