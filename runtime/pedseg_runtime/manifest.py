@@ -25,14 +25,25 @@ INPUT_SPEC: Mapping[str, Any] = {
     "order": "RGB",
     "range": [0, 255],
 }
-OUTPUT_SPECS: tuple[Mapping[str, Any], ...] = (
-    {"name": "boxes", "dtype": "float32", "shape": ["D", 4], "format": "xyxy_abs_original"},
-    {"name": "labels", "dtype": "int64", "shape": ["D"]},
-    {"name": "scores", "dtype": "float32", "shape": ["D"]},
-    {"name": "roi_masks", "dtype": "float32", "shape": ["D", 28, 28]},
-    {"name": "image_index", "dtype": "int64", "shape": ["D"]},
-)
+MASK_SPECS: Mapping[str, Mapping[str, Any]] = {
+    "roi": {"name": "roi_masks", "dtype": "float32", "shape": ["D", 28, 28]},
+    "full": {"name": "masks", "dtype": "uint8", "shape": ["D", "H", "W"]},
+}
 INPUT_NAME = "images"
+
+
+def output_specs(mask_format: str = "roi") -> tuple[Mapping[str, Any], ...]:
+    """The outputs of an artifact with masks of `mask_format`, in order: a key of `MASK_SPECS`."""
+    return (
+        {"name": "boxes", "dtype": "float32", "shape": ["D", 4], "format": "xyxy_abs_original"},
+        {"name": "labels", "dtype": "int64", "shape": ["D"]},
+        {"name": "scores", "dtype": "float32", "shape": ["D"]},
+        MASK_SPECS[mask_format],
+        {"name": "image_index", "dtype": "int64", "shape": ["D"]},
+    )
+
+
+OUTPUT_SPECS = output_specs()
 OUTPUT_NAMES: tuple[str, ...] = tuple(spec["name"] for spec in OUTPUT_SPECS)
 
 
@@ -44,9 +55,14 @@ class Manifest:
         architecture: registry name, e.g. `maskrcnn_resnet50_fpn`.
         class_names: one name per label, background first.
         checkpoint_sha256: digest of the checkpoint file that was exported.
-        format: `onnx` or `torchscript`.
-        precision: `fp32`.
-        mask_format: `roi`: outputs hold [D, 28, 28] soft masks in the box frame.
+        format: `onnx`, `torchscript` or `pt2`.
+        precision: `fp32`, `fp16`, `bf16` or `int8`.
+        precision_notes: what stays in float32 in a lower precision, and why.
+        mask_format: `roi`: soft masks [D, 28, 28] in the frame of the box; `full`: masks [D, H, W]
+            of the image, thresholded at 0.5.
+        static_shape: (N, H, W) that the graph is fixed to, or None where all three are free.
+        target: the runtime that the graph was made for, e.g. `onnxruntime-gpu==1.31.1`.
+        operators: ONNX operator -> how often the graph has it; empty for other formats.
         min_size, max_size: torchvision's resize rule, in pixels.
         score_threshold, nms_threshold, detections_per_image: as built into the graph.
         opset: ONNX opset, None for other formats.
@@ -54,6 +70,7 @@ class Manifest:
         versions: library name -> version at export.
         metrics: what the checkpoint recorded about its accuracy.
         parity: the verdict the artifact shipped with (`ParityReport.to_dict()`), or None.
+        accuracy: what a lower precision cost in AP on the user's images, or None.
         dataset_digest: folder -> sha256 of the training data, empty if the checkpoint knew none.
         created: ISO 8601 time of the export, UTC.
         input, outputs: names, dtypes and shapes of the contract.
@@ -64,7 +81,11 @@ class Manifest:
     checkpoint_sha256: str
     format: str
     precision: str = "fp32"
+    precision_notes: tuple[str, ...] = ()
     mask_format: str = "roi"
+    static_shape: tuple[int, int, int] | None = None
+    target: str = ""
+    operators: Mapping[str, int] = field(default_factory=dict)
     min_size: int = 800
     max_size: int = 1333
     score_threshold: float = 0.05
@@ -75,6 +96,7 @@ class Manifest:
     versions: Mapping[str, str] = field(default_factory=dict)
     metrics: Mapping[str, Any] = field(default_factory=dict)
     parity: Mapping[str, Any] | None = None
+    accuracy: Mapping[str, Any] | None = None
     dataset_digest: Mapping[str, str] = field(default_factory=dict)
     created: str = ""
     input: Mapping[str, Any] = field(default_factory=lambda: dict(INPUT_SPEC))
@@ -110,6 +132,9 @@ class Manifest:
             known = {key: value for key, value in values.items() if key in names}
             known["class_names"] = tuple(known["class_names"])
             known["outputs"] = tuple(known["outputs"])
+            known["precision_notes"] = tuple(known.get("precision_notes", ()))
+            if known.get("static_shape") is not None:
+                known["static_shape"] = tuple(known["static_shape"])
             return cls(**known)
         except (TypeError, KeyError) as error:
             raise ArtifactError(
@@ -124,7 +149,7 @@ class Manifest:
             "names": str(dict(enumerate(self.class_names))),
             "stride": "32",
             "imgsz": str([self.min_size, self.max_size]),
-            "batch": "-1",
+            "batch": str(self.static_shape[0]) if self.static_shape else "-1",
             "description": f"pedseg {self.architecture}",
             "date": self.created,
             "channels": "3",
