@@ -14,6 +14,7 @@ from pedseg_runtime.errors import ExportError, ParityError
 from pedseg_runtime.files import replacing
 from pedseg_runtime.manifest import Manifest
 from pedseg_runtime.parity import ParityReport
+from pedseg_runtime.seal import seal
 from pedseg_runtime.segmenter import Segmenter
 from pedseg_train.checkpoint import LoadedCheckpoint, load_checkpoint
 from pedseg_train.eager import EagerSegmenter
@@ -80,12 +81,14 @@ def export_artifact(
         clock.lap("convert")
         manifest = describe(loaded, format, draft)
         draft.write(temporary, manifest)
+        seal(temporary)
         notify("comparing the artifact with eager")
         report = check(temporary, reference, [*generated_samples(), *samples], device)
         clock.lap("compare")
         # The verdict goes into the file; only metadata changes, and the file must still open.
         manifest = dataclasses.replace(manifest, parity=report.to_dict())
         draft.write(temporary, manifest)
+        seal(temporary)
         with Segmenter.load(temporary, device=device) as segmenter:
             manifest = segmenter.manifest
         clock.lap("write")

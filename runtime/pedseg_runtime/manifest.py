@@ -1,7 +1,8 @@
 """The manifest: what an artifact says of itself. It travels inside the file.
 
-ONNX keeps it in `metadata_props` under `MANIFEST_KEY`, TorchScript in the extra file
-`MANIFEST_FILE`.
+ONNX keeps it in `metadata_props` under `MANIFEST_KEY`, the archives of torch (TorchScript, pt2) in
+the extra file `MANIFEST_FILE`. The samples of the self-test (`golden.py`) stand beside it, under
+`GOLDEN_KEY` and in `GOLDEN_FILE`.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ from .errors import ArtifactError
 SCHEMA_VERSION = 1
 MANIFEST_KEY = "pedseg_manifest"
 MANIFEST_FILE = "pedseg_manifest.json"
+GOLDEN_KEY = "pedseg_golden"
+GOLDEN_FILE = "pedseg_golden.json"
 
 INPUT_SPEC: Mapping[str, Any] = {
     "name": "images",

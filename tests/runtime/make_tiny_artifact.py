@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from pedseg_runtime.manifest import MANIFEST_KEY, Manifest
+from pedseg_runtime.seal import seal
 
 TARGET = Path(__file__).parent / "golden" / "tiny.onnx"
 OPSET = 18
@@ -125,4 +126,5 @@ def build() -> onnx.ModelProto:
 if __name__ == "__main__":
     TARGET.parent.mkdir(exist_ok=True)
     TARGET.write_bytes(build().SerializeToString())
+    seal(TARGET)
     print(f"{TARGET}: {TARGET.stat().st_size} bytes")

@@ -10,13 +10,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ..contents import is_archive
 from ..devices import parse_device
 from ..errors import ArtifactError, DeviceError, InputError
-from ..manifest import OUTPUT_NAMES, OUTPUT_SPECS, Manifest
+from ..manifest import Manifest
+from ..seal import check_seal
 
 logger = logging.getLogger(__name__)
-
-ZIP_MAGIC = b"PK\x03\x04"
 
 # boxes, labels, scores, roi_masks, image_index: `manifest.OUTPUT_SPECS` has dtypes and shapes.
 Outputs = tuple[
@@ -34,6 +34,10 @@ class Backend(Protocol):
     @property
     def manifest(self) -> Manifest:
         """What the artifact says of itself."""
+
+    @property
+    def golden(self) -> str | None:
+        """The samples of its self-test as text (`golden.decode` reads it), None if it has none."""
 
     @property
     def provider(self) -> str:
@@ -55,7 +59,7 @@ def open_backend(path: str | Path, *, device: str = "auto", threads: int | None 
         threads: CPU threads for one run; None leaves it to the backend.
 
     Raises:
-        ArtifactError: the file is missing, damaged or not from pedseg.
+        ArtifactError: the file is missing, foreign, damaged, edited or of a newer schema.
         DeviceError: CUDA was asked for and does not run the model.
         InputError: the device has an unknown name, or threads is not positive.
     """
@@ -63,8 +67,7 @@ def open_backend(path: str | Path, *, device: str = "auto", threads: int | None 
         raise InputError(f"threads: expected a positive number or None, found {threads}")
     path, wanted = Path(path), parse_device(device)
     try:
-        with path.open("rb") as stream:
-            magic = stream.read(len(ZIP_MAGIC))
+        archive = is_archive(path)
     except OSError as error:
         raise ArtifactError(
             f"{path}: expected an artifact, found none ({error.strerror}); check the path"
@@ -73,32 +76,14 @@ def open_backend(path: str | Path, *, device: str = "auto", threads: int | None 
         raise ArtifactError(
             f"{path}: expected an artifact, found a checkpoint; export it with pedseg-export"
         )
-    if magic == ZIP_MAGIC:
+    check_seal(path)
+    if archive:
         from .torchscript import TorchScriptBackend
 
         return TorchScriptBackend(path, device=wanted, threads=threads)
     from .onnx import OnnxBackend
 
     return OnnxBackend(path, device=wanted, threads=threads)
-
-
-def parse_manifest(text: str, path: Path) -> Manifest:
-    """The manifest found in `path`, if the outputs it states are those this runtime reads.
-
-    Raises:
-        ArtifactError: the text is no manifest, or of an artifact with other outputs.
-    """
-    manifest = Manifest.from_json(text, str(path))
-    specs = [spec for spec in manifest.outputs if isinstance(spec, dict)]
-    found = [(spec.get("name"), spec.get("dtype")) for spec in specs]
-    if found != [(spec["name"], spec["dtype"]) for spec in OUTPUT_SPECS]:
-        names = ", ".join(str(name) for name, _ in found)
-        raise ArtifactError(
-            f"{path}: expected the outputs {', '.join(OUTPUT_NAMES)}, found {names} "
-            f"(mask format {manifest.mask_format!r}); run it with onnxruntime itself, "
-            "or export with soft masks"
-        )
-    return manifest
 
 
 def run_failure(

@@ -12,10 +12,11 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from ..contents import read_contents
 from ..devices import CUDA_EXTRA, Device, explain_cuda, has_cudnn, probe_driver
 from ..errors import ArtifactError, DeviceError
-from ..manifest import INPUT_NAME, INPUT_SPEC, MANIFEST_KEY, OUTPUT_NAMES, OUTPUT_SPECS, Manifest
-from . import Outputs, logger, one_line, parse_manifest, run_failure
+from ..manifest import INPUT_NAME, INPUT_SPEC, Manifest, output_specs
+from . import Outputs, logger, one_line, run_failure
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -27,7 +28,6 @@ CUDA = "CUDAExecutionProvider"
 CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
 ORT_TYPES = {"uint8": "tensor(uint8)", "int64": "tensor(int64)", "float32": "tensor(float)"}
 LOG_WARNING, LOG_FATAL = 2, 4
-_CONTRACT = (INPUT_SPEC, *OUTPUT_SPECS)
 
 
 class OnnxBackend:
@@ -45,15 +45,18 @@ class OnnxBackend:
             DeviceError: CUDA was asked for and does not run the model.
         """
         self._path = path
+        contents = read_contents(path)
+        self.manifest, self.golden = contents.manifest, contents.golden
+        self._names = [spec["name"] for spec in output_specs(self.manifest.mask_format)]
         self._session: Any = _start(path, device, _session_options(threads))
         self.provider: str = self._session.get_providers()[0]
-        self.manifest = _read_manifest(path, self._session)
+        _check_contract(path, self.manifest, self._session)
 
     def run(self, images: NDArray[np.uint8]) -> Outputs:
         """Segment uint8 [N, H, W, 3] RGB; see `Backend.run`."""
         session = self._session
         try:
-            return tuple(session.run(OUTPUT_NAMES, {INPUT_NAME: images}))
+            return tuple(session.run(self._names, {INPUT_NAME: images}))
         except Exception as error:  # onnxruntime's errors share no narrower base
             raise run_failure(self._path, self.provider, error, images.shape) from error
 
@@ -142,22 +145,16 @@ def _quiet() -> Iterator[None]:
         ort.set_default_logger_severity(LOG_WARNING)
 
 
-def _read_manifest(path: Path, session: Any) -> Manifest:
-    """The manifest inside a loaded model, once the graph keeps the contract it states."""
-    text = session.get_modelmeta().custom_metadata_map.get(MANIFEST_KEY)
-    if text is None:
-        raise ArtifactError(
-            f"{path}: expected an artifact of pedseg, found an ONNX model without its manifest; "
-            "export a checkpoint with pedseg-export"
-        )
-    expected = {spec["name"]: ORT_TYPES[spec["dtype"]] for spec in _CONTRACT}
+def _check_contract(path: Path, manifest: Manifest, session: Any) -> None:
+    """Refuse a loaded graph that has other inputs or outputs than its manifest promises."""
+    contract = (INPUT_SPEC, *output_specs(manifest.mask_format))
+    expected = {spec["name"]: ORT_TYPES[spec["dtype"]] for spec in contract}
     found = {value.name: value.type for value in (*session.get_inputs(), *session.get_outputs())}
     if found != expected:
         raise ArtifactError(
             f"{path}: expected a graph with {_listed(expected)}, found {_listed(found)}; "
             "export the checkpoint again with pedseg-export"
         )
-    return parse_manifest(text, path)
 
 
 def _listed(types: dict[str, str]) -> str:

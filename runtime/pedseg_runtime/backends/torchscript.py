@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import importlib
 import warnings
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..contents import read_contents
 from ..devices import Device, explain_cuda, probe_driver
 from ..errors import ArtifactError, DeviceError
-from ..manifest import MANIFEST_FILE, Manifest
-from . import Outputs, logger, one_line, parse_manifest, run_failure
+from . import Outputs, logger, one_line, run_failure
 
 
 class TorchScriptBackend:
@@ -32,7 +31,8 @@ class TorchScriptBackend:
             DeviceError: CUDA was asked for and torch cannot use it.
         """
         self._path = path
-        self.manifest = _read_manifest(path)  # before torch is imported: a wrong file fails fast
+        contents = read_contents(path)  # before torch is imported: a wrong file fails fast
+        self.manifest, self.golden = contents.manifest, contents.golden
         self._torch = _import_torch(path)
         chosen = _choose(self._torch, device)
         if threads is not None:
@@ -59,22 +59,6 @@ class TorchScriptBackend:
     def close(self) -> None:
         """Let go of the module; a run under way in another thread finishes."""
         self._module = None
-
-
-def _read_manifest(path: Path) -> Manifest:
-    """The manifest in the archive's extra file, read as a zip: a wrong file needs no torch."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            name = next(n for n in archive.namelist() if n.endswith(f"/extra/{MANIFEST_FILE}"))
-            text = archive.read(name).decode("utf-8")
-    except StopIteration as error:
-        raise ArtifactError(
-            f"{path}: expected an artifact of pedseg, found an archive without its manifest; "
-            "export a checkpoint with pedseg-export"
-        ) from error
-    except (zipfile.BadZipFile, OSError, ValueError) as error:
-        raise _damaged(path, error) from error
-    return parse_manifest(text, path)
 
 
 def _import_torch(path: Path) -> Any:
@@ -127,11 +111,7 @@ def _load(torch: Any, path: Path, device: str) -> Any:
             )
             return torch.jit.load(str(path), map_location=device).eval()
     except RuntimeError as error:
-        raise _damaged(path, error) from error
-
-
-def _damaged(path: Path, error: Exception) -> ArtifactError:
-    return ArtifactError(
-        f"{path}: expected a TorchScript archive, found a damaged one ({one_line(error)}); "
-        "copy it anew, or export the checkpoint again with pedseg-export"
-    )
+        raise ArtifactError(
+            f"{path}: expected a TorchScript archive that torch {torch.__version__} can load, "
+            f"found {one_line(error)}; export the checkpoint again with pedseg-export"
+        ) from error
