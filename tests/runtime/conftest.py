@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import zipfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from pedseg_runtime import Segmenter
+from pedseg_runtime import Manifest, Segmenter
+from pedseg_runtime.manifest import MANIFEST_FILE
+from pedseg_runtime.seal import seal
 
 TINY = Path(__file__).parent / "golden" / "tiny.onnx"
+SEAL_SIZE = 83  # bytes of an ONNX file's last entry: 19 announce the key, 64 are the digits
 
 
 @pytest.fixture(scope="session")
@@ -35,3 +39,39 @@ def street() -> NDArray[np.uint8]:
     image[5:20, 10:30, 0] = 200
     image[8:30, 40:55, 2] = 100
     return image
+
+
+@pytest.fixture(scope="session")
+def tiny_content(tiny_path: Path) -> bytes:
+    """The tiny artifact without its seal, to be edited and sealed anew."""
+    return tiny_path.read_bytes()[:-SEAL_SIZE]
+
+
+@pytest.fixture(scope="session")
+def write_sealed() -> Callable[[Path, bytes], Path]:
+    """Writes content to a path and seals it, as an exporter does."""
+
+    def write(path: Path, content: bytes) -> Path:
+        path.write_bytes(content)
+        seal(path)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def write_archive() -> Callable[..., Path]:
+    """Writes a sealed archive as torch lays it out, with texts as extra files but no model."""
+
+    def write(path: Path, manifest: Manifest | str | None, **extra: str) -> Path:
+        text = manifest.to_json() if isinstance(manifest, Manifest) else manifest
+        texts = {MANIFEST_FILE: text, **extra}
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr("tiny/data.pkl", b"")
+            for name, text in texts.items():
+                if text is not None:
+                    archive.writestr(f"tiny/extra/{name}", text)
+        seal(path)
+        return path
+
+    return write

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from pedseg_runtime.backends import onnx, open_backend
 from pedseg_runtime.devices import Driver, probe_driver
 
 has_gpu = probe_driver().devices > 0
+WriteSealed = Callable[[Path, bytes], Path]
 
 
 class Session:
@@ -122,10 +124,11 @@ def test_auto_without_a_gpu_takes_the_cpu_silently(
     assert caplog.text == ""
 
 
-def test_a_damaged_file_on_a_gpu_is_the_files_fault(gpu_machine: list[Any], tmp_path: Path) -> None:
-    path = tmp_path / "broken.onnx"
-    path.write_bytes(b"not a model")
-    with pytest.raises(ArtifactError, match="Protobuf"):
+def test_a_broken_graph_on_a_gpu_is_the_files_fault(
+    gpu_machine: list[Any], tiny_content: bytes, tmp_path: Path, write_sealed: WriteSealed
+) -> None:
+    path = write_sealed(tmp_path / "broken.onnx", tiny_content.replace(b"ReduceMax", b"ReduceMix"))
+    with pytest.raises(ArtifactError, match="ReduceMix"):
         open_backend(path, device="cuda")
 
 
@@ -196,34 +199,58 @@ def test_a_run_that_fails_says_what_to_do(
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        pytest.param(b"", "expected an ONNX model", id="empty"),
+        pytest.param(b"", "it is empty", id="empty"),
         pytest.param(b"a text file\n" * 9, "expected an ONNX model", id="text"),
-        pytest.param("half", "expected an ONNX model", id="truncated"),
-        pytest.param("without manifest", "without its manifest", id="foreign"),
-        pytest.param("newer manifest", "schema", id="newer manifest"),
-        pytest.param("other outputs", "expected the outputs boxes", id="other outputs"),
-        pytest.param("renamed output", "expected a graph with images tensor", id="renamed output"),
+        pytest.param(b"\x93NUMPY\x01\x00", "expected an ONNX model", id="binary"),
     ],
 )
-def test_a_file_that_is_no_artifact_is_named(
-    content: bytes | str, message: str, tiny_path: Path, tmp_path: Path
-) -> None:
-    whole = tiny_path.read_bytes()
-    edits = {
-        "half": whole[: len(whole) // 2],
-        "without manifest": whole.replace(b"pedseg_manifest", b"pedseg_manifesT"),
-        "newer manifest": whole.replace(b'"schema_version": 1', b'"schema_version": 9'),
-        "other outputs": whole.replace(b'"name": "boxes"', b'"name": "boxez"'),
-        "renamed output": whole.replace(b"image_index", b"image_indeX", 99).replace(
-            b'"image_indeX"', b'"image_index"'
-        ),
-    }
+def test_a_file_of_another_kind_is_named(content: bytes, message: str, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
-    path.write_bytes(content if isinstance(content, bytes) else edits[content])
+    path.write_bytes(content)
     with pytest.raises(ArtifactError, match=message) as caught:
         Segmenter.load(path, device="cpu")
     assert str(caught.value).startswith(f"{path}: expected")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        pytest.param(b"pedseg_manifest", b"pedseg_manifesT", "without its manifest", id="foreign"),
+        pytest.param(b'"schema_version": 1', b'"schema_version": 9', "schema", id="newer"),
+        pytest.param(
+            b'"name": "boxes"', b'"name": "boxez"', "expected the outputs boxes", id="other outputs"
+        ),
+        pytest.param(b'"roi"', b'"rob"', "masks of the format roi or full", id="mask format"),
+        pytest.param(
+            b"\x0bimage_index", b"\x0bimage_indeX", "expected a graph with images", id="renamed"
+        ),
+        pytest.param(b"ReduceMax", b"ReduceMix", "ReduceMix", id="unknown operator"),
+    ],
+)
+def test_an_artifact_that_breaks_the_contract_is_named(
+    old: bytes,
+    new: bytes,
+    message: str,
+    tiny_content: bytes,
+    tmp_path: Path,
+    write_sealed: WriteSealed,
+) -> None:
+    path = write_sealed(tmp_path / "model.onnx", tiny_content.replace(old, new))
+    with pytest.raises(ArtifactError, match=message) as caught:
+        Segmenter.load(path, device="cpu")
+    assert str(caught.value).startswith(f"{path}: expected")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_newer_schema_is_named_before_its_graph_is_tried(
+    tiny_content: bytes, tmp_path: Path, write_sealed: WriteSealed
+) -> None:
+    """A later pedseg may use operators that this onnxruntime has never heard of."""
+    content = tiny_content.replace(b"ReduceMax", b"ReduceMix")
+    content = content.replace(b'"schema_version": 1', b'"schema_version": 9')
+    with pytest.raises(ArtifactError, match="upgrade pedseg"):
+        Segmenter.load(write_sealed(tmp_path / "newer.onnx", content), device="cpu")
 
 
 def test_a_missing_file_a_folder_and_a_checkpoint_are_named(tmp_path: Path) -> None:
