@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from pedseg_runtime.detections import Detections
+from pedseg_runtime.errors import InputError
 from pedseg_train.evaluation import NUMBERS, evaluate
 
 SIZE = (120, 160)
@@ -129,6 +130,12 @@ def test_only_the_asked_pictures_are_evaluated():
     dataset = Rectangles([BIG], [OTHER])
     result = evaluate(answer(None, ([OTHER], [0.9])), dataset, [1])
     assert (result.images, result.bbox["AP"]) == (1, pytest.approx(1.0))
+
+
+def test_a_picture_named_twice_is_refused():
+    """COCOeval would count its people twice and itself once."""
+    with pytest.raises(InputError, match="found 1 of them again"):
+        evaluate(answer(([BIG], [0.9])), Rectangles([BIG]), [0, 0])
 
 
 def test_evaluation_prints_nothing_and_has_a_table(capsys):

@@ -14,7 +14,7 @@ from pedseg_runtime.files import write_json
 from pedseg_runtime.segmenter import Segmenter
 
 from .checkpoint import is_checkpoint, load_checkpoint
-from .data import PennFudanDataset, Split, read_split, tutorial_split
+from .data import PennFudanDataset, read_split, tutorial_split
 from .eager import EagerSegmenter
 from .evaluation import CocoResult, evaluate
 from .run_folder import RunFolder
@@ -75,8 +75,7 @@ def evaluate_file(
     if not model.is_file():
         raise CheckpointError(f"{model}: no such file; expected a checkpoint or an artifact")
     dataset = PennFudanDataset(data)
-    split, origin = _find_split(model, dataset, seed)
-    indices = {"test": split.test, "train": split.train, "all": tuple(range(len(dataset)))}[part]
+    indices, origin = choose_pictures(model, dataset, part=part, seed=seed)
     if is_checkpoint(model):
         loaded = load_checkpoint(model)
         eager = EagerSegmenter(loaded.model, class_names=loaded.header.class_names, device=device)
@@ -87,11 +86,31 @@ def evaluate_file(
     return result, {"model": str(model), "provider": provider, "part": part, "split": origin}
 
 
-def _find_split(model: Path, dataset: PennFudanDataset, seed: int) -> tuple[Split, str]:
+def choose_pictures(
+    model: Path, dataset: PennFudanDataset, *, part: str = "test", seed: int = 1
+) -> tuple[tuple[int, ...], str]:
+    """The pictures to measure on: a part of the run's split.json, else of the tutorial's split.
+
+    Args:
+        model: a checkpoint or artifact; the run's split.json lies beside it.
+        dataset: all pictures.
+        part: "test", "train" or "all".
+        seed: of the tutorial's split.
+
+    Returns:
+        Positions in `dataset`, and in words where the split came from.
+
+    Raises:
+        DatasetError: the split names pictures that `dataset` lacks, or nothing can be split.
+    """
     beside = RunFolder(model.parent).split
     if beside.is_file():
-        return read_split(beside, dataset), str(beside)
-    return tutorial_split(len(dataset), seed=seed), f"the tutorial's rule with seed {seed}"
+        split, origin = read_split(beside, dataset), str(beside)
+    else:
+        split = tutorial_split(len(dataset), seed=seed)
+        origin = f"the tutorial's rule with seed {seed}"
+    parts = {"test": split.test, "train": split.train, "all": tuple(range(len(dataset)))}
+    return parts[part], origin
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from rich.table import Table
 
 from pedseg_runtime.console import track
 from pedseg_runtime.detections import Detections
+from pedseg_runtime.errors import InputError
 
 NUMBERS = (
     "AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl",
@@ -78,6 +79,44 @@ class CocoResult:
         return f"box AP {_shown(self.bbox['AP'])}, mask AP {_shown(self.segm['AP'])}"
 
 
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What a model found on labelled pictures, in COCO's terms, ready to be counted in many ways.
+
+    Attributes:
+        images: id (the position in the dataset), height and width of every picture.
+        truth: COCO annotations of the people on them.
+        found: COCO annotations of the detections, of any score.
+    """
+
+    images: list[dict[str, int]]
+    truth: list[dict[str, Any]]
+    found: list[dict[str, Any]]
+
+    def match(self, kind: str, *, breakdown: bool = True) -> COCOeval:
+        """COCOeval with every detection matched to the truth, not yet accumulated.
+
+        Args:
+            kind: "bbox" or "segm".
+            breakdown: also by size and by number of detections, as the twelve numbers need; without
+                it for all sizes and COCO's 100 detections per picture only.
+        """
+        categories = sorted({1, *(annotation["category_id"] for annotation in self.truth)})
+        found = [{**annotation, "area": _area(annotation, kind)} for annotation in self.found]
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluation = COCOeval(
+                _coco(self.truth, self.images, categories),
+                _coco(found, self.images, categories),
+                kind,
+            )
+            if not breakdown:
+                parameters = evaluation.params
+                parameters.areaRng, parameters.areaRngLbl = parameters.areaRng[:1], ["all"]
+                parameters.maxDets = parameters.maxDets[-1:]
+            evaluation.evaluate()
+        return evaluation
+
+
 def evaluate(
     segment: Segment,
     dataset: Annotated,
@@ -87,29 +126,54 @@ def evaluate(
 ) -> CocoResult:
     """Run `segment` on some pictures of `dataset` and compare with their targets.
 
+    Args and meaning as for `record`.
+    """
+    return count(record(segment, dataset, indices, description=description))
+
+
+def record(
+    segment: Segment,
+    dataset: Annotated,
+    indices: Sequence[int],
+    *,
+    description: str = "evaluating",
+) -> Recording:
+    """Run `segment` on some pictures of `dataset` and note what it found beside their targets.
+
     Boxes and areas of the ground truth are those of the targets, as in torchvision's reference: in
     the tutorial's datasets the area that sorts people into small, medium and large is the box's.
 
     Args:
         segment: one image, uint8 [H, W, 3] -> detections.
         dataset: without random transforms, since targets and pictures must belong together.
-        indices: the positions in `dataset` to evaluate on.
+        indices: the positions in `dataset` to evaluate on, each once.
         description: of the progress bar.
+
+    Raises:
+        InputError: a position is named twice, so that its people would count twice.
     """
-    images: list[dict[str, int]] = []
-    truth: list[dict[str, Any]] = []
-    found: list[dict[str, Any]] = []
+    if len(set(indices)) != len(indices):
+        raise InputError(
+            f"indices: expected every picture once, found {len(indices) - len(set(indices))} "
+            "of them again; name each once"
+        )
+    recording = Recording(images=[], truth=[], found=[])
     for index in track(indices, description, total=len(indices)):
         image = dataset.image(index)
-        images.append({"id": index, "height": image.shape[0], "width": image.shape[1]})
-        truth.extend(_truth_annotations(dataset[index][1], index))
-        found.extend(_found_annotations(segment(image), index))
+        recording.images.append({"id": index, "height": image.shape[0], "width": image.shape[1]})
+        recording.truth.extend(_truth_annotations(dataset[index][1], index))
+        recording.found.extend(_found_annotations(segment(image), index))
+    return recording
+
+
+def count(recording: Recording) -> CocoResult:
+    """COCO's twelve numbers, for boxes and for masks."""
     return CocoResult(
-        bbox=_twelve_numbers("bbox", truth, found, images),
-        segm=_twelve_numbers("segm", truth, found, images),
-        images=len(images),
-        instances=len(truth),
-        detections=len(found),
+        bbox=_twelve_numbers(recording.match("bbox")),
+        segm=_twelve_numbers(recording.match("segm")),
+        images=len(recording.images),
+        instances=len(recording.truth),
+        detections=len(recording.found),
     )
 
 
@@ -143,20 +207,9 @@ def _found_annotations(detections: Detections, image_id: int) -> Iterable[dict[s
         yield {**entry, "iscrowd": 0, "mask_area": mask_area}
 
 
-def _twelve_numbers(
-    kind: str,
-    truth: list[dict[str, Any]],
-    found: list[dict[str, Any]],
-    images: list[dict[str, int]],
-) -> Numbers:
-    """COCOeval's summary for `kind` ("bbox" or "segm"), without its printing."""
-    categories = sorted({1, *(annotation["category_id"] for annotation in truth)})
-    found = [{**annotation, "area": _area(annotation, kind)} for annotation in found]
+def _twelve_numbers(evaluation: COCOeval) -> Numbers:
+    """COCOeval's summary of matched detections, without its printing."""
     with contextlib.redirect_stdout(io.StringIO()):
-        evaluation = COCOeval(
-            _coco(truth, images, categories), _coco(found, images, categories), kind
-        )
-        evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()
     # COCOeval says -1 where nothing was there to be counted.

@@ -1,0 +1,180 @@
+"""What a lower precision costs in AP, on labelled pictures, and whether that may be shipped.
+
+A comparison detection by detection (`verification`) says nothing useful of fp16, bf16 or int8:
+all detections move a little. What counts is AP on the user's pictures, and how sure that figure is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from pedseg_runtime.errors import DatasetError, InputError
+from pedseg_train.bootstrap import (
+    CONFIDENCE,
+    RESAMPLES,
+    ApDifference,
+    KindDifference,
+    compare_ap,
+)
+from pedseg_train.evaluation import Annotated, Segment, record
+
+MIN_IMAGES = 20  # below, the bootstrap's intervals are too narrow to prove anything
+FAR_TOO_FEW = 100  # a proof that needs this many times the pictures is not worth announcing
+
+
+class Outcome(StrEnum):
+    """What the gate says of a loss in AP."""
+
+    PASSES = "passes"
+    NOT_PROVEN = "not proven"
+    FAILS = "fails"
+
+
+@dataclass(frozen=True)
+class AccuracyVerdict:
+    """Whether a loss in AP is acceptable, with the reason.
+
+    Attributes:
+        outcome: the worse of the two kinds of AP.
+        reason: of that kind, in one line.
+        max_drop: the largest loss that is acceptable, in points (hundredths of AP).
+        difference: what was measured.
+    """
+
+    outcome: Outcome
+    reason: str
+    max_drop: float
+    difference: ApDifference
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON types, as the manifest's `accuracy`; every number is finite."""
+        return {
+            "outcome": str(self.outcome),
+            "reason": self.reason,
+            "max_drop": self.max_drop,
+            **self.difference.to_dict(),
+        }
+
+
+def measure(
+    candidate: Segment,
+    reference: Segment,
+    dataset: Annotated,
+    indices: Sequence[int],
+    *,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+) -> ApDifference:
+    """Run an artifact and its checkpoint on labelled pictures and compare their AP.
+
+    Args:
+        candidate: the artifact, e.g. a `Segmenter`: uint8 [H, W, 3] -> detections.
+        reference: the checkpoint, e.g. an `EagerSegmenter`.
+        dataset: a `PennFudanDataset` without transforms.
+        indices: which of its pictures; take those that training has not seen
+            (`pedseg_train.eval_cli.choose_pictures`).
+        resamples: draws of the bootstrap.
+        confidence: of its intervals, in 0..1.
+        seed: of its draws.
+
+    Raises:
+        DatasetError: no picture, nobody labelled on them, or a damaged file.
+    """
+    if not indices:
+        raise DatasetError(
+            "expected labelled pictures to measure AP on, found none in this part of the dataset; "
+            "choose another part or add pictures"
+        )
+    expected = record(reference, dataset, indices, description="measuring the checkpoint")
+    if not expected.truth:
+        raise DatasetError(
+            f"expected labelled people to measure AP on, found none on {len(indices)} pictures; "
+            "label some, or choose another part of the dataset"
+        )
+    found = record(candidate, dataset, indices, description="measuring the artifact")
+    return compare_ap(expected, found, resamples=resamples, confidence=confidence, seed=seed)
+
+
+def judge(difference: ApDifference, *, max_drop: float) -> AccuracyVerdict:
+    """Decide whether a loss in AP may be shipped.
+
+    For each kind of AP (boxes, masks) the measured loss and the interval's bound are asked two
+    different questions, and the worse answer of the two kinds counts:
+
+    - the measured loss exceeds `max_drop`: it fails. The best estimate is beyond the limit; more
+      pictures might clear it, but nothing speaks for that.
+    - the measured loss is within the limit and so is the whole interval: it passes. At the
+      interval's confidence other pictures of the same kind would say the same.
+    - the measured loss is within the limit, the interval's lower bound is not: not proven. The
+      pictures are too few, or too different from each other, to tell.
+
+    Nor is anything proven by fewer than `MIN_IMAGES` pictures, or by a checkpoint whose own AP is
+    no more than `max_drop`: it could lose everything and still be within the limit.
+
+    Args:
+        difference: what `measure` returned.
+        max_drop: the largest acceptable loss in points (hundredths of AP), at least 0.
+
+    Raises:
+        InputError: `max_drop` is negative or not finite.
+    """
+    if not (math.isfinite(max_drop) and max_drop >= 0):
+        raise InputError(
+            f"max_drop: expected points of AP, 0 or more, found {max_drop}; 0.5 allows half a point"
+        )
+    answers = [
+        _judge_kind(name, kind, difference, max_drop) for name, kind in difference.kinds().items()
+    ]
+    severity = list(Outcome)
+    outcome, reason = max(answers, key=lambda answer: severity.index(answer[0]))
+    if outcome is Outcome.PASSES:
+        reason = "; ".join(reason for _, reason in answers)
+    return AccuracyVerdict(outcome, reason, max_drop, difference)
+
+
+def _judge_kind(
+    name: str, kind: KindDifference, difference: ApDifference, max_drop: float
+) -> tuple[Outcome, str]:
+    change = f"{name} {_change(kind.difference)}"
+    interval = f"{difference.confidence:.0%} interval {kind.low:+.2f} to {kind.high:+.2f}"
+    images = f"{difference.images} images"
+    if kind.difference < -max_drop:
+        return Outcome.FAILS, (
+            f"{change}, more than the {max_drop:g} allowed ({interval} on {images})"
+        )
+    if 100 * kind.reference <= max_drop:
+        return Outcome.NOT_PROVEN, (
+            f"the checkpoint's own {name} is {100 * kind.reference:.2f} points, so that "
+            f"{max_drop:g} would be all of it; train it first"
+        )
+    if difference.images < MIN_IMAGES:
+        return Outcome.NOT_PROVEN, (
+            f"{change}, within the {max_drop:g} allowed, but {images} are too few to trust an "
+            f"interval; label at least {MIN_IMAGES}"
+        )
+    if kind.low < -max_drop:
+        return Outcome.NOT_PROVEN, (
+            f"{change}, within the {max_drop:g} allowed, but the {interval} on {images} reaches "
+            f"beyond; {_needed(kind, difference.images, max_drop)}"
+        )
+    return Outcome.PASSES, f"{change}, surely within the {max_drop:g} allowed ({interval})"
+
+
+def _change(points: float) -> str:
+    verb = "lost" if points < 0 else "gained"
+    return f"{verb} {abs(points):.2f} points" if points else "did not change"
+
+
+def _needed(kind: KindDifference, images: int, max_drop: float) -> str:
+    """How many pictures would prove it: an interval shrinks with the root of their number."""
+    room = kind.difference + max_drop
+    reach = kind.difference - kind.low
+    if room * math.sqrt(FAR_TOO_FEW) <= reach:
+        return "the loss is so near the limit that pictures will hardly prove it"
+    tens = math.ceil(round(images * (reach / room) ** 2 / 10, 3))
+    return f"about {10 * tens} labelled images would prove it"

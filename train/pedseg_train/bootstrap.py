@@ -1,0 +1,316 @@
+"""How sure an AP is: bootstrap over pictures, for one model or for two on the same pictures.
+
+Pictures are drawn with replacement, as if others of the same kind had been taken. Two models meet
+the same draw, so that hard and easy pictures cancel and only their difference is left (a paired
+bootstrap). Detections are matched with the truth once; a draw only counts every picture as often as
+it was drawn, which gives the AP that COCOeval would find on a dataset with those copies in it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+
+from pedseg_runtime.console import track
+from pedseg_runtime.errors import InputError
+
+from .evaluation import Recording
+
+KINDS = {"bbox": "box AP", "segm": "mask AP"}
+RESAMPLES = 1000
+CONFIDENCE = 0.95
+RECALLS = np.linspace(0.0, 1.0, 101)  # where COCO reads the precision
+
+
+@dataclass(frozen=True, slots=True)
+class ApInterval:
+    """An AP in 0..1 with the interval that other pictures of the same kind would put it in."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class KindDifference:
+    """Two APs of one kind and their difference.
+
+    Attributes:
+        reference, candidate: AP in 0..1, equal to COCOeval's.
+        difference: candidate - reference in points (hundredths of AP); negative is a loss.
+        low, high: bounds of the interval of the difference, in points.
+    """
+
+    reference: float
+    candidate: float
+    difference: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class ApDifference:
+    """What a candidate gains or loses in AP against a reference on the same pictures.
+
+    Attributes:
+        bbox, segm: the two kinds of AP.
+        images: labelled pictures that both sides saw.
+        instances: people on them.
+        resamples: draws that the intervals come from.
+        confidence: of the intervals, in 0..1.
+    """
+
+    bbox: KindDifference
+    segm: KindDifference
+    images: int
+    instances: int
+    resamples: int
+    confidence: float
+
+    def kinds(self) -> dict[str, KindDifference]:
+        """The difference by what a reader calls it: `box AP`, `mask AP`."""
+        return {name: getattr(self, kind) for kind, name in KINDS.items()}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON types; every number is finite."""
+        return dataclasses.asdict(self)
+
+    def summary(self) -> str:
+        """Both kinds in one line."""
+        parts = [
+            f"{name} {kind.reference:.3f} -> {kind.candidate:.3f}, {kind.difference:+.2f} points "
+            f"({kind.low:+.2f} to {kind.high:+.2f})"
+            for name, kind in self.kinds().items()
+        ]
+        return f"{'; '.join(parts)}; {self.confidence:.0%} intervals, {self.images} images"
+
+    def table(self) -> Table:
+        """Both kinds as rows, for a terminal."""
+        table = Table(
+            title=f"AP on {self.images} images with {self.instances} people, "
+            f"{self.resamples} resamples"
+        )
+        table.add_column("COCO")
+        for column in ("reference", "candidate", "points", f"{self.confidence:.0%} interval"):
+            table.add_column(column, justify="right")
+        for name, kind in self.kinds().items():
+            table.add_row(
+                name,
+                f"{kind.reference:.3f}",
+                f"{kind.candidate:.3f}",
+                f"{kind.difference:+.2f}",
+                f"{kind.low:+.2f} to {kind.high:+.2f}",
+            )
+        return table
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryMatches:
+    """The detections of one category on all pictures, best score first.
+
+    Attributes:
+        image: int64 [D], the position of each detection's picture.
+        is_right, is_wrong: float64 [T, D], 1 where a detection counts as found or as a false alarm
+            at each of COCO's T overlaps; both 0 where it is left out (matched to a crowd).
+        people: int64 [I], how many there are to be found on each picture.
+    """
+
+    image: NDArray[np.int64]
+    is_right: NDArray[np.float64]
+    is_wrong: NDArray[np.float64]
+    people: NDArray[np.int64]
+
+    def precision(self, copies: NDArray[np.int64]) -> NDArray[np.float64]:
+        """COCO's interpolated precision [T, 101], every picture counted `copies` [I] times."""
+        weight = copies[self.image]
+        right = np.cumsum(self.is_right * weight, axis=1)
+        wrong = np.cumsum(self.is_wrong * weight, axis=1)
+        recall = right / (copies @ self.people)
+        precision = right / (wrong + right + np.spacing(1))
+        best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        best = np.pad(best, ((0, 0), (0, 1)))  # a recall that is never reached has precision 0
+        at = [np.searchsorted(row, RECALLS, side="left") for row in recall]
+        return np.take_along_axis(best, np.stack(at), axis=1)
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """One model's detections on I pictures, matched with the truth."""
+
+    categories: tuple[CategoryMatches, ...]
+
+    @classmethod
+    def of(cls, recording: Recording, kind: str) -> Matches:
+        """Match a recording by `kind`, "bbox" or "segm", as COCOeval does."""
+        evaluation = recording.match(kind, breakdown=False)
+        images = len(evaluation.params.imgIds)
+        per_image = evaluation.evalImgs  # category by category, each in the order of imgIds
+        return cls(
+            tuple(
+                _category(per_image[start : start + images])
+                for start in range(0, len(per_image), images)
+            )
+        )
+
+    def average_precision(self, copies: NDArray[np.int64]) -> float:
+        """AP in 0..1 with every picture counted `copies` [I] times; NaN if nobody is on them."""
+        present = [one.precision(copies) for one in self.categories if copies @ one.people]
+        return float(np.mean(np.stack(present, axis=-1).ravel())) if present else math.nan
+
+
+def ap_intervals(
+    recording: Recording,
+    *,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+) -> dict[str, ApInterval]:
+    """The AP of one model by kind, "bbox" and "segm", with percentile bootstrap intervals.
+
+    Args:
+        recording: what the model found; it must have people in its truth.
+        resamples: how many draws of pictures.
+        confidence: of the intervals, in 0..1.
+        seed: of the draws; the same seed draws the same pictures.
+
+    Raises:
+        InputError: no picture, nobody on them, or an argument out of range.
+    """
+    _check(recording, resamples, confidence)
+    intervals = {}
+    for kind, name in KINDS.items():
+        whole, drawn = _resample(
+            [Matches.of(recording, kind)], len(recording.images), resamples, seed, name
+        )
+        low, high = _interval(drawn[:, 0], confidence)
+        intervals[kind] = ApInterval(float(whole[0]), low, high)
+    return intervals
+
+
+def compare_ap(
+    reference: Recording,
+    candidate: Recording,
+    *,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+) -> ApDifference:
+    """The difference in AP of two models on the same pictures, with its interval.
+
+    A draw in which nobody is on any picture has no AP; it is left out of the intervals, which can
+    only happen with a handful of pictures.
+
+    Args:
+        reference: what the one found.
+        candidate: what the other found on the same pictures of the same dataset.
+        resamples: how many draws of pictures.
+        confidence: of the intervals, in 0..1.
+        seed: of the draws; the same seed draws the same pictures.
+
+    Raises:
+        InputError: other pictures or people on one side, nobody on the pictures, or an argument out
+            of range.
+    """
+    _check(reference, resamples, confidence)
+    if reference.images != candidate.images or reference.truth != candidate.truth:
+        raise InputError(
+            f"expected two models on the same pictures, found {len(reference.images)} pictures "
+            f"with {len(reference.truth)} people and {len(candidate.images)} with "
+            f"{len(candidate.truth)}, or others; record both on the same part of one dataset"
+        )
+    kinds = {}
+    counted = resamples
+    for kind, name in KINDS.items():
+        sides = [Matches.of(side, kind) for side in (reference, candidate)]
+        whole, drawn = _resample(sides, len(reference.images), resamples, seed, name)
+        points = 100 * (drawn[:, 1] - drawn[:, 0])
+        low, high = _interval(points, confidence)
+        kinds[kind] = KindDifference(
+            reference=float(whole[0]),
+            candidate=float(whole[1]),
+            difference=float(100 * (whole[1] - whole[0])),
+            low=low,
+            high=high,
+        )
+        counted = len(drawn)
+    return ApDifference(
+        **kinds,
+        images=len(reference.images),
+        instances=len(reference.truth),
+        resamples=counted,
+        confidence=confidence,
+    )
+
+
+def _category(per_image: Sequence[dict[str, Any] | None]) -> CategoryMatches:
+    """COCOeval's matches of one category, by picture; None where it has nothing to match."""
+    known = [(index, one) for index, one in enumerate(per_image) if one is not None]
+    people = np.zeros(len(per_image), np.int64)
+    for index, one in known:
+        people[index] = np.count_nonzero(one["gtIgnore"] == 0)
+    if not known:
+        nothing = np.zeros((1, 0))
+        return CategoryMatches(np.zeros(0, np.int64), nothing, nothing, people)
+    image = np.repeat([index for index, _ in known], [len(one["dtIds"]) for _, one in known])
+    score = np.concatenate([one["dtScores"] for _, one in known])
+    matched = np.concatenate([one["dtMatches"] for _, one in known], axis=1) > 0
+    counts = ~np.concatenate([one["dtIgnore"] for _, one in known], axis=1).astype(bool)
+    order = np.argsort(-score, kind="stable")  # ties stay in the order of the pictures
+    return CategoryMatches(
+        image=image[order],
+        is_right=(matched & counts)[:, order].astype(np.float64),
+        is_wrong=(~matched & counts)[:, order].astype(np.float64),
+        people=people,
+    )
+
+
+def _resample(
+    sides: Sequence[Matches], count: int, resamples: int, seed: int, name: str
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """AP of every side on all `count` pictures [S], and on every draw of them that has one [R, S].
+
+    Raises:
+        InputError: no draw has one.
+    """
+    generator = np.random.default_rng(seed)
+    draws = generator.integers(0, count, (resamples, count))
+    copies = [np.bincount(draw, minlength=count) for draw in draws]
+    drawn = np.array(
+        [
+            [side.average_precision(one) for side in sides]
+            for one in track(copies, f"resampling {name}", total=resamples)
+        ]
+    )
+    drawn = drawn[np.isfinite(drawn).all(axis=1)]
+    if not len(drawn):
+        raise InputError(
+            f"resamples: expected enough draws to meet a person, found none in {resamples} draws "
+            f"of {count} pictures; ask for more"
+        )
+    everything = np.ones(count, np.int64)
+    return np.array([side.average_precision(everything) for side in sides]), drawn
+
+
+def _interval(values: NDArray[np.float64], confidence: float) -> tuple[float, float]:
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(values, [tail, 1 - tail]).tolist()
+    return low, high
+
+
+def _check(recording: Recording, resamples: int, confidence: float) -> None:
+    if not any(not person["iscrowd"] for person in recording.truth):
+        raise InputError(
+            f"expected labelled people to compute AP, found none on {len(recording.images)} "
+            "pictures; label some, or choose another part of the dataset"
+        )
+    if resamples < 1:
+        raise InputError(f"resamples: expected a positive number, found {resamples}")
+    if not 0 < confidence < 1:
+        raise InputError(f"confidence: expected a fraction between 0 and 1, found {confidence}")
