@@ -15,8 +15,9 @@ from pycocotools import mask as coco_mask
 from rich.console import Console
 
 from pedseg_runtime.errors import InputError
-from pedseg_train.bootstrap import Matches, ap_intervals, compare_ap
+from pedseg_train.bootstrap import ap_intervals, compare_ap
 from pedseg_train.evaluation import Recording, count
+from pedseg_train.matches import Matches
 
 SIZE = 200
 
