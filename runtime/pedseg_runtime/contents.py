@@ -83,7 +83,7 @@ def parse_manifest(text: str, path: Path) -> Manifest:
         ArtifactError: the text is no manifest, or of an artifact with other outputs.
     """
     manifest = Manifest.from_json(text, str(path))
-    if manifest.mask_format not in MASK_SPECS:
+    if manifest.mask_format not in list(MASK_SPECS):  # it may be of any type
         raise ArtifactError(
             f"{path}: expected masks of the format {' or '.join(MASK_SPECS)}, found "
             f"{manifest.mask_format!r}; export the checkpoint again with pedseg-export"

@@ -141,7 +141,7 @@ class Manifest:
             return cls(**known)
         except (TypeError, KeyError) as error:
             raise ArtifactError(
-                f"{source}: the manifest is incomplete ({error}); "
+                f"{source}: expected a complete manifest, found an incomplete one ({error}); "
                 "export the checkpoint again with pedseg-export"
             ) from error
 
