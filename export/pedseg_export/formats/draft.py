@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pedseg_runtime.manifest import Manifest
@@ -16,11 +16,12 @@ class Draft:
     Attributes:
         exporter: what converted it.
         opset: ONNX opset, None for other formats.
-        facts: what is worth knowing of the result, e.g. its node count.
-        write: writes the artifact with a manifest inside; may be called again with another one.
+        operators: ONNX operator -> how often the graph has it; empty for other formats.
+        write: writes the artifact, not yet sealed, with a manifest and perhaps golden samples
+            inside; may be called again with others.
     """
 
     exporter: str
-    write: Callable[[Path, Manifest], None]
+    write: Callable[[Path, Manifest, str | None], None]
     opset: int | None = None
-    facts: Mapping[str, int]
+    operators: Mapping[str, int] = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""ONNX through torch.export and torch.onnx, with N, H and W dynamic."""
+"""ONNX through torch.export and torch.onnx."""
 
 from __future__ import annotations
 
@@ -8,63 +8,78 @@ from pathlib import Path
 
 import onnx_ir as ir
 import torch
-from torch.export import Dim
 
-from pedseg_runtime.manifest import INPUT_NAME, MANIFEST_KEY, OUTPUT_NAMES, Manifest
+from pedseg_runtime.manifest import GOLDEN_KEY, INPUT_NAME, MANIFEST_KEY, Manifest, output_specs
 
 from ..graph import InferenceGraph
 from .draft import Draft
-from .translations import translations
+from .simplification import simplify
+from .tracing import Shape, trace
+from .translations import TAP_DOMAIN, translations
 
 OPSET = 18  # RoiAlign of opset 16 runs on CUDA from onnxruntime 1.25 on, which pedseg requires
-EXAMPLE_SHAPE = (2, 160, 200, 3)  # no 0, no 1 and no two alike: the exporter would specialise them
 
 
-def convert(graph: InferenceGraph) -> Draft:
-    """Convert `graph`; its example input decides nothing but a type and a number of dimensions."""
-    images = torch.zeros(EXAMPLE_SHAPE, dtype=torch.uint8)
-    dynamic = {0: Dim.DYNAMIC, 1: Dim.DYNAMIC, 2: Dim.DYNAMIC}
-    exported = torch.export.export(graph, (images,), dynamic_shapes=(dynamic,), strict=False)
+def convert(graph: InferenceGraph, *, static_shape: Shape | None = None) -> Draft:
+    """Convert `graph`, with free or fixed sizes."""
+    mask_format = "roi" if graph.paste is None else "full"
     program = torch.onnx.export(
-        exported,
+        trace(graph, static_shape),
         (),
         dynamo=True,
         opset_version=OPSET,
         input_names=[INPUT_NAME],
-        output_names=list(OUTPUT_NAMES),
+        output_names=[spec["name"] for spec in output_specs(mask_format)],
         custom_translation_table=translations(),
         verbose=False,
+        optimize=False,  # not before the taps are names: an operator would be in the way
     )
     if program is None:
         raise TypeError("expected torch.onnx.export to return a program, found None")
     model = program.model
-    tidy(model)
-    operators = Counter(node.op_type for node in model.graph.all_nodes())
+    name_taps(model)
+    simplify(model)
+    tidy(model, static_shape, mask_format)
     return Draft(
         exporter="torch.onnx dynamo",
         opset=OPSET,
-        facts={"nodes": operators.total(), "operators": len(operators)},
+        operators=dict(Counter(node.op_type for node in model.graph.all_nodes())),
         write=partial(write, model),
     )
 
 
-def write(model: ir.Model, path: Path, manifest: Manifest) -> None:
+def write(model: ir.Model, path: Path, manifest: Manifest, golden: str | None) -> None:
     """Write `model` with the manifest and the viewers' keys in its metadata."""
     model.metadata_props.clear()
     model.metadata_props.update(manifest.viewer_metadata())
+    if golden is not None:
+        model.metadata_props[GOLDEN_KEY] = golden
     model.metadata_props[MANIFEST_KEY] = manifest.to_json()
     model.producer_name = "pedseg"
     model.producer_version = manifest.versions["pedseg"]
     ir.save(model, path)
 
 
-def tidy(model: ir.Model) -> None:
+def name_taps(model: ir.Model) -> None:
+    """Take the tap operators out; what they tapped bears their name."""
+    for node in list(model.graph):
+        if node.domain == TAP_DOMAIN:
+            (value,), (output,) = node.inputs, node.outputs
+            ir.convenience.replace_all_uses_with(output, value, replace_graph_outputs=True)
+            value.name = node.attributes["name"].as_string()
+            model.graph.remove(node, safe=True)
+    model.opset_imports.pop(TAP_DOMAIN, None)
+
+
+def tidy(model: ir.Model, static_shape: Shape | None, mask_format: str) -> None:
     """Name the dynamic axes; drop what the exporter noted of the machine (stack traces, paths)."""
     (images,) = model.graph.inputs
-    images.shape = ir.Shape(["batch", "height", "width", 3])
+    images.shape = ir.Shape([*(static_shape or ("batch", "height", "width")), 3])
+    frame = images.shape.dims[1:3] if mask_format == "full" else None
     for output in model.graph.outputs:
         if output.shape is not None:
-            output.shape = ir.Shape(["detections", *output.shape.dims[1:]])
+            rest = frame if output.name == "masks" and frame else output.shape.dims[1:]
+            output.shape = ir.Shape(["detections", *rest])
     for node in model.graph.all_nodes():
         node.doc_string = None
         node.metadata_props.clear()

@@ -8,19 +8,20 @@ from typing import Any
 
 import torch
 
-from pedseg_runtime.manifest import MANIFEST_FILE, Manifest
+from pedseg_runtime.manifest import Manifest
 
 from ..graph import InferenceGraph
 from .draft import Draft
+from .extra import extra_files
+from .tracing import Shape
 
 
-def convert(graph: InferenceGraph) -> Draft:
-    """Compile `graph` with `torch.jit.script`."""
+def convert(graph: InferenceGraph, *, static_shape: Shape | None = None) -> Draft:  # noqa: ARG001
+    """Compile `graph` with `torch.jit.script`, whose code takes any size: nothing can be fixed."""
     module: Any = torch.jit.script(graph)
-    return Draft(exporter="torch.jit.script", facts={}, write=partial(write, module))
+    return Draft(exporter="torch.jit.script", write=partial(write, module))
 
 
-def write(module: Any, path: Path, manifest: Manifest) -> None:
+def write(module: Any, path: Path, manifest: Manifest, golden: str | None) -> None:
     """Write the archive with the manifest as an extra file."""
-    extra = {MANIFEST_FILE: manifest.to_json().encode()}
-    torch.jit.save(module, str(path), _extra_files=extra)
+    torch.jit.save(module, str(path), _extra_files=extra_files(manifest, golden))

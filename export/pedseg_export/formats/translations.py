@@ -6,9 +6,22 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from onnx.defs import OpSchema
 from onnxscript import opset18 as op
+from onnxscript.values import Op, Opset
 
-from ..graph import suppression  # noqa: F401  registers pedseg::suppress
+from ..graph import suppression, taps  # noqa: F401  they register pedseg's operators
+
+TAP_DOMAIN = "pedseg.taps"
+TAP = OpSchema(
+    "Tap",
+    TAP_DOMAIN,
+    1,
+    inputs=[OpSchema.FormalParameter("value", "T")],
+    outputs=[OpSchema.FormalParameter("same", "T")],
+    type_constraints=[("T", ["tensor(float)", "tensor(float16)", "tensor(bfloat16)", "tensor(int64)"], "")],
+    attributes=[OpSchema.Attribute("name", OpSchema.AttrType.STRING, "what to call the value")],
+)
 
 Translation = Callable[..., Any]
 
@@ -17,6 +30,7 @@ def translations() -> dict[Any, Translation]:
     """The `custom_translation_table` for `torch.onnx.export`."""
     return {
         torch.ops.pedseg.suppress.default: suppress,
+        torch.ops.pedseg.tap.default: tap,
         torch.ops.aten.div.Tensor_mode: divide,
         torch.ops.aten.div.Scalar_mode: divide,
     }
@@ -34,6 +48,11 @@ def suppress(boxes: Any, scores: Any, iou_threshold: float, floor: float) -> Any
     )  # [S, 3]: row, class, entry
     nothing = op.Expand(op.Constant(value_float=-1.0), op.Shape(rows))
     return op.Squeeze(op.ScatterND(nothing, selected, op.GatherND(rows, selected)), [1])
+
+
+def tap(value: Any, name: str) -> Any:
+    """A node that only carries a name; the format takes it out again."""
+    return Op(Opset(TAP_DOMAIN, 1), "Tap", TAP)(value, name=name)
 
 
 def divide(dividend: Any, divisor: Any, rounding_mode: str | None = None) -> Any:

@@ -1,4 +1,4 @@
-"""From proposals to detections to masks, and the whole graph in order."""
+"""The whole graph in order: uint8 pixels in, detections in the same pixels out."""
 
 from __future__ import annotations
 
@@ -6,136 +6,69 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN
 
-from .boxes import clip, decode, large_enough
-from .normalisation import frozen
+from . import taps
+from .heads import BoxStage, MaskStage
+from .normalisation import folded
+from .pasting import FullMasks
 from .preprocessing import Preprocessing
 from .proposals import ProposalStage
-from .pyramid import PyramidPooling
 from .sizes import box_limits
-from .suppression import suppress, suppress_unless
-
-
-class BoxStage(nn.Module):
-    """torchvision's box branch of `RoIHeads.forward` and its `postprocess_detections`."""
-
-    def __init__(self, model: MaskRCNN) -> None:
-        super().__init__()
-        heads = model.roi_heads
-        self.pool = PyramidPooling(heads.box_roi_pool)
-        self.head = frozen(heads.box_head)
-        self.predictor = heads.box_predictor
-        self.min_box = 1e-2  # pixels; fixed in postprocess_detections
-        self.score_threshold = float(heads.score_thresh)
-        self.iou_threshold = float(heads.nms_thresh)
-        self.detections = int(heads.detections_per_img)
-        self.bbox_clip = float(heads.box_coder.bbox_xform_clip)
-        self.register_buffer("weights", torch.tensor(heads.box_coder.weights))
-        self.weights: Tensor
-
-    def forward(
-        self, features: list[Tensor], proposals: Tensor, proposal_scores: Tensor, limits: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Classify and refine the proposals, then keep the best of each image.
-
-        Args:
-            features: the pyramid, each [N, C, h, w].
-            proposals: float32 [N, K, 4] in pixels of the resized image.
-            proposal_scores: float32 [N, K]; a negative score marks an empty place.
-            limits: float32 [4], width height width height of the resized image.
-
-        Returns:
-            boxes float32 [D, 4] in pixels of the resized image, labels int64 [D], scores float32
-            [D] and image_index int64 [D], by image and then by falling score.
-        """
-        # Only real proposals go through the head: a small image has a fifth of the places filled.
-        place = torch.nonzero(proposal_scores.flatten() >= 0.0).squeeze(1)
-        image_index = torch.div(place, proposal_scores.shape[1], rounding_mode="floor")
-        boxes = proposals.flatten(0, 1).index_select(0, place)
-        boxes, scores, order = self.refine(features, boxes, image_index, limits)
-        return self.choose(boxes, scores, place.index_select(0, order), proposals)
-
-    def refine(
-        self, features: list[Tensor], boxes: Tensor, image_index: Tensor, limits: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Boxes [R, C, 4] and scores [R, C] per class but the background, and the rows' order [R].
-
-        Rows come in the order that pooling put them into.
-        """
-        pooled, order = self.pool(features, boxes, image_index)
-        logits, deltas = self.predictor(self.head(pooled))
-        deltas = deltas.unflatten(1, [-1, 4])[:, 1:] / self.weights
-        anchors = boxes.index_select(0, order).unsqueeze(1)
-        boxes = clip(decode(anchors, deltas, self.bbox_clip), limits)
-        scores = torch.softmax(logits, -1)[:, 1:]
-        return boxes, suppress_unless(large_enough(boxes, self.min_box), scores), order
-
-    def choose(
-        self, boxes: Tensor, scores: Tensor, place: Tensor, proposals: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """NMS per (image, class), then the best of each image; `place` [R] is image * K + k."""
-        batch, places, classes = proposals.shape[0], proposals.shape[1], scores.shape[1]
-        rows = scores.new_full([batch * places, classes], -1.0).index_put([place], scores)
-        rows = rows.view(batch, places, classes).transpose(1, 2).flatten(0, 1)
-        row_boxes = boxes.new_zeros([batch * places, classes, 4]).index_put([place], boxes)
-        row_boxes = row_boxes.view(batch, places, classes, 4).transpose(1, 2).flatten(0, 1)
-        kept = suppress(row_boxes, rows, self.iou_threshold, self.score_threshold)
-
-        best, index = kept.reshape(batch, -1).topk(min(self.detections, places * classes), dim=1)
-        image_index, rank = torch.nonzero(best > self.score_threshold).unbind(1)
-        chosen = index[image_index, rank]
-        labels = torch.div(chosen, places, rounding_mode="floor") + 1
-        boxes = row_boxes.reshape(batch, -1, 4)[image_index, chosen]
-        return boxes, labels, best[image_index, rank], image_index
-
-
-class MaskStage(nn.Module):
-    """torchvision's mask branch of `RoIHeads.forward`."""
-
-    def __init__(self, model: MaskRCNN) -> None:
-        super().__init__()
-        heads = model.roi_heads
-        self.pool = PyramidPooling(heads.mask_roi_pool)
-        self.head = frozen(heads.mask_head)
-        self.predictor = heads.mask_predictor
-
-    def forward(
-        self, features: list[Tensor], boxes: Tensor, labels: Tensor, image_index: Tensor
-    ) -> Tensor:
-        """Soft masks float32 [D, 28, 28] of boxes [D, 4] in pixels of the resized image."""
-        pooled, order = self.pool(features, boxes, image_index)
-        logits = self.predictor(self.head(pooled))
-        row = torch.arange(logits.shape[0], device=logits.device)
-        own = logits[row, labels.index_select(0, order)]
-        masks: Tensor = own.new_zeros([boxes.shape[0], own.shape[1], own.shape[2]])
-        return masks.index_put([order], torch.sigmoid(own))
+from .taps import tap
 
 
 class InferenceGraph(nn.Module):
-    """uint8 pixels in, detections in the same pixels out: DESIGN.md section 4."""
+    """The artifact's contract, DESIGN.md section 4, around a copy of a trained model's parts.
 
-    def __init__(self, model: MaskRCNN) -> None:
+    With a `dtype` other than float32 the networks (trunk, RPN head, box and mask head) compute in it.
+    Pixels, box coordinates, RoIAlign, scores, NMS and everything that is decided by them stay float32.
+    """
+
+    def __init__(
+        self, model: MaskRCNN, *, mask_format: str = "roi", dtype: torch.dtype = torch.float32
+    ) -> None:
+        """Take the parts of `model`, which stays as it is.
+
+        Args:
+            model: in eval mode; its settings (sizes, thresholds) become part of the graph.
+            mask_format: `roi` for soft masks [D, 28, 28], `full` for masks uint8 [D, H, W].
+            dtype: of the networks.
+        """
         super().__init__()
+        self.dtype = dtype
         self.preprocessing = Preprocessing(model.transform)
-        self.backbone = model.backbone
-        self.proposals = ProposalStage(model)
-        self.boxes = BoxStage(model)
-        self.masks = MaskStage(model)
-        self.eval()
+        self.backbone = folded(model.backbone).to(dtype)
+        self.proposals = ProposalStage(model, dtype)
+        self.boxes = BoxStage(model, dtype)
+        self.masks = MaskStage(model, dtype)
+        self.paste = FullMasks() if mask_format == "full" else None
+        self.eval().requires_grad_(False)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Segment uint8 images [N, H, W, 3] in RGB.
 
         Returns:
             boxes float32 [D, 4] x1 y1 x2 y2 in pixels of the images, labels int64 [D], scores
-            float32 [D], roi_masks float32 [D, 28, 28], image_index int64 [D].
+            float32 [D], masks float32 [D, 28, 28] or uint8 [D, H, W], image_index int64 [D].
         """
-        pixels, resized, padded = self.preprocessing(images)
-        limits = box_limits(resized, images.device)
-        features = list(self.backbone(pixels).values())
-        proposals, proposal_scores = self.proposals(features, padded, limits)
+        height, width = images.shape[1], images.shape[2]
+        pixels, resized = self.preprocessing(images)
+        pixels = tap(pixels, taps.PIXELS)
+        limits = box_limits(resized[0], resized[1], images.device)
+        features: list[Tensor] = []
+        for level, feature in enumerate(self.backbone(pixels.to(self.dtype)).values()):
+            features.append(tap(feature, f"{taps.FEATURES}.{level}"))
+        proposals, proposal_scores = self.proposals(
+            features, [pixels.shape[2], pixels.shape[3]], limits
+        )
+        proposals = tap(proposals, taps.PROPOSAL_BOXES)
+        proposal_scores = tap(proposal_scores, taps.PROPOSAL_SCORES)
         boxes, labels, scores, image_index = self.boxes(
             features, proposals, proposal_scores, limits
         )
-        roi_masks = self.masks(features, boxes, labels, image_index)
-        original = box_limits([images.shape[1], images.shape[2]], images.device)
-        return boxes * (original / limits), labels, scores, roi_masks, image_index
+        boxes, labels = tap(boxes, taps.BOXES), tap(labels, taps.LABELS)
+        scores, image_index = tap(scores, taps.SCORES), tap(image_index, taps.IMAGE_INDEX)
+        roi_masks = tap(self.masks(features, boxes, labels, image_index), taps.ROI_MASKS)
+        boxes = boxes * (box_limits(height, width, images.device) / limits)
+        if self.paste is not None:
+            roi_masks = self.paste(roi_masks, boxes, height, width)
+        return boxes, labels, scores, roi_masks, image_index

@@ -1,28 +1,62 @@
-"""Batch norm at inference, as the multiplication and addition that it is."""
+"""Batch norm at inference: part of the convolution before it, or a constant factor and addend."""
 
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from collections.abc import Iterator
+from typing import Any, TypeVar
 
-from torch import nn
+from torch import fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.ops import FrozenBatchNorm2d
 
 Module = TypeVar("Module", bound=nn.Module)
+NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d)
 
 
-def frozen(module: Module) -> Module:
-    """A copy of `module` with every `BatchNorm2d` replaced by the same constants.
+def folded(module: Module) -> Module:
+    """A copy of `module` in eval mode without batch norm.
 
-    torch's batch norm asks whether its input is empty, which an exporter cannot answer for the
-    rows of a head: how many proposals and detections there are depends on the picture.
+    Every norm that directly follows a convolution is folded into its weights. The few others become
+    `FrozenBatchNorm2d`: torch's own batch norm asks whether its input is empty, which an exporter
+    cannot answer for the rows of a head.
     """
-    copied = copy.deepcopy(module)
-    for name, norm in list(copied.named_modules()):
-        if isinstance(norm, nn.BatchNorm2d):
-            parent, _, child = name.rpartition(".")
-            setattr(copied.get_submodule(parent), child, _constants_of(norm))
+    copied = copy.deepcopy(module).eval()
+    if not any(isinstance(part, NORMS) for part in copied.modules()):
+        return copied
+    for convolution, norm in list(_adjacent(copied)):
+        fused = fuse_conv_bn_eval(copied.get_submodule(convolution), copied.get_submodule(norm))
+        _put(copied, convolution, fused)
+        _put(copied, norm, nn.Identity())
+    for name, part in list(copied.named_modules()):
+        if isinstance(part, nn.BatchNorm2d):
+            _put(copied, name, _constants_of(part))
     return copied
+
+
+class _Tracer(fx.Tracer):
+    """Follows the data through a module, and takes norms of torchvision for leaves too."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, NORMS) or super().is_leaf_module(m, module_qualified_name)
+
+
+def _adjacent(module: nn.Module) -> Iterator[tuple[str, str]]:
+    """Names of a convolution and the norm that alone reads its output."""
+    for node in _Tracer().trace(module).nodes:
+        if node.op == "call_module" and isinstance(module.get_submodule(node.target), NORMS):
+            source: Any = node.args[0]
+            if (
+                source.op == "call_module"
+                and len(source.users) == 1
+                and isinstance(module.get_submodule(source.target), nn.Conv2d)
+            ):
+                yield source.target, node.target
+
+
+def _put(module: nn.Module, name: str, part: nn.Module) -> None:
+    parent, _, child = name.rpartition(".")
+    setattr(module.get_submodule(parent), child, part)
 
 
 def _constants_of(norm: nn.BatchNorm2d) -> FrozenBatchNorm2d:

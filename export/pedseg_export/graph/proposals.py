@@ -9,17 +9,18 @@ from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN
 
 from .boxes import clip, decode, large_enough
+from .normalisation import folded
 from .sizes import int_vector
 from .suppression import suppress, suppress_unless
 
 
 class ProposalStage(nn.Module):
-    """Proposals for a batch at once, one NMS per (image, level)."""
+    """Proposals for a batch at once, one NMS per (image, level); the head computes in `dtype`."""
 
-    def __init__(self, model: MaskRCNN) -> None:
+    def __init__(self, model: MaskRCNN, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         rpn = model.rpn
-        self.head = rpn.head
+        self.head = folded(rpn.head).to(dtype)
         self.per_level = int(rpn._pre_nms_top_n["testing"])
         self.per_image = int(rpn._post_nms_top_n["testing"])
         self.iou_threshold = float(rpn.nms_thresh)
@@ -55,9 +56,9 @@ class ProposalStage(nn.Module):
             best.append(logit)
             indices.append(index)
             regressions.append(self.at_anchors(deltas[level], index))
-        logits = torch.stack(best, 1)  # [N, L, P]
+        logits = torch.stack(best, 1).float()  # [N, L, P]
         anchors = self.anchors_at(torch.stack(indices, 1), objectness, padded)
-        boxes = decode(anchors, torch.stack(regressions, 1), self.bbox_clip)
+        boxes = decode(anchors, torch.stack(regressions, 1).float(), self.bbox_clip)
         boxes = clip(boxes, limits)  # [N, L, P, 4]
         real = large_enough(boxes, self.min_box) & (logits > -math.inf)
         scores = suppress_unless(real, torch.sigmoid(logits))

@@ -30,7 +30,8 @@ class PyramidPooling(nn.Module):
         """Pool boxes.
 
         Args:
-            features: the pyramid, finest first, each [N, C, h, w].
+            features: the pyramid, finest first, each [N, C, h, w]; pooled in float32, since a half
+                cannot tell apart coordinates beyond 2048 and is coarse before.
             boxes: float32 [R, 4], x1 y1 x2 y2 in pixels of the network's input.
             image_index: int64 [R].
 
@@ -48,7 +49,7 @@ class PyramidPooling(nn.Module):
             order.append(members)
             pooled.append(
                 torch.ops.torchvision.roi_align(
-                    features[number],
+                    features[number].float(),
                     rois.index_select(0, members),
                     scale,
                     self.size[0],

@@ -1,0 +1,13 @@
+"""What torch's archives carry beside the graph."""
+
+from __future__ import annotations
+
+from pedseg_runtime.manifest import GOLDEN_FILE, MANIFEST_FILE, Manifest
+
+
+def extra_files(manifest: Manifest, golden: str | None) -> dict[str, bytes]:
+    """File name in the archive -> content: the manifest, and the golden samples if there are any."""
+    files = {MANIFEST_FILE: manifest.to_json().encode()}
+    if golden is not None:
+        files[GOLDEN_FILE] = golden.encode()
+    return files

@@ -1,0 +1,112 @@
+"""The second stage: proposals -> detections -> soft masks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.detection import MaskRCNN
+
+from .boxes import clip, decode, large_enough
+from .normalisation import folded
+from .pyramid import PyramidPooling
+from .suppression import suppress, suppress_unless
+
+
+class BoxStage(nn.Module):
+    """torchvision's box branch of `RoIHeads.forward` and its `postprocess_detections`.
+
+    The head computes in `dtype`; places, scores and what is decided by them stay float32.
+    """
+
+    def __init__(self, model: MaskRCNN, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        heads = model.roi_heads
+        self.dtype = dtype
+        self.pool = PyramidPooling(heads.box_roi_pool)
+        self.head = folded(heads.box_head).to(dtype)
+        self.predictor = folded(heads.box_predictor).to(dtype)
+        self.min_box = 1e-2  # pixels; fixed in postprocess_detections
+        self.score_threshold = float(heads.score_thresh)
+        self.iou_threshold = float(heads.nms_thresh)
+        self.detections = int(heads.detections_per_img)
+        self.bbox_clip = float(heads.box_coder.bbox_xform_clip)
+        self.register_buffer("weights", torch.tensor(heads.box_coder.weights))
+        self.weights: Tensor
+
+    def forward(
+        self, features: list[Tensor], proposals: Tensor, proposal_scores: Tensor, limits: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Classify and refine the proposals, then keep the best of each image.
+
+        Args:
+            features: the pyramid, each [N, C, h, w].
+            proposals: float32 [N, K, 4] in pixels of the resized image.
+            proposal_scores: float32 [N, K]; a negative score marks an empty place.
+            limits: float32 [4], width height width height of the resized image.
+
+        Returns:
+            boxes float32 [D, 4] in pixels of the resized image, labels int64 [D], scores float32
+            [D] and image_index int64 [D], by image and then by falling score.
+        """
+        # Only real proposals go through the head: a small image has a fifth of the places filled.
+        place = torch.nonzero(proposal_scores.flatten() >= 0.0).squeeze(1)
+        image_index = torch.div(place, proposal_scores.shape[1], rounding_mode="floor")
+        boxes = proposals.flatten(0, 1).index_select(0, place)
+        boxes, scores, order = self.refine(features, boxes, image_index, limits)
+        return self.choose(boxes, scores, place.index_select(0, order), proposals)
+
+    def refine(
+        self, features: list[Tensor], boxes: Tensor, image_index: Tensor, limits: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Boxes [R, C, 4] and scores [R, C] per class but the background, and the rows' order [R].
+
+        Rows come in the order that pooling put them into.
+        """
+        pooled, order = self.pool(features, boxes, image_index)
+        logits, deltas = self.predictor(self.head(pooled.to(self.dtype)))
+        deltas = deltas.float().unflatten(1, [-1, 4])[:, 1:] / self.weights
+        anchors = boxes.index_select(0, order).unsqueeze(1)
+        boxes = clip(decode(anchors, deltas, self.bbox_clip), limits)
+        scores = torch.softmax(logits.float(), -1)[:, 1:]
+        return boxes, suppress_unless(large_enough(boxes, self.min_box), scores), order
+
+    def choose(
+        self, boxes: Tensor, scores: Tensor, place: Tensor, proposals: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """NMS per (image, class), then the best of each image; `place` [R] is image * K + k."""
+        batch, places, classes = proposals.shape[0], proposals.shape[1], scores.shape[1]
+        rows = scores.new_full([batch * places, classes], -1.0).index_put([place], scores)
+        rows = rows.view(batch, places, classes).transpose(1, 2).flatten(0, 1)
+        row_boxes = boxes.new_zeros([batch * places, classes, 4]).index_put([place], boxes)
+        row_boxes = row_boxes.view(batch, places, classes, 4).transpose(1, 2).flatten(0, 1)
+        kept = suppress(row_boxes, rows, self.iou_threshold, self.score_threshold)
+
+        best, index = kept.reshape(batch, -1).topk(min(self.detections, places * classes), dim=1)
+        image_index, rank = torch.nonzero(best > self.score_threshold).unbind(1)
+        chosen = index[image_index, rank]
+        labels = torch.div(chosen, places, rounding_mode="floor") + 1
+        boxes = row_boxes.reshape(batch, -1, 4)[image_index, chosen]
+        return boxes, labels, best[image_index, rank], image_index
+
+
+class MaskStage(nn.Module):
+    """torchvision's mask branch of `RoIHeads.forward`; the head computes in `dtype`."""
+
+    def __init__(self, model: MaskRCNN, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        heads = model.roi_heads
+        self.dtype = dtype
+        self.pool = PyramidPooling(heads.mask_roi_pool)
+        self.head = folded(heads.mask_head).to(dtype)
+        self.predictor = folded(heads.mask_predictor).to(dtype)
+
+    def forward(
+        self, features: list[Tensor], boxes: Tensor, labels: Tensor, image_index: Tensor
+    ) -> Tensor:
+        """Soft masks float32 [D, 28, 28] of boxes [D, 4] in pixels of the resized image."""
+        pooled, order = self.pool(features, boxes, image_index)
+        logits = self.predictor(self.head(pooled.to(self.dtype)))
+        row = torch.arange(logits.shape[0], device=logits.device)
+        own = logits[row, labels.index_select(0, order)].float()
+        masks: Tensor = own.new_zeros([boxes.shape[0], own.shape[1], own.shape[2]])
+        return masks.index_put([order], torch.sigmoid(own))
