@@ -11,6 +11,7 @@ from torch.export import ExportedProgram
 from pedseg_runtime.manifest import Manifest
 
 from ..graph import InferenceGraph
+from ..graph.pyramid import align_boxes
 from .draft import Draft
 from .extra import extra_files
 from .tracing import Shape, trace
@@ -18,7 +19,10 @@ from .tracing import Shape, trace
 
 def convert(graph: InferenceGraph, *, static_shape: Shape | None = None) -> Draft:
     """Trace `graph` with `torch.export`, with free or fixed sizes."""
-    program = trace(graph, static_shape)
+    # pedseg's RoIAlign is for ONNX; whoever loads the file shall need torchvision's alone.
+    program = trace(graph, static_shape).run_decompositions(
+        {torch.ops.pedseg.align.default: align_boxes}
+    )
     name_taps(program)
     return Draft(exporter="torch.export", write=partial(write, program))
 

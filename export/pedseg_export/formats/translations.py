@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,7 @@ from onnx.defs import OpSchema
 from onnxscript import opset18 as op
 from onnxscript.values import Op, Opset
 
-from ..graph import suppression, taps  # noqa: F401  they register pedseg's operators
+from ..graph import pyramid, suppression, taps  # noqa: F401  they register pedseg's operators
 
 TAP_DOMAIN = "pedseg.taps"
 TAP = OpSchema(
@@ -30,6 +30,7 @@ def translations() -> dict[Any, Translation]:
     """The `custom_translation_table` for `torch.onnx.export`."""
     return {
         torch.ops.pedseg.suppress.default: suppress,
+        torch.ops.pedseg.align.default: align,
         torch.ops.pedseg.tap.default: tap,
         torch.ops.aten.div.Tensor_mode: divide,
         torch.ops.aten.div.Scalar_mode: divide,
@@ -48,6 +49,28 @@ def suppress(boxes: Any, scores: Any, iou_threshold: float, floor: float) -> Any
     )  # [S, 3]: row, class, entry
     nothing = op.Expand(op.Constant(value_float=-1.0), op.Shape(rows))
     return op.Squeeze(op.ScatterND(nothing, selected, op.GatherND(rows, selected)), [1])
+
+
+def align(
+    features: Any,
+    boxes: Any,
+    image_index: Any,
+    scale: float,
+    size: Sequence[int],
+    sampling_ratio: int,
+) -> Any:
+    """RoIAlign as of opset 16; its name for torchvision's aligned=False is output_half_pixel."""
+    return op.RoiAlign(
+        features,
+        boxes,
+        image_index,
+        coordinate_transformation_mode="output_half_pixel",
+        mode="avg",
+        output_height=size[0],
+        output_width=size[1],
+        sampling_ratio=sampling_ratio,
+        spatial_scale=scale,
+    )
 
 
 def tap(value: Any, name: str) -> Any:

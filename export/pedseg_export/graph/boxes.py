@@ -35,4 +35,4 @@ def clip(boxes: Tensor, limits: Tensor) -> Tensor:
 
 def large_enough(boxes: Tensor, side: float) -> Tensor:
     """Bool [...]: both sides of a box [..., 4] are at least `side` pixels."""
-    return ((boxes[..., 2:] - boxes[..., :2]) >= side).all(dim=-1)
+    return (boxes[..., 2:] - boxes[..., :2]).amin(dim=-1) >= side

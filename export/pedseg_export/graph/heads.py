@@ -74,19 +74,26 @@ class BoxStage(nn.Module):
         self, boxes: Tensor, scores: Tensor, place: Tensor, proposals: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """NMS per (image, class), then the best of each image; `place` [R] is image * K + k."""
-        batch, places, classes = proposals.shape[0], proposals.shape[1], scores.shape[1]
-        rows = scores.new_full([batch * places, classes], -1.0).index_put([place], scores)
-        rows = rows.view(batch, places, classes).transpose(1, 2).flatten(0, 1)
-        row_boxes = boxes.new_zeros([batch * places, classes, 4]).index_put([place], boxes)
-        row_boxes = row_boxes.view(batch, places, classes, 4).transpose(1, 2).flatten(0, 1)
-        kept = suppress(row_boxes, rows, self.iou_threshold, self.score_threshold)
-
-        best, index = kept.reshape(batch, -1).topk(min(self.detections, places * classes), dim=1)
-        image_index, rank = torch.nonzero(best > self.score_threshold).unbind(1)
-        chosen = index[image_index, rank]
+        places, classes = proposals.shape[1], scores.shape[1]
+        slots = proposals.shape[0] * places
+        rows = scores.new_full([slots, classes], -1.0).index_put([place], scores)
+        row_boxes = boxes.new_zeros([slots, classes, 4]).index_put([place], boxes)
+        if classes > 1:  # one class needs no moving
+            rows = rows.view(-1, places, classes).transpose(1, 2)
+            row_boxes = row_boxes.view(-1, places, classes, 4).transpose(1, 2)
+        row_boxes = row_boxes.reshape(-1, places, 4)
+        kept = suppress(
+            row_boxes, rows.reshape(-1, places), self.iou_threshold, self.score_threshold
+        )
+        best, index = kept.view(-1, classes * places).topk(
+            min(self.detections, places * classes), dim=1
+        )
+        found = torch.nonzero(best.flatten() > self.score_threshold).squeeze(1)
+        image_index = torch.div(found, best.shape[1], rounding_mode="floor")
+        chosen = index.flatten().index_select(0, found)
         labels = torch.div(chosen, places, rounding_mode="floor") + 1
-        boxes = row_boxes.reshape(batch, -1, 4)[image_index, chosen]
-        return boxes, labels, best[image_index, rank], image_index
+        boxes = row_boxes.view(-1, 4).index_select(0, image_index * (classes * places) + chosen)
+        return boxes, labels, best.flatten().index_select(0, found), image_index
 
 
 class MaskStage(nn.Module):
@@ -106,7 +113,8 @@ class MaskStage(nn.Module):
         """Soft masks float32 [D, 28, 28] of boxes [D, 4] in pixels of the resized image."""
         pooled, order = self.pool(features, boxes, image_index)
         logits = self.predictor(self.head(pooled.to(self.dtype)))
-        row = torch.arange(logits.shape[0], device=logits.device)
-        own = logits[row, labels.index_select(0, order)].float()
+        label = labels.index_select(0, order).view(-1, 1, 1, 1)
+        own = logits.gather(1, label.expand(-1, 1, logits.shape[2], logits.shape[3]))
+        own = own.squeeze(1).float()
         masks: Tensor = own.new_zeros([boxes.shape[0], own.shape[1], own.shape[2]])
         return masks.index_put([order], torch.sigmoid(own))

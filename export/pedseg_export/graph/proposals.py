@@ -15,7 +15,10 @@ from .suppression import suppress, suppress_unless
 
 
 class ProposalStage(nn.Module):
-    """Proposals for a batch at once, one NMS per (image, level); the head computes in `dtype`."""
+    """Proposals for a batch at once, one NMS per (image, level); the head computes in `dtype`.
+
+    Each image has S = L * P slots: P for the best anchors of each of its L levels.
+    """
 
     def __init__(self, model: MaskRCNN, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
@@ -28,10 +31,13 @@ class ProposalStage(nn.Module):
         self.bbox_clip = float(rpn.box_coder.bbox_xform_clip)
         cells = torch.stack([cell.float() for cell in rpn.anchor_generator.cell_anchors])
         self.levels, self.anchors_per_cell = int(cells.shape[0]), int(cells.shape[1])
+        level = torch.arange(self.levels).repeat_interleave(self.per_level)
         self.register_buffer("cells", cells.flatten(0, 1))  # [L * A, 4], centred on the origin
-        self.register_buffer("offsets", torch.arange(self.levels)[:, None] * self.anchors_per_cell)
+        self.register_buffer("level", level)  # [S]: which level a slot belongs to
+        self.register_buffer("first_cell", level * self.anchors_per_cell)  # [S]
         self.cells: Tensor
-        self.offsets: Tensor  # [L, 1]: where a level's cell anchors begin
+        self.level: Tensor
+        self.first_cell: Tensor
 
     def forward(
         self, features: list[Tensor], padded: list[int], limits: Tensor
@@ -50,52 +56,66 @@ class ProposalStage(nn.Module):
         objectness, deltas = self.head(features)
         best: list[Tensor] = []
         indices: list[Tensor] = []
-        regressions: list[Tensor] = []
         for level in range(self.levels):
             logit, index = self.best_of_level(objectness[level])
             best.append(logit)
             indices.append(index)
-            regressions.append(self.at_anchors(deltas[level], index))
-        logits = torch.stack(best, 1).float()  # [N, L, P]
-        anchors = self.anchors_at(torch.stack(indices, 1), objectness, padded)
-        boxes = decode(anchors, torch.stack(regressions, 1).float(), self.bbox_clip)
-        boxes = clip(boxes, limits)  # [N, L, P, 4]
+        logits, index = torch.cat(best, 1).float(), torch.cat(indices, 1)  # [N, S]
+        grid = self.grid_of_slots([list(level.shape[2:]) for level in objectness], padded, limits)
+        anchors = self.anchors_at(index, grid)
+        regressions = self.at_anchors(deltas, index + grid[:, 0])
+        boxes = clip(decode(anchors, regressions, self.bbox_clip), limits)  # [N, S, 4]
         real = large_enough(boxes, self.min_box) & (logits > -math.inf)
         scores = suppress_unless(real, torch.sigmoid(logits))
 
-        kept = suppress(boxes.flatten(0, 1), scores.flatten(0, 1), self.iou_threshold, -0.5)
-        scores, index = kept.reshape(scores.shape[0], -1).topk(self.per_image, dim=1)
-        return boxes.flatten(1, 2).gather(1, index.unsqueeze(2).expand(-1, -1, 4)), scores
+        rows = scores.view(-1, self.per_level)
+        kept = suppress(boxes.view(-1, self.per_level, 4), rows, self.iou_threshold, -0.5)
+        scores, index = kept.view(scores.shape).topk(self.per_image, dim=1)
+        return boxes.gather(1, index.unsqueeze(2).expand(-1, -1, 4)), scores
 
     def best_of_level(self, objectness: Tensor) -> tuple[Tensor, Tensor]:
         """The best P logits of [N, A, h, w] and their anchor index, both [N, P].
 
         A level with fewer than P anchors is filled up with logits of -inf, so that P is the same
-        for every level and every image size.
+        for every level and every image size. Their indices lie beyond the level.
         """
         flat = objectness.permute(0, 2, 3, 1).flatten(1)
         flat = nn.functional.pad(flat, [0, self.per_level], value=-math.inf)
-        best, index = flat.topk(self.per_level, dim=1)
-        return best, torch.where(best > -math.inf, index, 0)
+        return flat.topk(self.per_level, dim=1)
 
-    def at_anchors(self, deltas: Tensor, index: Tensor) -> Tensor:
-        """Box regressions [N, P, 4] of the anchors `index` [N, P], from [N, A * 4, h, w]."""
-        rows: Tensor = torch.unflatten(deltas, 1, [self.anchors_per_cell, 4])
-        rows = rows.permute(0, 3, 4, 1, 2).flatten(1, 3)
-        return rows.gather(1, index.unsqueeze(2).expand(-1, -1, 4))
+    def at_anchors(self, deltas: list[Tensor], place: Tensor) -> Tensor:
+        """Box regressions float32 [N, S, 4] at `place` [N, S] in all levels [N, A * 4, h, w].
 
-    def anchors_at(self, index: Tensor, levels: list[Tensor], padded: list[int]) -> Tensor:
-        """Anchors [N, L, P, 4] by index [N, L, P] alone, as `AnchorGenerator` lays them out.
-
-        Within a level the order is row, column, cell anchor. The stride is `padded // grid`, which
-        is no power of two for the pooled level.
+        An index beyond its level leads to some other row, and the last level is filled up for it:
+        whatever is read there, its logit is -inf.
         """
-        height = int_vector([level.shape[2] for level in levels], index.device).unsqueeze(1)
-        width = int_vector([level.shape[3] for level in levels], index.device).unsqueeze(1)
-        extent = int_vector(padded, index.device)
+        rows = [delta.permute(0, 2, 3, 1).reshape(delta.shape[0], -1, 4) for delta in deltas]
+        rows[-1] = nn.functional.pad(rows[-1], [0, 0, 0, self.per_level])
+        return torch.cat(rows, 1).gather(1, place.unsqueeze(2).expand(-1, -1, 4)).float()
+
+    def grid_of_slots(
+        self, shapes: list[list[int]], padded: list[int], limits: Tensor
+    ) -> Tensor:
+        """For every slot of its level, int64 [S, 4]: first anchor, width, stride in x and in y.
+
+        The stride is `padded // grid`, as `AnchorGenerator` has it; it is no power of two for the
+        pooled level. All numbers go to the device in one tensor.
+        """
+        numbers: list[int] = []
+        first = 0
+        for height, width in shapes:
+            numbers += [first, width, padded[1] // width, padded[0] // height]
+            first += height * width * self.anchors_per_cell
+        return int_vector(numbers, limits.device).view(-1, 4).index_select(0, self.level)
+
+    def anchors_at(self, index: Tensor, grid: Tensor) -> Tensor:
+        """Anchors float32 [N, S, 4] by `index` [N, S] within the level, as `AnchorGenerator` does.
+
+        Within a level the order is row, column, cell anchor.
+        """
         cell = torch.div(index, self.anchors_per_cell, rounding_mode="trunc")
-        row = torch.div(cell, width, rounding_mode="trunc")
-        x = (cell - row * width) * torch.div(extent[1], width, rounding_mode="trunc")
-        y = row * torch.div(extent[0], height, rounding_mode="trunc")
-        shape = self.offsets + (index - cell * self.anchors_per_cell)
-        return torch.stack([x, y, x, y], dim=3) + self.cells[shape]
+        row = torch.div(cell, grid[:, 1], rounding_mode="trunc")
+        column = cell - row * grid[:, 1]
+        corner = torch.stack([column, row], dim=2) * grid[:, 2:]
+        shape = self.first_cell + (index - cell * self.anchors_per_cell)
+        return torch.cat([corner, corner], dim=2) + self.cells[shape]

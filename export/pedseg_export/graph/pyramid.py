@@ -7,6 +7,73 @@ from torch import Tensor, nn
 from torchvision.ops import MultiScaleRoIAlign
 
 
+def align_boxes(
+    features: Tensor,
+    boxes: Tensor,
+    image_index: Tensor,
+    scale: float,
+    size: list[int],
+    sampling_ratio: int,
+) -> Tensor:
+    """`torchvision.ops.roi_align` (aligned=False), as ONNX has it: images and boxes apart.
+
+    Args:
+        features: float32 [N, C, h, w].
+        boxes: float32 [R, 4], x1 y1 x2 y2 in pixels of the network's input.
+        image_index: int64 [R].
+        scale: of the features, e.g. 1/4.
+        size: height and width of the result.
+        sampling_ratio: samples per cell and axis.
+
+    Returns:
+        float32 [R, C, height, width].
+    """
+    rois = torch.cat([image_index.to(boxes.dtype).unsqueeze(1), boxes], dim=1)
+    pooled: Tensor = torch.ops.torchvision.roi_align(
+        features, rois, scale, size[0], size[1], sampling_ratio, False
+    )
+    return pooled
+
+
+align_operator = torch.library.custom_op(
+    "pedseg::align",
+    align_boxes,
+    mutates_args=(),
+    schema="(Tensor features, Tensor boxes, Tensor image_index, float scale, int[] size, "
+    "int sampling_ratio) -> Tensor",
+)
+
+
+@align_operator.register_fake
+def _(
+    features: Tensor,
+    boxes: Tensor,
+    image_index: Tensor,  # noqa: ARG001
+    scale: float,  # noqa: ARG001
+    size: list[int],
+    sampling_ratio: int,  # noqa: ARG001
+) -> Tensor:
+    return features.new_empty([boxes.shape[0], features.shape[1], size[0], size[1]])
+
+
+def align(
+    features: Tensor,
+    boxes: Tensor,
+    image_index: Tensor,
+    scale: float,
+    size: list[int],
+    sampling_ratio: int,
+) -> Tensor:
+    """`align_boxes`, as one operator while exporting: the ONNX one takes no rows of five."""
+    if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+        if torch.compiler.is_exporting():
+            aligned: Tensor = torch.ops.pedseg.align(
+                features, boxes, image_index, scale, size, sampling_ratio
+            )
+            return aligned
+    return align_boxes(features, boxes, image_index, scale, size, sampling_ratio)
+
+
 class PyramidPooling(nn.Module):
     """Pool each box from the level of the pyramid that suits its size.
 
@@ -41,21 +108,19 @@ class PyramidPooling(nn.Module):
         extent = boxes[:, 2:] - boxes[:, :2]
         area = extent[:, :1] * extent[:, 1:]
         level = (area >= self.areas).sum(dim=1)
-        rois = torch.cat([image_index.to(boxes.dtype).unsqueeze(1), boxes], dim=1)
         pooled: list[Tensor] = []
         order: list[Tensor] = []
         for number, scale in enumerate(self.scales):
             members = torch.nonzero(level == number).squeeze(1)
             order.append(members)
             pooled.append(
-                torch.ops.torchvision.roi_align(
+                align(
                     features[number].float(),
-                    rois.index_select(0, members),
+                    boxes.index_select(0, members),
+                    image_index.index_select(0, members),
                     scale,
-                    self.size[0],
-                    self.size[1],
+                    self.size,
                     self.sampling_ratio,
-                    False,
                 )
             )
         return torch.cat(pooled), torch.cat(order)
