@@ -14,45 +14,61 @@ from .errors import InputError
 if TYPE_CHECKING:
     from PIL import Image
 
+    from .masks import PastedMask
+
 ROI_MASK_SIZE = 28
+MASK_THRESHOLD = 0.5
+"""Pixels of at least this soft value belong to a mask, unless the caller asks for another."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detections:
     """The detections of one image, best score first.
 
+    Their masks come in one of two forms, whichever the artifact yields: `roi_masks` or
+    `full_masks`; the other is None. `masks`, `rles`, `crops`, `to_coco` and `draw` work with both.
+
     Attributes:
         boxes: float32 [D, 4], x1 y1 x2 y2 in absolute pixels of the original image.
         labels: int64 [D], indices into `class_names`; 0 is the background and never occurs.
         scores: float32 [D], in (score threshold, 1], descending.
-        roi_masks: float32 [D, 28, 28], the soft mask in the frame of its box, in 0..1.
+        roi_masks: float32 [D, 28, 28], the soft mask in the frame of its box, in 0..1; or None.
         image_size: (height, width) of the original image.
         class_names: one name per label, background first.
+        full_masks: uint8 [D, H, W], 1 on the instance and 0 elsewhere, pasted by the artifact at
+            the threshold 0.5; or None.
     """
 
     boxes: NDArray[np.float32]
     labels: NDArray[np.int64]
     scores: NDArray[np.float32]
-    roi_masks: NDArray[np.float32]
+    roi_masks: NDArray[np.float32] | None
     image_size: tuple[int, int]
     class_names: tuple[str, ...] = ("background", "person")
+    full_masks: NDArray[np.uint8] | None = None
 
     def __post_init__(self) -> None:
+        if (self.roi_masks is None) == (self.full_masks is None):
+            given = "neither" if self.roi_masks is None else "both"
+            raise InputError(f"detections: expected roi_masks or full_masks, found {given}")
         count = len(self.boxes)
-        expected = {
+        expected: dict[str, tuple[int, ...]] = {
             "boxes": (count, 4),
             "labels": (count,),
             "scores": (count,),
-            "roi_masks": (count, *self.roi_masks.shape[1:]),
         }
+        if self.roi_masks is None:
+            expected["full_masks"] = (count, *self.image_size)
+        else:
+            expected["roi_masks"] = (count, *self.roi_masks.shape[1:])
+            if self.roi_masks.ndim != 3:
+                raise InputError(
+                    f"detections.roi_masks: expected [D, 28, 28], found {self.roi_masks.shape}"
+                )
         for name, shape in expected.items():
             found = getattr(self, name).shape
             if found != shape:
                 raise InputError(f"detections.{name}: expected shape {shape}, found {found}")
-        if self.roi_masks.ndim != 3:
-            raise InputError(
-                f"detections.roi_masks: expected [D, 28, 28], found {self.roi_masks.shape}"
-            )
 
     def __len__(self) -> int:
         return len(self.boxes)
@@ -64,7 +80,8 @@ class Detections:
             boxes=self.boxes[index],
             labels=self.labels[index],
             scores=self.scores[index],
-            roi_masks=self.roi_masks[index],
+            roi_masks=None if self.roi_masks is None else self.roi_masks[index],
+            full_masks=None if self.full_masks is None else self.full_masks[index],
         )
 
     def above(self, score_threshold: float) -> Detections:
@@ -75,17 +92,39 @@ class Detections:
         """The class name of every detection."""
         return [self.class_names[label] for label in self.labels]
 
-    def masks(self, threshold: float = 0.5) -> NDArray[np.bool_]:
-        """Dense masks, bool [D, H, W], pasted by torchvision's rule; D*H*W bytes."""
+    def masks(self, threshold: float = MASK_THRESHOLD) -> NDArray[np.bool_]:
+        """Dense masks, bool [D, H, W], pasted by torchvision's rule; D*H*W bytes.
+
+        Raises:
+            InputError: another threshold than 0.5 for masks that the artifact pasted already.
+        """
         from .masks import paste_masks
 
+        if self.roi_masks is None:
+            return self._pasted(threshold).astype(np.bool_)
         return paste_masks(self.roi_masks, self.boxes, self.image_size, threshold)
 
-    def rles(self, threshold: float = 0.5) -> list[dict[str, Any]]:
-        """COCO run-length encodings `{"size": [H, W], "counts": str}`, without dense frames."""
-        from .masks import encode_masks
+    def crops(self, threshold: float = MASK_THRESHOLD) -> list[PastedMask]:
+        """The masks as crops of the image that hold all of an instance, without dense frames.
 
-        return encode_masks(self.roi_masks, self.boxes, self.image_size, threshold)
+        Raises:
+            InputError: another threshold than 0.5 for masks that the artifact pasted already.
+        """
+        from .masks import crop_dense, crop_masks
+
+        if self.roi_masks is None:
+            return [crop_dense(mask) for mask in self._pasted(threshold)]
+        return crop_masks(self.roi_masks, self.boxes, self.image_size, threshold)
+
+    def rles(self, threshold: float = MASK_THRESHOLD) -> list[dict[str, Any]]:
+        """COCO run-length encodings `{"size": [H, W], "counts": str}`, without dense frames.
+
+        Raises:
+            InputError: another threshold than 0.5 for masks that the artifact pasted already.
+        """
+        from .masks import encode_crops
+
+        return encode_crops(self.crops(threshold), self.image_size)
 
     def to_coco(self, image_id: int | str) -> list[dict[str, Any]]:
         """COCO result entries: bbox as x y width height, segmentation as RLE."""
@@ -112,6 +151,16 @@ class Detections:
             image_size=image_size,
             class_names=class_names,
         )
+
+    def _pasted(self, threshold: float) -> NDArray[np.uint8]:
+        """The masks as the artifact pasted them, uint8 [D, H, W]."""
+        assert self.full_masks is not None  # one of the two forms is there
+        if threshold != MASK_THRESHOLD:
+            raise InputError(
+                f"threshold: expected {MASK_THRESHOLD}, at which the artifact pasted its masks, "
+                f"found {threshold}; export with --masks roi to choose another"
+            )
+        return self.full_masks
 
     def _coco_entries(self, image_id: int | str) -> Iterator[dict[str, Any]]:
         for box, label, score, rle in zip(

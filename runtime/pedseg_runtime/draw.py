@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from .errors import InputError
 from .images import read_image
-from .masks import PastedMask, crop_masks
+from .masks import PastedMask, crop_dense
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
@@ -67,12 +67,11 @@ def draw_detections(image: Image.Image | NDArray[np.uint8], detections: Detectio
             f"image: expected the detections' own size {detections.image_size} (height, width), "
             f"found {pixels.shape[:2]}; draw on the image that was segmented"
         )
-    crops = crop_masks(detections.roi_masks, detections.boxes, detections.image_size)
     captions = [
         f"{name} {score:.2f}"
         for name, score in zip(detections.label_names(), detections.scores, strict=True)
     ]
-    return _draw(pixels, crops, detections.boxes, captions)
+    return _draw(pixels, detections.crops(), detections.boxes, captions)
 
 
 def draw_instances(
@@ -98,7 +97,7 @@ def draw_instances(
         raise InputError(
             f"masks: expected [N, {pixels.shape[0]}, {pixels.shape[1]}], found {list(masks.shape)}"
         )
-    return _draw(pixels, [_crop(mask) for mask in masks], boxes, captions)
+    return _draw(pixels, [crop_dense(mask) for mask in masks], boxes, captions)
 
 
 def _draw(
@@ -146,15 +145,6 @@ def _eroded(bits: NDArray[np.bool_], steps: int) -> NDArray[np.bool_]:
         padded = np.pad(bits, 1)
         bits = bits & padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return bits
-
-
-def _crop(mask: NDArray[np.bool_]) -> PastedMask:
-    """The smallest crop of a dense mask [H, W] that holds all of it."""
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    if len(rows) == 0:
-        return PastedMask(0, 0, np.zeros((0, 0), np.bool_))
-    top, left = int(rows[0]), int(columns[0])
-    return PastedMask(top, left, mask[top : rows[-1] + 1, left : columns[-1] + 1])
 
 
 def _anchor(crop: PastedMask) -> Rectangle:

@@ -8,6 +8,7 @@ image alone, so the cost is the area of the boxes, never detections x height x w
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -81,21 +82,30 @@ def crop_masks(
     ]
 
 
-def encode_masks(
-    roi_masks: NDArray[np.float32],
-    boxes: NDArray[np.float32],
-    image_size: tuple[int, int],
-    threshold: float = 0.5,
-) -> list[dict[str, Any]]:
+def crop_dense(mask: NDArray[np.bool_] | NDArray[np.uint8]) -> PastedMask:
+    """The smallest crop of a dense mask [H, W] that holds all of it."""
+    bits = np.asarray(mask, np.bool_)
+    rows, columns = np.flatnonzero(bits.any(axis=1)), np.flatnonzero(bits.any(axis=0))
+    if len(rows) == 0:
+        return PastedMask(0, 0, np.zeros((0, 0), np.bool_))
+    top, left = int(rows[0]), int(columns[0])
+    return PastedMask(top, left, bits[top : rows[-1] + 1, left : columns[-1] + 1])
+
+
+def encode_crops(crops: Iterable[PastedMask], image_size: tuple[int, int]) -> list[dict[str, Any]]:
     """COCO run-length encodings `{"size": [H, W], "counts": str}`, equal to pycocotools' own.
 
-    Args and units as for `paste_masks`; no dense frame is made.
+    No dense frame is made.
+
+    Args:
+        crops: masks of one image.
+        image_size: (height, width) of that image.
     """
     from pycocotools import mask as coco
 
     height, width = image_size
     encoded = []
-    for crop in crop_masks(roi_masks, boxes, image_size, threshold):
+    for crop in crops:
         runs = {"size": [height, width], "counts": run_lengths(crop, image_size)}
         rle = coco.frPyObjects(runs, height, width)
         encoded.append({"size": [height, width], "counts": rle["counts"].decode("ascii")})

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends import Backend, Outputs, open_backend
+from .backends import Backend, open_backend
 from .detections import Detections
-from .errors import ArtifactError, InputError
+from .errors import InputError
 from .images import Source, read_image
-from .manifest import OUTPUT_SPECS, Manifest
+from .manifest import Manifest
+from .outputs import check_outputs, split_outputs
 
 
 class Segmenter:
@@ -92,25 +92,30 @@ class Segmenter:
             images: several images; see `read_image` for what each may be.
             score_threshold: keep detections above it; None keeps what the artifact yields. The
                 threshold inside the artifact can only be raised.
-            batch_size: most images in one run; memory grows with it.
+            batch_size: most images in one run; memory grows with it. An artifact of a fixed shape
+                runs no more than it is made for, and always as many.
 
         Returns:
             One `Detections` per image, in the order of `images`.
 
         Raises:
-            InputError: an image or argument cannot be used, or the segmenter is closed.
+            InputError: an image or argument cannot be used, an image has another size than an
+                artifact of a fixed shape takes, or the segmenter is closed.
         """
         backend = self._open_backend()
         self._check_threshold(score_threshold)
         if batch_size < 1:
             raise InputError(f"batch_size: expected a positive number, found {batch_size}")
+        fixed = self.manifest.static_shape
+        if fixed is not None:
+            batch_size = min(batch_size, fixed[0])
         arrays = [read_image(image) for image in _several(images)]
+        for index, array in enumerate(arrays):
+            self._check_size(index, array.shape[:2])
         results: dict[int, Detections] = {}
         for group in group_by_size([array.shape[:2] for array in arrays], batch_size):
             batch = np.stack([arrays[index] for index in group])
-            outputs = backend.run(batch)
-            check_outputs(outputs, len(batch), self.manifest)
-            results.update(zip(group, self._split(outputs, batch.shape), strict=True))
+            results.update(zip(group, self._run(backend, batch), strict=True))
         ordered = [results[index] for index in range(len(arrays))]
         if score_threshold is None:
             return ordered
@@ -153,21 +158,26 @@ class Segmenter:
                 f"{score_threshold}; export again with a lower threshold to see weaker detections"
             )
 
-    def _split(self, outputs: Outputs, shape: tuple[int, ...]) -> list[Detections]:
-        """One `Detections` per image from the outputs for a batch of `shape` [N, H, W, 3]."""
-        boxes, labels, scores, roi_masks, image_index = outputs
-        edges = np.searchsorted(image_index, np.arange(shape[0] + 1))
-        return [
-            Detections(
-                boxes=boxes[start:end],
-                labels=labels[start:end],
-                scores=scores[start:end],
-                roi_masks=roi_masks[start:end],
-                image_size=(shape[1], shape[2]),
-                class_names=self.manifest.class_names,
+    def _run(self, backend: Backend, batch: NDArray[np.uint8]) -> list[Detections]:
+        """Segment uint8 [N, H, W, 3], filled up with black images where the graph's N is fixed."""
+        fixed = self.manifest.static_shape
+        images = batch
+        if fixed is not None and len(batch) < fixed[0]:
+            images = np.zeros((fixed[0], *batch.shape[1:]), np.uint8)
+            images[: len(batch)] = batch
+        outputs = backend.run(images)
+        check_outputs(outputs, images.shape, self.manifest)
+        return split_outputs(outputs, images.shape, self.manifest)[: len(batch)]
+
+    def _check_size(self, index: int, size: tuple[int, ...]) -> None:
+        """Refuse an image of another (height, width) than a graph of fixed shapes takes."""
+        fixed = self.manifest.static_shape
+        if fixed is not None and size != fixed[1:]:
+            raise InputError(
+                f"image {index}: expected {fixed[1]}x{fixed[2]} (height x width), the one size "
+                f"that this artifact is fixed to, found {size[0]}x{size[1]}; resize the image, or "
+                "export without --static"
             )
-            for start, end in itertools.pairwise(edges)
-        ]
 
 
 def _several(images: Iterable[Source]) -> Iterable[Source]:
@@ -198,41 +208,3 @@ def group_by_size(sizes: Sequence[tuple[int, ...]], batch_size: int) -> list[lis
         for start in range(0, len(indices), batch_size)
     ]
     return sorted(groups)
-
-
-def check_outputs(outputs: Outputs, image_count: int, manifest: Manifest) -> None:
-    """Refuse outputs that break the artifact's contract rather than hand on nonsense.
-
-    Raises:
-        ArtifactError: a wrong dtype or shape, values that are not finite, labels without a name, or
-            images out of order.
-    """
-    arrays: tuple[NDArray[Any], ...] = outputs
-    if len(arrays) != len(OUTPUT_SPECS):
-        raise _broken(f"{len(OUTPUT_SPECS)} outputs", str(len(arrays)))
-    count = len(outputs[0])
-    for array, spec in zip(arrays, OUTPUT_SPECS, strict=True):
-        shape = tuple(count if size == "D" else size for size in spec["shape"])
-        if array.dtype != spec["dtype"] or array.shape != shape:
-            raise _broken(
-                f"{spec['name']} of {spec['dtype']} {list(shape)}",
-                f"{array.dtype} {list(array.shape)}",
-            )
-    boxes, labels, scores, _, image_index = outputs
-    if count == 0:
-        return
-    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
-        raise _broken("finite boxes and scores", "NaN or infinity")
-    if labels.min() < 1 or labels.max() >= len(manifest.class_names):
-        raise _broken(
-            f"labels 1 to {len(manifest.class_names) - 1}", f"{labels.min()} to {labels.max()}"
-        )
-    if image_index[0] < 0 or image_index[-1] >= image_count or (np.diff(image_index) < 0).any():
-        raise _broken(f"image_index ascending in 0 to {image_count - 1}", str(image_index.tolist()))
-
-
-def _broken(expected: str, found: str) -> ArtifactError:
-    return ArtifactError(
-        f"outputs: expected {expected}, found {found}; the artifact is not what its manifest says, "
-        "export the checkpoint again with pedseg-export"
-    )

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 
 import numpy as np
@@ -23,6 +24,12 @@ def found() -> Detections:
     )
 
 
+@pytest.fixture
+def found_full(found: Detections) -> Detections:
+    """The same with masks that the artifact has pasted."""
+    return dataclasses.replace(found, roi_masks=None, full_masks=found.masks().astype(np.uint8))
+
+
 @pytest.mark.parametrize(
     ("index", "kept"),
     [
@@ -33,13 +40,47 @@ def found() -> Detections:
     ],
 )
 def test_selecting_keeps_fields_together(
-    found: Detections, index: slice | list[int] | NDArray[np.bool_], kept: list[int]
+    found: Detections,
+    found_full: Detections,
+    index: slice | list[int] | NDArray[np.bool_],
+    kept: list[int],
 ) -> None:
     selected = found[index]
     assert len(selected) == len(kept)
     for name in FIELDS:
         np.testing.assert_array_equal(getattr(selected, name), getattr(found, name)[kept])
     assert selected.image_size == found.image_size
+    assert found_full.full_masks is not None
+    assert found_full[index].roi_masks is None
+    np.testing.assert_array_equal(found_full[index].full_masks, found_full.full_masks[kept])
+
+
+def test_both_forms_of_masks_answer_alike(found: Detections, found_full: Detections) -> None:
+    assert found_full.masks().dtype == np.bool_
+    np.testing.assert_array_equal(found.masks(), found_full.masks())
+    assert found.rles() == found_full.rles()
+    assert found.to_coco(1) == found_full.to_coco(1)
+    for one, other in zip(found.crops(), found_full.crops(), strict=True):
+        assert one.bits.sum() == other.bits.sum() > 0
+    image = np.zeros((30, 20, 3), np.uint8)
+    np.testing.assert_array_equal(np.asarray(found.draw(image)), np.asarray(found_full.draw(image)))
+
+
+def test_pasted_masks_know_no_other_threshold(found: Detections, found_full: Detections) -> None:
+    assert found.masks(0.9).shape == (3, 30, 20)
+    for method in (found_full.masks, found_full.crops, found_full.rles):
+        method(0.5)
+        with pytest.raises(InputError, match=r"expected 0.5.*export with --masks roi"):
+            method(0.9)
+
+
+def test_masks_of_one_form_are_expected(found: Detections, found_full: Detections) -> None:
+    with pytest.raises(InputError, match="found neither"):
+        dataclasses.replace(found, roi_masks=None)
+    with pytest.raises(InputError, match="found both"):
+        dataclasses.replace(found, full_masks=found_full.full_masks)
+    with pytest.raises(InputError, match=r"full_masks: expected shape \(3, 20, 30\)"):
+        dataclasses.replace(found_full, image_size=(20, 30))
 
 
 def test_above_is_strict(found: Detections) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pycocotools import mask as coco
 
 from pedseg_runtime import InputError
-from pedseg_runtime.masks import encode_masks, paste_mask, paste_masks
+from pedseg_runtime.masks import crop_dense, crop_masks, encode_crops, paste_mask, paste_masks
 
 IMAGE = (60, 80)
 
@@ -126,7 +126,7 @@ def test_a_box_of_nan_is_refused() -> None:
 def test_no_detections_paste_and_encode_to_nothing() -> None:
     nothing = np.zeros((0, 28, 28), np.float32), np.zeros((0, 4), np.float32)
     assert paste_masks(*nothing, IMAGE).shape == (0, *IMAGE)
-    assert encode_masks(*nothing, IMAGE) == []
+    assert encode_crops(crop_masks(*nothing, IMAGE), IMAGE) == []
 
 
 @given(
@@ -143,7 +143,8 @@ def test_run_lengths_equal_pycocotools_own(
     roi_masks = np.array(masks, np.float32).reshape(-1, 28, 28)
     dense = paste_masks(roi_masks, boxes, image_size)
     expected = [coco.encode(np.asfortranarray(mask.astype(np.uint8))) for mask in dense]
-    encoded = encode_masks(roi_masks, boxes, image_size)
+    encoded = encode_crops(crop_masks(roi_masks, boxes, image_size), image_size)
+    assert encode_crops(map(crop_dense, dense), image_size) == encoded
     assert [rle["counts"] for rle in encoded] == [rle["counts"].decode() for rle in expected]
     assert [rle["size"] for rle in encoded] == [list(image_size)] * len(masks)
 
@@ -154,7 +155,9 @@ def test_run_lengths_of_masks_that_touch_every_edge(box: list[float]) -> None:
     boxes = np.array([box], np.float32)
     dense = paste_masks(mask, boxes, image_size)[0]
     expected = coco.encode(np.asfortranarray(dense.astype(np.uint8)))
-    assert encode_masks(mask, boxes, image_size)[0]["counts"] == expected["counts"].decode()
+    for crop in (crop_masks(mask, boxes, image_size)[0], crop_dense(dense)):
+        (encoded,) = encode_crops([crop], image_size)
+        assert encoded["counts"] == expected["counts"].decode()
 
 
 def _recorded_case() -> tuple[NDArray[np.float32], NDArray[np.float32]]:

@@ -112,7 +112,7 @@ def test_tolerances_are_the_callers():
     detections = scene(1)
     moved = perturbed(detections, "boxes", 0.5)
     assert not compare([detections], [moved])
-    loose = Tolerances(scores=1e-4, boxes=1.0, roi_masks=1e-3, iou=1e-3)
+    loose = Tolerances(scores=1e-4, boxes=1.0, roi_masks=1e-3, masks=0.01, iou=1e-3)
     assert compare([detections], [moved], tolerances=loose)
 
 

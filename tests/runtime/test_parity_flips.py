@@ -11,7 +11,7 @@ from pedseg_runtime.detections import Detections
 from pedseg_runtime.masks import paste_mask
 from pedseg_runtime.parity import FP32, compare
 from pedseg_runtime.parity.matching import box_iou, match
-from pedseg_runtime.parity.pasted import paste_shift_margin, pasted_iou
+from pedseg_runtime.parity.overlap import paste_shift_margin, pasted_iou
 
 SIZE = (400, 2000)
 

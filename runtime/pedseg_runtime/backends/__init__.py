@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,12 +18,13 @@ from ..seal import check_seal
 
 logger = logging.getLogger(__name__)
 
-# boxes, labels, scores, roi_masks, image_index: `manifest.OUTPUT_SPECS` has dtypes and shapes.
+# boxes, labels, scores, roi_masks or masks, image_index: `manifest.output_specs` has dtypes and
+# shapes. The fourth is float32 or uint8, by the manifest's mask format.
 Outputs = tuple[
     NDArray[np.float32],
     NDArray[np.int64],
     NDArray[np.float32],
-    NDArray[np.float32],
+    NDArray[Any],
     NDArray[np.int64],
 ]
 

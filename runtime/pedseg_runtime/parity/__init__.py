@@ -11,16 +11,15 @@ from __future__ import annotations
 
 from .comparison import compare
 from .report import (
-    FP32,
     Counts,
     FieldStatistics,
     LowPaste,
     ParityReport,
     PastedMasks,
     Settings,
-    Tolerances,
     Unmatched,
 )
+from .tolerances import FP32, Tolerances
 
 __all__ = [
     "FP32",

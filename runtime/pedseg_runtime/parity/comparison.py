@@ -9,8 +9,9 @@ from ..errors import InputError
 from .flips import settle
 from .matching import MatchedImage
 from .pasted import compare_pasted
-from .report import FP32, ParityReport, Settings, Tolerances
-from .verdict import UNITS, count, statistics, verdict
+from .report import ParityReport, Settings
+from .tolerances import FP32, Tolerances
+from .verdict import count, statistics, verdict
 
 
 def compare(
@@ -25,6 +26,8 @@ def compare(
 ) -> ParityReport:
     """Compare two sides' detections of the same images.
 
+    Masks are compared as soft masks where both sides have them, else as the pixels they become.
+
     Args:
         reference: the truth, one entry per image.
         candidate: what is to be judged, same images, same order.
@@ -38,26 +41,30 @@ def compare(
         A report that is true if no defect was found and something was compared.
 
     Raises:
-        InputError: the two sides are not about the same images, classes and mask sizes.
+        InputError: the two sides are not about the same images, classes and soft mask sizes.
     """
     titles = _checked_names(reference, candidate, names)
     settings = Settings(score_threshold, nms_threshold, detections_per_image)
+    by_pixels = any(side.roi_masks is None for side in (*reference, *candidate))
+    mask_field = "masks" if by_pixels else "roi_masks"
     matched = [
-        MatchedImage.of(first, second, name, tolerances)
+        MatchedImage.of(first, second, name, tolerances, mask_field)
         for first, second, name in zip(reference, candidate, titles, strict=True)
     ]
     settled = settle(matched, tolerances, settings)
     images = [image for image, _ in settled]
     unmatched = tuple(item for _, items in settled for item in items)
-    fields = tuple(statistics(name, images, getattr(tolerances, name)) for name in UNITS)
-    counts = count(images, unmatched, tolerances)
+    names_of_fields = ("scores", "boxes", mask_field)
+    fields = tuple(statistics(name, images, getattr(tolerances, name)) for name in names_of_fields)
+    pasted = compare_pasted(images, tolerances)
+    counts = count(images, unmatched, pasted, tolerances)
     passed, reason = verdict(counts, fields, unmatched)
     return ParityReport(
         passed=passed,
         reason=reason,
         counts=counts,
         fields=fields,
-        pasted=compare_pasted(images, tolerances),
+        pasted=pasted,
         unmatched=unmatched,
         tolerances=tolerances,
         settings=settings,
@@ -87,6 +94,8 @@ def _checked_names(
                     f"parity of {name}: expected the reference's {field} {expected}, "
                     f"found {found}; run both sides on the same image with the same classes"
                 )
+        if first.roi_masks is None or second.roi_masks is None:
+            continue
         shapes = first.roi_masks.shape[1:], second.roi_masks.shape[1:]
         if shapes[0] != shapes[1]:
             raise InputError(

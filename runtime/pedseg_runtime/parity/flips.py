@@ -15,7 +15,8 @@ import numpy as np
 
 from ..detections import Detections
 from .matching import MatchedImage, box_iou, is_finite, score_differences
-from .report import Settings, Tolerances, Unmatched
+from .report import Settings, Unmatched
+from .tolerances import Tolerances
 
 TIE_NOISE = 10
 """A tie's scores differ by less than this many times the largest difference of agreeing pairs."""
@@ -61,8 +62,10 @@ def _settle_image(
     another. A pair that looks so is taken apart if both of its members are explained; otherwise
     it stays a pair and shows as a difference beyond the limit.
     """
+    # Two proposals have two soft masks. Of one soft mask every pixel can be explained, at any box.
+    same_mask = tolerances.roi_masks if image.mask_field == "roi_masks" else 0.0
     apart = (image.differences["boxes"] > APART * tolerances.boxes) & (
-        image.differences["roi_masks"] > tolerances.roi_masks
+        image.differences[image.mask_field] > same_mask
     )
     first, second = (
         sorted(set(range(len(side))) - set(image.pairs[~apart, column].tolist()))

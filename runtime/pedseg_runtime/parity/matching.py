@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..detections import Detections
-from .report import Tolerances
+from .overlap import mask_losses
+from .tolerances import Tolerances
 
 MATCH_IOU = 0.5
 
@@ -22,7 +23,8 @@ class MatchedImage:
         reference: the truth.
         candidate: what is judged.
         pairs: intp [P, 2], indices into `reference` and `candidate`.
-        differences: field name -> float64 [P], the largest absolute difference of each pair.
+        differences: field name -> float64 [P], the largest absolute difference of each pair;
+            the fields are scores, boxes and `mask_field`.
     """
 
     name: str
@@ -33,18 +35,35 @@ class MatchedImage:
 
     @classmethod
     def of(
-        cls, reference: Detections, candidate: Detections, name: str, tolerances: Tolerances
+        cls,
+        reference: Detections,
+        candidate: Detections,
+        name: str,
+        tolerances: Tolerances,
+        mask_field: str = "roi_masks",
     ) -> MatchedImage:
-        """Match two sides of one image and measure every pair."""
+        """Match two sides of one image and measure every pair.
+
+        `mask_field` says how to measure masks: `roi_masks` compares the soft masks of both sides,
+        `masks` the pixels that they become.
+        """
         pairs = match(reference, candidate, tolerances)
-        first, second = reference[pairs[:, 0]], candidate[pairs[:, 1]]
-        masks = np.abs(first.roi_masks.astype(np.float64) - second.roi_masks.astype(np.float64))
+        first, second = pairs.T
         differences = {
-            "scores": score_differences(first.scores, second.scores),
-            "boxes": box_differences(first.boxes, second.boxes),
-            "roi_masks": masks.max(axis=(1, 2), initial=0.0),
+            "scores": score_differences(reference.scores[first], candidate.scores[second]),
+            "boxes": box_differences(reference.boxes[first], candidate.boxes[second]),
         }
+        if mask_field == "masks":
+            losses = mask_losses(reference, candidate, pairs, tolerances)
+        else:
+            losses = _soft_differences(reference, candidate, pairs)
+        differences[mask_field] = losses
         return cls(name, reference, candidate, pairs, differences)
+
+    @property
+    def mask_field(self) -> str:
+        """How the masks were measured: `roi_masks` or `masks`."""
+        return "masks" if "masks" in self.differences else "roi_masks"
 
     def agreeing(self, tolerances: Tolerances) -> NDArray[np.bool_]:
         """Bool [P]: which pairs are within all limits."""
@@ -80,11 +99,10 @@ def box_iou(first: NDArray[np.floating], second: NDArray[np.floating]) -> NDArra
 
 def is_finite(detections: Detections) -> NDArray[np.bool_]:
     """Bool [D]: which detections hold neither NaN nor infinity in any field."""
-    return np.asarray(
-        np.isfinite(detections.scores)
-        & np.isfinite(detections.boxes).all(axis=1)
-        & np.isfinite(detections.roi_masks).all(axis=(1, 2))
-    )
+    finite = np.isfinite(detections.scores) & np.isfinite(detections.boxes).all(axis=1)
+    if detections.roi_masks is not None:
+        finite &= np.isfinite(detections.roi_masks).all(axis=(1, 2))
+    return np.asarray(finite)
 
 
 def match(reference: Detections, candidate: Detections, tolerances: Tolerances) -> NDArray[np.intp]:
@@ -134,6 +152,17 @@ def score_differences(
     """Absolute difference of scores, element by element."""
     with np.errstate(invalid="ignore"):
         return np.abs(first.astype(np.float64) - second.astype(np.float64))
+
+
+def _soft_differences(
+    reference: Detections, candidate: Detections, pairs: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Largest absolute difference of the soft masks of each pair, [P]."""
+    assert reference.roi_masks is not None
+    assert candidate.roi_masks is not None
+    first = reference.roi_masks[pairs[:, 0]].astype(np.float64)
+    second = candidate.roi_masks[pairs[:, 1]].astype(np.float64)
+    return np.asarray(np.abs(first - second).max(axis=(1, 2), initial=0.0))
 
 
 def _area(boxes: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""What a comparison returns: tolerances, statistics, explained differences and the verdict."""
+"""What a comparison returns: statistics, explained differences and the verdict."""
 
 from __future__ import annotations
 
@@ -6,29 +6,10 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .tolerances import Tolerances
+
 if TYPE_CHECKING:
     from rich.table import Table
-
-
-@dataclass(frozen=True, slots=True)
-class Tolerances:
-    """The largest difference that still counts as agreement, per field.
-
-    Attributes:
-        scores: fraction.
-        boxes: pixels of the original image, per coordinate.
-        roi_masks: soft probability, per cell of the mask.
-        iou: how far two boxes' IoU may stand from the NMS threshold for NMS to decide either way.
-    """
-
-    scores: float
-    boxes: float
-    roi_masks: float
-    iou: float
-
-
-FP32 = Tolerances(scores=1e-4, boxes=0.05, roi_masks=1e-3, iou=1e-3)
-"""For float32 artifacts of trained models."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +28,7 @@ class FieldStatistics:
     Each pair counts once, with the largest absolute difference among its values.
 
     Attributes:
-        name: `scores`, `boxes` or `roi_masks`.
+        name: `scores`, `boxes`, `roi_masks` or `masks`.
         unit: unit of the four numbers that follow.
         max, mean, p99: over the pairs; 0 where there is no pair.
         limit: the tolerance.
@@ -103,15 +84,17 @@ class Unmatched:
 
 @dataclass(frozen=True, slots=True)
 class LowPaste:
-    """A matched pair whose pasted masks overlap badly though their soft masks were compared.
+    """A matched pair whose pasted masks overlap badly.
 
     Attributes:
         image: name of the image.
         index: position among the detections of the reference.
         iou: IoU of the two pasted masks.
         kind: `one-pixel paste shift` if the expanded boxes truncate to different integers, else
-            `soft values at the threshold`.
-        benign: whether it is such a shift with a margin within the box tolerance.
+            `soft values at the threshold`; `unexplained` where the pixels are part of the verdict
+            and neither explains them.
+        benign: where soft masks were compared, whether it is such a shift with a margin within the
+            box tolerance; where pixels were compared, whether they are explained.
         margin: distance in pixels to an integer, of the coordinates that truncate differently;
             None if none does.
     """
@@ -127,6 +110,9 @@ class LowPaste:
 @dataclass(frozen=True, slots=True)
 class PastedMasks:
     """IoU of pasted masks over matched pairs; reported beside the verdict, never part of it.
+
+    Where a side has no soft masks, the verdict rests on the field `masks`, which knows what
+    explains a low IoU; these are the bare numbers.
 
     Attributes:
         count: number of pairs.
@@ -149,7 +135,8 @@ class Counts:
         empty_images: image pairs without a detection on either side.
         reference, candidate: detections per side.
         matched: pairs of detections that were compared field by field.
-        benign_flips: unmatched detections that a margin explains.
+        benign_flips: unmatched detections that a margin explains; where masks were compared as
+            pixels, also pairs whose low IoU is explained.
         defects: unmatched detections that none explains, and matched pairs beyond a limit.
     """
 
@@ -170,7 +157,7 @@ class ParityReport:
         passed: no defect, every field within its limit, and something was compared.
         reason: one clause that says why.
         counts: how much was compared.
-        fields: statistics of scores, boxes and roi_masks.
+        fields: statistics of scores, boxes, and roi_masks or masks.
         pasted: IoU of pasted masks, for information.
         unmatched: every detection that only one side has.
         tolerances: the limits that were applied.

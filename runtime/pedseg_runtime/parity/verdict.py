@@ -7,22 +7,37 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from .matching import MatchedImage
-from .report import Counts, FieldStatistics, Tolerances, Unmatched, counted
+from .report import Counts, FieldStatistics, PastedMasks, Unmatched, counted
+from .tolerances import Tolerances
 
-UNITS = {"scores": "fraction", "boxes": "pixels", "roi_masks": "probability"}
+UNITS = {
+    "scores": "fraction",
+    "boxes": "pixels",
+    "roi_masks": "probability",
+    "masks": "IoU loss",
+}
 
 
 def count(
-    images: Sequence[MatchedImage], unmatched: Sequence[Unmatched], tolerances: Tolerances
+    images: Sequence[MatchedImage],
+    unmatched: Sequence[Unmatched],
+    pasted: PastedMasks,
+    tolerances: Tolerances,
 ) -> Counts:
-    """How much was compared, and how much of it was wrong."""
+    """How much was compared, and how much of it was wrong.
+
+    Where masks were compared as pixels, a pair that differs but is explained is a flip as well.
+    """
+    by_pixels = any(image.mask_field == "masks" for image in images)
+    flipped = [low for low in pasted.low if by_pixels and low.benign]
     return Counts(
         images=len(images),
         empty_images=sum(not len(i.reference) and not len(i.candidate) for i in images),
         reference=sum(len(image.reference) for image in images),
         candidate=sum(len(image.candidate) for image in images),
         matched=sum(len(image.pairs) for image in images),
-        benign_flips=sum(item.benign for item in unmatched),
+        benign_flips=sum(item.benign for item in unmatched)
+        + sum(1 - low.iou > tolerances.masks for low in flipped),
         defects=sum(not item.benign for item in unmatched)
         + sum(int((~image.agreeing(tolerances)).sum()) for image in images),
     )

@@ -1,0 +1,83 @@
+"""The arrays that an artifact yields for a batch: held to its contract, and split by image."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .backends import Outputs
+from .detections import Detections
+from .errors import ArtifactError
+from .manifest import Manifest, output_specs
+
+
+def check_outputs(outputs: Outputs, shape: tuple[int, ...], manifest: Manifest) -> None:
+    """Refuse outputs that break the artifact's contract rather than hand on nonsense.
+
+    Args:
+        outputs: what a backend returned, see `manifest.output_specs`.
+        shape: of the images, [N, H, W, 3].
+        manifest: what the artifact promises.
+
+    Raises:
+        ArtifactError: a wrong dtype or shape, values that are not finite or not 0 and 1, labels
+            without a name, or images out of order.
+    """
+    arrays: tuple[NDArray[Any], ...] = outputs
+    specs = output_specs(manifest.mask_format)
+    if len(arrays) != len(specs):
+        raise _broken(f"{len(specs)} outputs", str(len(arrays)))
+    sizes = {"D": len(outputs[0]), "H": shape[1], "W": shape[2]}
+    for array, spec in zip(arrays, specs, strict=True):
+        expected = tuple(sizes.get(size, size) for size in spec["shape"])
+        if array.dtype != spec["dtype"] or array.shape != expected:
+            raise _broken(
+                f"{spec['name']} of {spec['dtype']} {list(expected)}",
+                f"{array.dtype} {list(array.shape)}",
+            )
+    if sizes["D"]:
+        _check_values(outputs, shape[0], manifest)
+
+
+def split_outputs(outputs: Outputs, shape: tuple[int, ...], manifest: Manifest) -> list[Detections]:
+    """One `Detections` per image from checked outputs for images of `shape` [N, H, W, 3]."""
+    boxes, labels, scores, masks, image_index = outputs
+    is_full = manifest.mask_format == "full"
+    edges = np.searchsorted(image_index, np.arange(shape[0] + 1))
+    return [
+        Detections(
+            boxes=boxes[start:end],
+            labels=labels[start:end],
+            scores=scores[start:end],
+            roi_masks=None if is_full else masks[start:end],
+            full_masks=masks[start:end] if is_full else None,
+            image_size=(shape[1], shape[2]),
+            class_names=manifest.class_names,
+        )
+        for start, end in itertools.pairwise(edges)
+    ]
+
+
+def _check_values(outputs: Outputs, image_count: int, manifest: Manifest) -> None:
+    """The part of `check_outputs` that needs at least one detection."""
+    boxes, labels, scores, masks, image_index = outputs
+    if not (np.isfinite(boxes).all() and np.isfinite(scores).all()):
+        raise _broken("finite boxes and scores", "NaN or infinity")
+    if labels.min() < 1 or labels.max() >= len(manifest.class_names):
+        raise _broken(
+            f"labels 1 to {len(manifest.class_names) - 1}", f"{labels.min()} to {labels.max()}"
+        )
+    if image_index[0] < 0 or image_index[-1] >= image_count or (np.diff(image_index) < 0).any():
+        raise _broken(f"image_index ascending in 0 to {image_count - 1}", str(image_index.tolist()))
+    if manifest.mask_format == "full" and masks.max() > 1:
+        raise _broken("masks of 0 and 1", str(masks.max()))
+
+
+def _broken(expected: str, found: str) -> ArtifactError:
+    return ArtifactError(
+        f"outputs: expected {expected}, found {found}; the artifact is not what its manifest says, "
+        "export the checkpoint again with pedseg-export"
+    )
