@@ -14,16 +14,27 @@ from pedseg_runtime import Manifest, Segmenter
 from pedseg_runtime.manifest import MANIFEST_FILE
 from pedseg_runtime.seal import seal
 
-TINY = Path(__file__).parent / "golden" / "tiny.onnx"
+GOLDEN = Path(__file__).parent / "golden"
 SEAL_SIZE = 83  # bytes of an ONNX file's last entry: 19 announce the key, 64 are the digits
+
+
+def _golden(name: str) -> Path:
+    path = GOLDEN / name
+    if not path.exists():
+        pytest.fail(f"{path} is missing; python tests/runtime/make_tiny_artifact.py writes it")
+    return path
 
 
 @pytest.fixture(scope="session")
 def tiny_path() -> Path:
     """An ONNX artifact that detects the red, the green and the blue pixels of an image."""
-    if not TINY.exists():
-        pytest.fail(f"{TINY} is missing; python tests/runtime/make_tiny_artifact.py writes it")
-    return TINY
+    return _golden("tiny.onnx")
+
+
+@pytest.fixture(scope="session")
+def fixed_path() -> Path:
+    """The same fixed to 2 images of 40x60, with masks of the whole image."""
+    return _golden("fixed.onnx")
 
 
 @pytest.fixture

@@ -1,28 +1,32 @@
-"""Write tests/runtime/golden/tiny.onnx: an artifact that keeps pedseg's contract without a network.
+"""Write tests/runtime/golden/*.onnx: artifacts that keep pedseg's contract without a network.
 
     python tests/runtime/make_tiny_artifact.py
 
-It detects per image up to three "persons": the red, the green and the blue pixels. The box is the
+They detect per image up to three "persons": the red, the green and the blue pixels. The box is the
 bounding box of the pixels above the score threshold, the score is the channel's maximum / 255,
 the soft mask is a disc. So a test can draw the detections it wants, and a black image has none.
-Needs the `onnx` package; the tests of the runtime do not.
+`tiny.onnx` takes any shape; `fixed.onnx` takes 2 images of 40x60 and yields masks of the whole
+image, the pixels themselves. Needs the `onnx` package; the tests of the runtime do not.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from pedseg_runtime.manifest import MANIFEST_KEY, Manifest
+from pedseg_runtime.manifest import INPUT_SPEC, MANIFEST_KEY, Manifest, output_specs
 from pedseg_runtime.seal import seal
 
-TARGET = Path(__file__).parent / "golden" / "tiny.onnx"
+FOLDER = Path(__file__).parent / "golden"
 OPSET = 18
-MANIFEST = Manifest(
+TINY = Manifest(
     architecture="tiny_blobs",
     class_names=("background", "person"),
     checkpoint_sha256="0" * 64,
@@ -31,14 +35,10 @@ MANIFEST = Manifest(
     exporter="tests/runtime/make_tiny_artifact.py",
     created="2026-11-22T00:00:00+00:00",
 )
-SHAPES = {
-    "images": (TensorProto.UINT8, ["N", "H", "W", 3]),
-    "boxes": (TensorProto.FLOAT, ["D", 4]),
-    "labels": (TensorProto.INT64, ["D"]),
-    "scores": (TensorProto.FLOAT, ["D"]),
-    "roi_masks": (TensorProto.FLOAT, ["D", 28, 28]),
-    "image_index": (TensorProto.INT64, ["D"]),
-}
+FIXED = replace(
+    TINY, mask_format="full", static_shape=(2, 40, 60), outputs=tuple(output_specs("full"))
+)
+TYPES = {"uint8": TensorProto.UINT8, "int64": TensorProto.INT64, "float32": TensorProto.FLOAT}
 
 
 def disc() -> NDArray[np.float32]:
@@ -51,7 +51,7 @@ def constants() -> list[onnx.TensorProto]:
     """The graph's constant tensors."""
     values = {
         "k255": np.float32(255),
-        "threshold": np.float32(MANIFEST.score_threshold),
+        "threshold": np.float32(TINY.score_threshold),
         "one": np.int64([1]),
         "three": np.int64([3]),
         "axis2": np.int64([2]),
@@ -63,7 +63,7 @@ def constants() -> list[onnx.TensorProto]:
     return [numpy_helper.from_array(np.asarray(value), name) for name, value in values.items()]
 
 
-def nodes() -> list[onnx.NodeProto]:
+def nodes(mask_format: str) -> list[onnx.NodeProto]:
     """The graph, one row per node: operator, inputs, outputs, attributes."""
     rows = [
         ("Cast", "images", "floats", {"to": TensorProto.FLOAT}),
@@ -95,36 +95,50 @@ def nodes() -> list[onnx.NodeProto]:
         ("Squeeze", "image one", "image_index", {}),
         ("Shape", "channel", "count", {}),
         ("Expand", "one count", "labels", {}),
-        ("Concat", "count size28", "mask_shape", {"axis": 0}),
-        ("Expand", "disc mask_shape", "roi_masks", {}),
     ]
+    if mask_format == "full":
+        rows += [
+            ("Cast", "is_on", "channel_masks", {"to": TensorProto.UINT8}),  # [N, 3, H, W]
+            ("GatherND", "channel_masks box_at", "masks", {}),
+        ]
+    else:
+        rows += [
+            ("Concat", "count size28", "mask_shape", {"axis": 0}),
+            ("Expand", "disc mask_shape", "roi_masks", {}),
+        ]
     return [
         helper.make_node(kind, inputs.split(), outputs.split(), **attributes)
         for kind, inputs, outputs, attributes in rows
     ]
 
 
-def build() -> onnx.ModelProto:
+def value(spec: Mapping[str, Any], static_shape: tuple[int, int, int] | None) -> Any:
+    """The graph's input or output that keeps `spec`, with N, H and W fixed where they are."""
+    fixed = dict(zip("NHW", static_shape, strict=True)) if static_shape else {}
+    shape = [fixed.get(size, size) for size in spec["shape"]]
+    return helper.make_tensor_value_info(spec["name"], TYPES[spec["dtype"]], shape)
+
+
+def build(manifest: Manifest) -> onnx.ModelProto:
     """The whole model, checked."""
-    values = {
-        name: helper.make_tensor_value_info(name, kind, shape)
-        for name, (kind, shape) in SHAPES.items()
-    }
+    fixed = manifest.static_shape
     graph = helper.make_graph(
-        nodes(),
+        nodes(manifest.mask_format),
         "tiny_blobs",
-        [values.pop("images")],
-        list(values.values()),
+        [value(INPUT_SPEC, fixed)],
+        [value(spec, fixed) for spec in output_specs(manifest.mask_format)],
         constants(),
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=9)
-    helper.set_model_props(model, {MANIFEST_KEY: MANIFEST.to_json(), **MANIFEST.viewer_metadata()})
+    helper.set_model_props(model, {MANIFEST_KEY: manifest.to_json(), **manifest.viewer_metadata()})
     onnx.checker.check_model(model, full_check=True)
     return model
 
 
 if __name__ == "__main__":
-    TARGET.parent.mkdir(exist_ok=True)
-    TARGET.write_bytes(build().SerializeToString())
-    seal(TARGET)
-    print(f"{TARGET}: {TARGET.stat().st_size} bytes")
+    FOLDER.mkdir(exist_ok=True)
+    for name, manifest in (("tiny", TINY), ("fixed", FIXED)):
+        target = FOLDER / f"{name}.onnx"
+        target.write_bytes(build(manifest).SerializeToString())
+        seal(target)
+        print(f"{target.name}: {target.stat().st_size} bytes")

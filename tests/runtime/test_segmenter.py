@@ -21,12 +21,15 @@ class Recorder:
 
     provider = "recorder"
 
-    def __init__(self, outputs: Outputs | None = None) -> None:
+    golden = None
+
+    def __init__(self, outputs: Outputs | None = None, **manifest: Any) -> None:
         self.manifest = Manifest(
             architecture="none",
             class_names=("background", "person"),
             checkpoint_sha256="0" * 64,
             format="onnx",
+            **manifest,
         )
         self.outputs = outputs
         self.shapes: list[tuple[int, ...]] = []
@@ -196,6 +199,67 @@ def test_warmup_runs_each_size(tiny_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_outputs_that_break_the_contract_are_refused(broken: Outputs, message: str) -> None:
     with pytest.raises(ArtifactError, match=message):
         Segmenter(Recorder(broken))(np.zeros((4, 5, 3), np.uint8))
+
+
+def pasted(count: int, masks: NDArray[np.generic]) -> Outputs:
+    """Outputs as `outputs` gives them, with masks of the whole image."""
+    return (*outputs(count)[:3], masks, outputs(count)[4])
+
+
+@pytest.mark.parametrize(
+    ("masks", "message"),
+    [
+        pytest.param(np.full((1, 4, 5), 2, np.uint8), "masks of 0 and 1, found 2", id="value"),
+        pytest.param(np.zeros((1, 5, 4), np.uint8), r"\[1, 4, 5\], found uint8 \[1, 5", id="shape"),
+        pytest.param(np.zeros((1, 4, 5), np.float32), "masks of uint8.*found float32", id="dtype"),
+        pytest.param(np.zeros((1, 28, 28), np.float32), "masks of uint8", id="soft"),
+    ],
+)
+def test_pasted_masks_that_break_the_contract_are_refused(
+    masks: NDArray[np.generic], message: str
+) -> None:
+    with pytest.raises(ArtifactError, match=message):
+        Segmenter(Recorder(pasted(1, masks), mask_format="full"))(np.zeros((4, 5, 3), np.uint8))
+
+
+def test_pasted_masks_are_the_artifacts_own(fixed_path: Path, street: NDArray[np.uint8]) -> None:
+    with Segmenter.load(fixed_path, device="cpu") as segmenter:
+        found, empty = segmenter.predict([street, np.zeros_like(street)])
+    assert found.roi_masks is None
+    np.testing.assert_array_equal(found.masks(), [street[..., 0] > 0, street[..., 2] > 0])
+    assert empty.masks().shape == (0, 40, 60)
+    assert [rle["size"] for rle in found.rles()] == [[40, 60], [40, 60]]
+
+
+def test_a_fixed_batch_is_filled_up_and_never_exceeded(
+    fixed_path: Path, street: NDArray[np.uint8]
+) -> None:
+    black = np.zeros_like(street)
+    with Segmenter.load(fixed_path, device="cpu") as segmenter:
+        found = segmenter.predict([street, black, street, street, street], batch_size=8)
+        assert [len(one) for one in found] == [2, 0, 2, 2, 2]
+        assert len(segmenter(street)) == 2
+        assert segmenter.predict([street, street], batch_size=1)[1].masks().any()
+
+
+def test_images_that_fill_up_a_batch_leave_no_detections() -> None:
+    """Even where the network finds something on a black image."""
+    everywhere = outputs(3, image_index=np.array([0, 1, 2]))
+    backend = Recorder(everywhere, static_shape=(3, 4, 5))
+    image = np.zeros((4, 5, 3), np.uint8)
+    segmenter = Segmenter(backend)
+    assert [len(found) for found in segmenter.predict([image] * 4)] == [1, 1, 1, 1]
+    assert len(segmenter(image)) == 1
+    assert backend.shapes == [(3, 4, 5, 3)] * 3
+
+
+def test_an_image_of_another_size_than_the_fixed_one_is_refused(
+    fixed_path: Path, street: NDArray[np.uint8]
+) -> None:
+    with Segmenter.load(fixed_path, device="cpu") as segmenter:
+        with pytest.raises(InputError, match=r"image 1: expected 40x60.*found 30x60.*--static"):
+            segmenter.predict([street, street[:30]])
+        assert segmenter.predict([]) == []
 
 
 def test_threads_share_a_segmenter(segmenter: Segmenter, street: NDArray[np.uint8]) -> None:
