@@ -7,21 +7,25 @@ import math
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads
+from torchvision.models.detection.roi_heads import expand_boxes, paste_masks_in_image
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
+from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops import boxes as box_ops
 
 from pedseg_export.graph import InferenceGraph
 from pedseg_export.graph.boxes import clip, decode, large_enough
-from pedseg_export.graph.normalisation import frozen
+from pedseg_export.graph.normalisation import folded
+from pedseg_export.graph.pasting import FullMasks, integer_boxes
 from pedseg_export.graph.preprocessing import Preprocessing
 from pedseg_export.graph.proposals import ProposalStage
 from pedseg_export.graph.pyramid import PyramidPooling
+from pedseg_export.graph.sizes import _symbolic_size, network_size
 from pedseg_export.graph.suppression import suppress_rows
 from pedseg_export.verification import generated_samples
 from pedseg_runtime.detections import Detections
@@ -44,8 +48,9 @@ def test_resized_sizes_are_those_of_eager(height: int, width: int, min_size: int
     limit = int(min_size * 1.666)
     scale = min(min_size / min(height, width), limit / max(height, width))
     expected = [math.floor(height * scale), math.floor(width * scale)]
-    step = Preprocessing(GeneralizedRCNNTransform(min_size, limit, MEAN, STD))
-    assert step.resized(height, width).tolist() == expected
+    padded = [32 * math.ceil(side / 32) for side in expected]
+    assert network_size(height, width, min_size, limit, 32) == (expected, padded)
+    assert _symbolic_size(height, width, min_size, limit, 32) == (expected, padded)
 
 
 @pytest.mark.parametrize(
@@ -55,10 +60,9 @@ def test_preprocessing_equals_the_transform(height: int, width: int) -> None:
     transform = GeneralizedRCNNTransform(160, 266, MEAN, STD)
     pixels = torch.randint(0, 256, (height, width, 3), dtype=torch.uint8)
     images, _ = transform([pixels.permute(2, 0, 1).float() / 255])
-    tensor, resized, padded = Preprocessing(transform)(pixels[None])
+    tensor, resized = Preprocessing(transform)(pixels[None])
     assert tuple(resized) == images.image_sizes[0]
     assert tensor.shape == images.tensors.shape
-    assert padded == list(tensor.shape[2:])
     torch.testing.assert_close(tensor, images.tensors, rtol=0, atol=1e-5)
 
 
@@ -96,15 +100,17 @@ def test_suppression_keeps_in_each_row_what_nms_keeps() -> None:
 def test_anchors_by_index_are_those_of_the_generator(loaded: LoadedCheckpoint) -> None:
     """The pooled level has a stride that is no power of two."""
     model, padded = loaded.model, [224, 352]
-    grids = [(56, 88), (28, 44), (14, 22), (7, 11), (4, 6)]
-    levels = [torch.zeros(1, 3, *grid) for grid in grids]
+    grids = [[56, 88], [28, 44], [14, 22], [7, 11], [4, 6]]
     images = ImageList(torch.zeros(1, 3, *padded), [tuple(padded)])
     (expected,) = model.rpn.anchor_generator(images, [torch.zeros(1, 256, *grid) for grid in grids])
     counts = [3 * height * width for height, width in grids]
-    index = torch.stack([torch.randint(0, count, (40,)) for count in counts])[None]
-    found = ProposalStage(model).anchors_at(index, levels, padded)
+    stage = ProposalStage(model)
+    index = torch.stack([torch.randint(0, count, (stage.per_level,)) for count in counts])
+    grid = stage.grid_of_slots(grids, padded, torch.zeros(4))
+    found = stage.anchors_at(index.reshape(1, -1, 1), grid)[0]
     for level, part in enumerate(expected.split(counts)):
-        assert torch.equal(found[0, level], part[index[0, level]])
+        mine = found.view(len(grids), stage.per_level, 4)[level]
+        assert torch.equal(mine, part[index[level]])
 
 
 def test_boxes_go_to_the_level_that_the_mapper_chooses(loaded: LoadedCheckpoint) -> None:
@@ -117,16 +123,51 @@ def test_boxes_go_to_the_level_that_the_mapper_chooses(loaded: LoadedCheckpoint)
     assert set(found.tolist()) == {0, 1, 2, 3}
 
 
-def test_freezing_batch_norm_changes_no_answer_and_no_original() -> None:
+def test_folding_batch_norm_changes_no_answer_and_no_original() -> None:
     """The heads of the `_v2` architecture have batch norm, on a number of rows that may be 0."""
     head = MaskRCNNHeads(8, [8, 8], 1, norm_layer=torch.nn.BatchNorm2d)
     head(torch.randn(6, 8, 14, 14))  # statistics of its own
     head.eval()
-    copied = frozen(head)
+    copied = folded(head)
     rows = torch.randn(5, 8, 14, 14)
     torch.testing.assert_close(copied(rows), head(rows))
-    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in copied.modules())
+    assert not any("BatchNorm" in type(module).__name__ for module in copied.modules())
     assert any(isinstance(module, torch.nn.BatchNorm2d) for module in head.modules())
+
+
+def test_a_norm_without_a_convolution_before_it_stays_as_constants() -> None:
+    module = torch.nn.Sequential(torch.nn.BatchNorm2d(4), torch.nn.Conv2d(4, 4, 1))
+    module(torch.randn(6, 4, 5, 5))
+    module.eval()
+    copied = folded(module)
+    rows = torch.randn(2, 4, 5, 5)
+    torch.testing.assert_close(copied(rows), module(rows))
+    assert isinstance(copied[0], FrozenBatchNorm2d)
+
+
+@given(seed=st.integers(0, 2**31), height=st.integers(1, 300), width=st.integers(1, 300))
+@settings(max_examples=25)
+def test_full_masks_are_torchvisions_bit_for_bit(seed: int, height: int, width: int) -> None:
+    """Small and large boxes take different kernels in torch; boxes may touch or leave the image."""
+    generator = torch.Generator().manual_seed(seed)
+    corner = torch.rand(12, 2, generator=generator) * torch.tensor([width, height])
+    extent = torch.exp(torch.rand(12, 2, generator=generator) * 6)
+    boxes = torch.cat([corner - extent / 2, corner + extent / 2], dim=1)
+    masks = torch.rand(12, 1, 28, 28, generator=generator)
+    expected = paste_masks_in_image(masks, boxes, (height, width))[:, 0] >= 0.5
+    found = FullMasks()(masks[:, 0], boxes, height, width)
+    assert found.dtype == torch.uint8
+    assert torch.equal(found.bool(), expected)
+
+
+def test_boxes_are_truncated_as_torchvision_expands_them() -> None:
+    boxes = random_boxes(300, 900.0) - 30
+    assert torch.equal(integer_boxes(boxes, 28), expand_boxes(boxes, 30 / 28).to(torch.int64))
+
+
+def test_no_detection_has_no_mask() -> None:
+    found = FullMasks()(torch.zeros(0, 28, 28), torch.zeros(0, 4), 60, 80)
+    assert found.shape == (0, 60, 80)
 
 
 def test_pooling_equals_multi_scale_roi_align(loaded: LoadedCheckpoint) -> None:

@@ -33,8 +33,6 @@ FORMATS = {
     "onnx": Format(
         suffix=".onnx", convert=onnx.convert, precisions=("fp32", "fp16", "bf16", "int8")
     ),
-    "torchscript": Format(
-        suffix=".torchscript", convert=torchscript.convert, can_be_static=False
-    ),
+    "torchscript": Format(suffix=".torchscript", convert=torchscript.convert, can_be_static=False),
     "pt2": Format(suffix=".pt2", convert=pt2.convert),
 }

@@ -6,7 +6,7 @@ from pedseg_runtime.manifest import GOLDEN_FILE, MANIFEST_FILE, Manifest
 
 
 def extra_files(manifest: Manifest, golden: str | None) -> dict[str, bytes]:
-    """File name in the archive -> content: the manifest, and the golden samples if there are any."""
+    """File name in the archive -> content: the manifest and perhaps the golden samples."""
     files = {MANIFEST_FILE: manifest.to_json().encode()}
     if golden is not None:
         files[GOLDEN_FILE] = golden.encode()

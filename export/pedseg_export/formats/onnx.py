@@ -37,8 +37,7 @@ def convert(graph: InferenceGraph, *, static_shape: Shape | None = None) -> Draf
     if program is None:
         raise TypeError("expected torch.onnx.export to return a program, found None")
     model = program.model
-    name_taps(model)
-    simplify(model)
+    simplify(model, keep=name_taps(model))
     tidy(model, static_shape, mask_format)
     return Draft(
         exporter="torch.onnx dynamo",
@@ -60,15 +59,20 @@ def write(model: ir.Model, path: Path, manifest: Manifest, golden: str | None) -
     ir.save(model, path)
 
 
-def name_taps(model: ir.Model) -> None:
-    """Take the tap operators out; what they tapped bears their name."""
+def name_taps(model: ir.Model) -> list[ir.Value]:
+    """Take the tap operators out; what they tapped bears their name, and is returned."""
+    tapped = []
     for node in list(model.graph):
         if node.domain == TAP_DOMAIN:
-            (value,), (output,) = node.inputs, node.outputs
+            value, output = node.inputs[0], node.outputs[0]
+            if value is None:
+                raise TypeError(f"expected {node.name} to tap a value, found none")
             ir.convenience.replace_all_uses_with(output, value, replace_graph_outputs=True)
-            value.name = node.attributes["name"].as_string()
+            value.name, value.shape = node.attributes["name"].as_string(), output.shape
             model.graph.remove(node, safe=True)
+            tapped.append(value)
     model.opset_imports.pop(TAP_DOMAIN, None)
+    return tapped
 
 
 def tidy(model: ir.Model, static_shape: Shape | None, mask_format: str) -> None:

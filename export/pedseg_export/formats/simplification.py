@@ -1,120 +1,165 @@
 """Fewer nodes for the same values: every small node is a kernel launch on a GPU.
 
-torch's translation of an operator stands alone, so that neighbours undo each other's work: a size is
-squeezed to a scalar and reshaped to a vector again, an index is transposed and squeezed. The rules
-here know that. Each looks at one node and its producer, and replaces the node's output.
+torch's translation of an operator stands alone, so that neighbours undo each other's work: a size
+is squeezed to a scalar and reshaped to a vector again, an index is transposed and squeezed. The
+rules here know that. Each looks at a node and the node before it, and names a simpler one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes import common
 from onnxscript import optimizer, rewriter
 
-Rule = Callable[[ir.Node], ir.Value | None]
+FOLDED = 1 << 18  # elements; constants up to here are folded into others
+ROUNDS = 8  # rules open the way for each other; three rounds are usual
+RESHAPING = ("Reshape", "Squeeze", "Unsqueeze")
 
 
-def simplify(model: ir.Model) -> None:
-    """Fold constants, merge equal nodes and apply the rules, in place."""
+class Simpler(NamedTuple):
+    """What takes a node's place: `operator` on `source` and a constant, or `source` itself."""
+
+    source: ir.Value
+    operator: str | None = None
+    argument: Sequence[int] = ()
+
+
+Rule = Callable[[ir.Node, ir.Value], Simpler | None]
+
+
+def simplify(model: ir.Model, keep: Sequence[ir.Value] = ()) -> None:
+    """Fold constants, merge equal nodes and apply the rules, in place.
+
+    Args:
+        model: changed in place.
+        keep: values that stay in the graph under their names.
+    """
+    contract = len(model.graph.outputs)
+    model.graph.outputs.extend(value for value in keep if not value.is_graph_output())
     optimizer.optimize_ir(model)
     rewriter.rewrite(model)
-    for _ in range(8):  # rules open the way for each other; three rounds are usual
-        changed = [apply(model, rule) for rule in RULES]
+    for _ in range(ROUNDS):
+        changed = [apply(model.graph, rule) for rule in RULES]
         common.CommonSubexpressionEliminationPass()(model)
         common.RemoveUnusedNodesPass()(model)
         if not any(changed):
             break
-    optimizer.optimize_ir(model)
+    optimizer.optimize_ir(model, input_size_limit=FOLDED, output_size_limit=FOLDED)
+    del model.graph.outputs[contract:]
 
 
-def apply(model: ir.Model, rule: Rule) -> int:
-    """How many nodes of the graph `rule` replaced."""
+def apply(graph: ir.Graph, rule: Rule) -> int:
+    """How many nodes of `graph` the rule replaced."""
     count = 0
-    for node in list(model.graph):
-        found = rule(node)
-        if found is None:
+    for node in list(graph):
+        source = node.inputs[0] if node.inputs else None
+        if source is None or node.op_type not in RESHAPING or node.outputs[0].is_graph_output():
             continue
-        (output,) = node.outputs
-        if output.is_graph_output():
-            continue
-        ir.convenience.replace_all_uses_with(output, found)
-        model.graph.remove(node, safe=True)
-        count += 1
+        found = rule(node, source)
+        if found is not None:
+            replacement = _inserted(graph, node, found) if found.operator else found.source
+            ir.convenience.replace_all_uses_with(node.outputs[0], replacement)
+            graph.remove(node, safe=True)
+            count += 1
     return count
 
 
-def same_vector(node: ir.Node) -> ir.Value | None:
-    """Reshape or Unsqueeze of what was squeezed from a vector of one; Reshape of a vector to -1."""
-    if node.op_type == "Reshape" and constant(node.inputs[1]) == [-1]:
-        if rank(node.inputs[0]) == 1:
-            return node.inputs[0]
-    elif node.op_type != "Unsqueeze":
+def same_vector(node: ir.Node, source: ir.Value) -> Simpler | None:
+    """A vector that is reshaped to a vector, or was squeezed to a scalar and comes back."""
+    if node.op_type == "Reshape" and _constant(node.inputs[1]) == [-1] and _rank(source) == 1:
+        return Simpler(source)
+    squeezed = _source_of(source, "Squeeze")
+    if squeezed is None or _rank(source) != 0 or _rank(node.outputs[0]) != 1:
         return None
-    source = producer(node.inputs[0], "Squeeze")
-    scalar = rank(node.inputs[0]) == 0 and rank(node.outputs[0]) == 1
-    return source.inputs[0] if source is not None and scalar else None
+    return Simpler(squeezed)
 
 
-def rows_of_nonzero(node: ir.Node) -> ir.Value | None:
+def gathered_vector(node: ir.Node, source: ir.Value) -> Simpler | None:
+    """A scalar that was gathered from a vector and made a vector of one: gather that vector."""
+    gathered = _source_of(source, "Gather")
+    if gathered is None or _rank(source) != 0 or _rank(node.outputs[0]) != 1:
+        return None
+    gather = source.producer()
+    index = _constant(gather.inputs[1]) if gather is not None else None
+    return Simpler(gathered, "Gather", [index]) if isinstance(index, int) else None
+
+
+def row_of_nonzero(node: ir.Node, source: ir.Value) -> Simpler | None:
     """Squeeze(Transpose(x [1, R]), 1) is Squeeze(x, 0)."""
-    source = producer(node.inputs[0], "Transpose") if node.op_type == "Squeeze" else None
-    if source is None or constant(node.inputs[1]) != [1] or rank(source.inputs[0]) != 2:
+    row = _source_of(source, "Transpose")
+    if row is None or node.op_type != "Squeeze" or _constant(node.inputs[1]) != [1]:
         return None
-    return insert(node, "Squeeze", [source.inputs[0], ir.tensor(np.array([0]))])
+    return Simpler(row, "Squeeze", [0]) if _rank(row) == 2 else None
 
 
-def gathered_vector(node: ir.Node) -> ir.Value | None:
-    """Reshape or Unsqueeze of a scalar gathered from a vector: gather a vector of one."""
-    if node.op_type not in ("Reshape", "Unsqueeze") or rank(node.outputs[0]) != 1:
-        return None
-    source = producer(node.inputs[0], "Gather")
-    if source is None or rank(node.inputs[0]) != 0 or constant(source.inputs[1]) is None:
-        return None
-    index = ir.tensor(np.array([constant(source.inputs[1])]).reshape(1))
-    return insert(node, "Gather", [source.inputs[0], index])
-
-
-def reshape_by_position(node: ir.Node) -> ir.Value | None:
+def reshape_by_position(node: ir.Node, source: ir.Value) -> Simpler | None:
     """Reshape to computed sizes, where copying (0) and inferring (-1) say the same.
 
     A size is copied only from the batch: of a tensor without rows nothing can be inferred.
     """
-    if node.op_type != "Reshape" or constant(node.inputs[1]) is not None:
+    before, after = source.shape, node.outputs[0].shape
+    if node.op_type != "Reshape" or _constant(node.inputs[1]) is not None:
         return None
-    source, target = node.inputs[0].shape, node.outputs[0].shape
-    if source is None or target is None:
+    if before is None or after is None:
         return None
     sizes: list[int] = []
-    for position, size in enumerate(target):
+    for position, size in enumerate(after):
         if isinstance(size, int):
             sizes.append(size)
-        elif position == 0 and len(source) and size == source[0] and is_batch(size):
+        elif position == 0 and len(before) and size == before[0] and _is_batch(size):
             sizes.append(0)
         else:
             sizes.append(-1)
-    if sizes.count(-1) > 1:
+    return Simpler(source, "Reshape", sizes) if sizes.count(-1) <= 1 else None
+
+
+def reshape_of_reshape(node: ir.Node, source: ir.Value) -> Simpler | None:
+    """Two changes of shape in a row, where the last one alone says where it leads to."""
+    before = source.producer()
+    if before is None or before.op_type not in RESHAPING or len(source.uses()) > 1:
         return None
-    return insert(node, "Reshape", [node.inputs[0], ir.tensor(np.array(sizes))])
+    sizes = _sizes(node)
+    if sizes is None or before.inputs[0] is None:
+        return None
+    return Simpler(before.inputs[0], "Reshape", sizes)
 
 
-RULES: tuple[Rule, ...] = (same_vector, rows_of_nonzero, gathered_vector, reshape_by_position)
+RULES: tuple[Rule, ...] = (
+    same_vector,
+    gathered_vector,
+    row_of_nonzero,
+    reshape_by_position,
+    reshape_of_reshape,
+)
 
 
-def is_batch(size: ir.SymbolicDim) -> bool:
+def _sizes(node: ir.Node) -> list[int] | None:
+    """The sizes that a reshaping node leads to, -1 for at most one of them; None if unknown."""
+    sizes = _constant(node.inputs[1])
+    if node.op_type != "Reshape":
+        shape = node.outputs[0].shape
+        sizes = [size if isinstance(size, int) else -1 for size in shape] if shape else None
+    if not isinstance(sizes, list) or 0 in sizes or sizes.count(-1) > 1:
+        return None
+    return sizes
+
+
+def _is_batch(size: ir.SymbolicDim) -> bool:
     """Whether a size is one of the input's own: torch names those s1, s2, ... and data's u1, u2."""
     return str(size.value).startswith("s")
 
 
-def producer(value: ir.Value | None, operator: str) -> ir.Node | None:
-    """The node that made `value`, if it is an `operator`."""
-    node = value.producer() if value is not None else None
-    return node if node is not None and node.op_type == operator else None
+def _source_of(value: ir.Value, operator: str) -> ir.Value | None:
+    """The first input of the `operator` that made `value`, None if another did."""
+    node = value.producer()
+    return node.inputs[0] if node is not None and node.op_type == operator else None
 
 
-def constant(value: ir.Value | None) -> list[int] | int | None:
+def _constant(value: ir.Value | None) -> list[int] | int | None:
     """The content of a constant of integers, None for anything else."""
     tensor = ir.convenience.get_const_tensor(value) if value is not None else None
     if tensor is None or tensor.dtype != ir.DataType.INT64:
@@ -123,24 +168,23 @@ def constant(value: ir.Value | None) -> list[int] | int | None:
     return content
 
 
-def rank(value: ir.Value | None) -> int | None:
+def _rank(value: ir.Value) -> int | None:
     """The number of dimensions, None if unknown."""
-    return None if value is None or value.shape is None else len(value.shape)
+    return None if value.shape is None else len(value.shape)
 
 
-def insert(node: ir.Node, operator: str, inputs: list[ir.Value | ir.Tensor]) -> ir.Value:
-    """A new node before `node` with the type and shape of its output; tensors become initializers."""
-    graph = node.graph
-    values = []
-    for position, item in enumerate(inputs):
-        if isinstance(item, ir.Value):
-            values.append(item)
-            continue
-        name = f"{node.outputs[0].name}.{operator.lower()}.{position}"
-        value = ir.Value(name=name, const_value=item, shape=item.shape, type=ir.TensorType(item.dtype))
-        graph.register_initializer(value)
-        values.append(value)
-    made = ir.node(operator, values)
-    made.outputs[0].shape, made.outputs[0].type = node.outputs[0].shape, node.outputs[0].type
+def _inserted(graph: ir.Graph, node: ir.Node, found: Simpler) -> ir.Value:
+    """The output of a new node before `node`, of the same type and shape."""
+    tensor = ir.tensor(np.array(found.argument, np.int64))
+    output = node.outputs[0]
+    argument = ir.Value(
+        name=f"{output.name}.{found.operator}",
+        const_value=tensor,
+        shape=ir.Shape([len(found.argument)]),
+        type=ir.TensorType(tensor.dtype),
+    )
+    graph.register_initializer(argument)
+    made = ir.node(str(found.operator), [found.source, argument])
+    made.outputs[0].shape, made.outputs[0].type = output.shape, output.type
     graph.insert_before(node, made)
     return made.outputs[0]

@@ -13,13 +13,14 @@ from onnxscript.values import Op, Opset
 from ..graph import pyramid, suppression, taps  # noqa: F401  they register pedseg's operators
 
 TAP_DOMAIN = "pedseg.taps"
+TAPPED = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)", "tensor(int64)"]
 TAP = OpSchema(
     "Tap",
     TAP_DOMAIN,
     1,
     inputs=[OpSchema.FormalParameter("value", "T")],
     outputs=[OpSchema.FormalParameter("same", "T")],
-    type_constraints=[("T", ["tensor(float)", "tensor(float16)", "tensor(bfloat16)", "tensor(int64)"], "")],
+    type_constraints=[("T", TAPPED, "")],
     attributes=[OpSchema.Attribute("name", OpSchema.AttrType.STRING, "what to call the value")],
 )
 

@@ -85,14 +85,14 @@ class BoxStage(nn.Module):
         kept = suppress(
             row_boxes, rows.reshape(-1, places), self.iou_threshold, self.score_threshold
         )
-        best, index = kept.view(-1, classes * places).topk(
+        best, index = kept.reshape(-1, classes * places).topk(
             min(self.detections, places * classes), dim=1
         )
         found = torch.nonzero(best.flatten() > self.score_threshold).squeeze(1)
         image_index = torch.div(found, best.shape[1], rounding_mode="floor")
         chosen = index.flatten().index_select(0, found)
         labels = torch.div(chosen, places, rounding_mode="floor") + 1
-        boxes = row_boxes.view(-1, 4).index_select(0, image_index * (classes * places) + chosen)
+        boxes = row_boxes.reshape(-1, 4).index_select(0, image_index * (classes * places) + chosen)
         return boxes, labels, best.flatten().index_select(0, found), image_index
 
 
@@ -116,5 +116,5 @@ class MaskStage(nn.Module):
         label = labels.index_select(0, order).view(-1, 1, 1, 1)
         own = logits.gather(1, label.expand(-1, 1, logits.shape[2], logits.shape[3]))
         own = own.squeeze(1).float()
-        masks: Tensor = own.new_zeros([boxes.shape[0], own.shape[1], own.shape[2]])
-        return masks.index_put([order], torch.sigmoid(own))
+        masks: Tensor = torch.zeros_like(own).index_put([order], torch.sigmoid(own))
+        return masks

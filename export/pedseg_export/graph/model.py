@@ -19,8 +19,8 @@ from .taps import tap
 class InferenceGraph(nn.Module):
     """The artifact's contract, DESIGN.md section 4, around a copy of a trained model's parts.
 
-    With a `dtype` other than float32 the networks (trunk, RPN head, box and mask head) compute in it.
-    Pixels, box coordinates, RoIAlign, scores, NMS and everything that is decided by them stay float32.
+    With a `dtype` other than float32 the networks (trunk, RPN head, box and mask head) compute in
+    it. Pixels, box coordinates, RoIAlign, scores, NMS and what they decide stay float32.
     """
 
     def __init__(

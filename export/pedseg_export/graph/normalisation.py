@@ -25,7 +25,8 @@ def folded(module: Module) -> Module:
     if not any(isinstance(part, NORMS) for part in copied.modules()):
         return copied
     for convolution, norm in list(_adjacent(copied)):
-        fused = fuse_conv_bn_eval(copied.get_submodule(convolution), copied.get_submodule(norm))
+        parts: tuple[Any, Any] = copied.get_submodule(convolution), copied.get_submodule(norm)
+        fused = fuse_conv_bn_eval(*parts)
         _put(copied, convolution, fused)
         _put(copied, norm, nn.Identity())
     for name, part in list(copied.named_modules()):

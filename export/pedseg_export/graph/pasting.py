@@ -1,7 +1,7 @@
-"""Soft masks in the frame of their box -> pixels of the image: `paste_masks_in_image` without a loop.
+"""Soft masks in the frame of their box -> pixels of the image, without a loop.
 
-Equal to torchvision's paste on the CPU bit for bit, thresholded. That takes the order in which
-torch's two bilinear kernels round, see `pedseg_runtime.masks`:
+Equal to torchvision's `paste_masks_in_image` on the CPU bit for bit, thresholded. That takes the
+order in which torch's two bilinear kernels round, see `pedseg_runtime.masks`:
 
 Large boxes are resized along the row first, then down the column. Each step is a matrix product
 with two non-zero weights per pixel, and a product that adds up with fused multiply-adds rounds as
@@ -33,7 +33,8 @@ class FullMasks(nn.Module):
         Args:
             roi_masks: float32 [D, M, M], in 0..1, in the frame of the box.
             boxes: float32 [D, 4], x1 y1 x2 y2 in pixels of the image.
-            height, width: of the image.
+            height: of the image, in pixels.
+            width: of the image, in pixels.
         """
         padded = nn.functional.pad(roi_masks, [1, 1, 1, 1])
         corners = integer_boxes(boxes, roi_masks.shape[1])
@@ -140,5 +141,5 @@ def _corner(flat: Tensor, index: Tensor) -> Tensor:
 
 
 def _fused(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
-    """a * b + c, rounded once to float32: the product of two float32 is exact in float64."""
+    """A * b + c, rounded once to float32: the product of two float32 is exact in float64."""
     return (a.to(torch.float64) * b.to(torch.float64) + c.to(torch.float64)).to(torch.float32)

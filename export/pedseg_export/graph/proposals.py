@@ -10,7 +10,7 @@ from torchvision.models.detection import MaskRCNN
 
 from .boxes import clip, decode, large_enough
 from .normalisation import folded
-from .sizes import int_vector
+from .sizes import int_vector, shortfall
 from .suppression import suppress, suppress_unless
 
 
@@ -34,7 +34,7 @@ class ProposalStage(nn.Module):
         level = torch.arange(self.levels).repeat_interleave(self.per_level)
         self.register_buffer("cells", cells.flatten(0, 1))  # [L * A, 4], centred on the origin
         self.register_buffer("level", level)  # [S]: which level a slot belongs to
-        self.register_buffer("first_cell", level * self.anchors_per_cell)  # [S]
+        self.register_buffer("first_cell", (level * self.anchors_per_cell)[:, None])  # [S, 1]
         self.cells: Tensor
         self.level: Tensor
         self.first_cell: Tensor
@@ -62,8 +62,9 @@ class ProposalStage(nn.Module):
             indices.append(index)
         logits, index = torch.cat(best, 1).float(), torch.cat(indices, 1)  # [N, S]
         grid = self.grid_of_slots([list(level.shape[2:]) for level in objectness], padded, limits)
-        anchors = self.anchors_at(index, grid)
-        regressions = self.at_anchors(deltas, index + grid[:, 0])
+        slot = index.unsqueeze(2)
+        regressions = self.at_anchors(deltas, slot + grid[:, :1])
+        anchors = self.anchors_at(slot, grid)
         boxes = clip(decode(anchors, regressions, self.bbox_clip), limits)  # [N, S, 4]
         real = large_enough(boxes, self.min_box) & (logits > -math.inf)
         scores = suppress_unless(real, torch.sigmoid(logits))
@@ -80,22 +81,23 @@ class ProposalStage(nn.Module):
         for every level and every image size. Their indices lie beyond the level.
         """
         flat = objectness.permute(0, 2, 3, 1).flatten(1)
-        flat = nn.functional.pad(flat, [0, self.per_level], value=-math.inf)
+        missing = shortfall(flat.shape[1], self.per_level)
+        if missing > 0:
+            flat = nn.functional.pad(flat, [0, missing], value=-math.inf)
         return flat.topk(self.per_level, dim=1)
 
     def at_anchors(self, deltas: list[Tensor], place: Tensor) -> Tensor:
-        """Box regressions float32 [N, S, 4] at `place` [N, S] in all levels [N, A * 4, h, w].
+        """Box regressions float32 [N, S, 4] at `place` [N, S, 1] in all levels [N, A * 4, h, w].
 
         An index beyond its level leads to some other row, and the last level is filled up for it:
         whatever is read there, its logit is -inf.
         """
         rows = [delta.permute(0, 2, 3, 1).reshape(delta.shape[0], -1, 4) for delta in deltas]
-        rows[-1] = nn.functional.pad(rows[-1], [0, 0, 0, self.per_level])
-        return torch.cat(rows, 1).gather(1, place.unsqueeze(2).expand(-1, -1, 4)).float()
+        if shortfall(rows[-1].shape[1], self.per_level) > 0:  # the coarsest level has the fewest
+            rows[-1] = nn.functional.pad(rows[-1], [0, 0, 0, self.per_level])
+        return torch.cat(rows, 1).gather(1, place.expand(-1, -1, 4)).float()
 
-    def grid_of_slots(
-        self, shapes: list[list[int]], padded: list[int], limits: Tensor
-    ) -> Tensor:
+    def grid_of_slots(self, shapes: list[list[int]], padded: list[int], limits: Tensor) -> Tensor:
         """For every slot of its level, int64 [S, 4]: first anchor, width, stride in x and in y.
 
         The stride is `padded // grid`, as `AnchorGenerator` has it; it is no power of two for the
@@ -109,13 +111,14 @@ class ProposalStage(nn.Module):
         return int_vector(numbers, limits.device).view(-1, 4).index_select(0, self.level)
 
     def anchors_at(self, index: Tensor, grid: Tensor) -> Tensor:
-        """Anchors float32 [N, S, 4] by `index` [N, S] within the level, as `AnchorGenerator` does.
+        """Anchors float32 [N, S, 4] by `index` [N, S, 1] within the level: `AnchorGenerator`.
 
         Within a level the order is row, column, cell anchor.
         """
+        width, strides = grid[:, 1:2], grid[:, 2:]
         cell = torch.div(index, self.anchors_per_cell, rounding_mode="trunc")
-        row = torch.div(cell, grid[:, 1], rounding_mode="trunc")
-        column = cell - row * grid[:, 1]
-        corner = torch.stack([column, row], dim=2) * grid[:, 2:]
+        row = torch.div(cell, width, rounding_mode="trunc")
+        corner = torch.cat([cell - row * width, row], dim=2) * strides
         shape = self.first_cell + (index - cell * self.anchors_per_cell)
-        return torch.cat([corner, corner], dim=2) + self.cells[shape]
+        cells = nn.functional.embedding(shape.squeeze(2), self.cells)
+        return torch.cat([corner, corner], dim=2) + cells

@@ -105,8 +105,7 @@ class PyramidPooling(nn.Module):
         Returns:
             float32 [R, C, size, size] in the order of levels, and that order, int64 [R].
         """
-        extent = boxes[:, 2:] - boxes[:, :2]
-        area = extent[:, :1] * extent[:, 1:]
+        area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1, keepdim=True)
         level = (area >= self.areas).sum(dim=1)
         pooled: list[Tensor] = []
         order: list[Tensor] = []

@@ -1,8 +1,8 @@
 """Shape arithmetic that every exporter takes.
 
 A fixed size is a Python number, and all that follows from it becomes a constant of the graph. A
-symbolic one goes through float64 tensors: `torch.export` is several times faster with them than with
-symbolic floats.
+symbolic one goes through float64 tensors: `torch.export` is several times faster with them than
+with symbolic floats.
 """
 
 from __future__ import annotations
@@ -29,8 +29,10 @@ def network_size(
     scripting torchvision's own code compute it, up to 45 % of image sizes come out one pixel off.
 
     Args:
-        height, width: of the image, in pixels.
-        min_size, max_size: of the resize rule.
+        height: of the image, in pixels.
+        width: of the image, in pixels.
+        min_size: target of the shorter side.
+        max_size: limit of the longer side.
         block: the padded sides are multiples of it.
     """
     if not torch.jit.is_scripting():  # type: ignore[attr-defined]
@@ -47,9 +49,9 @@ def _symbolic_size(
 ) -> tuple[list[int], list[int]]:
     """`network_size` in tensors.
 
-    The numerator of the scale is one too, so that a division stays one: `number / tensor` becomes a
-    product with the reciprocal, which is rounded once more. The padded sides are written as a number
-    of blocks, so that the exporter sees what divides them.
+    The numerator of the scale is one too, so that a division stays one: `number / tensor` becomes
+    a product with the reciprocal, which is rounded once more. The padded sides are written as a
+    number of blocks, so that the exporter sees what divides them.
     """
     size = int_vector([height, width], torch.device("cpu")).to(torch.float64)
     sides = torch.stack([size.min(), size.max()])
@@ -67,6 +69,14 @@ def positive(value: Tensor) -> int:
     number = value.item()  # symbolic while exporting, where `int` would ask for its value
     torch._check(number >= 1)
     return number  # type: ignore[return-value]
+
+
+def shortfall(available: int, wanted: int) -> int:
+    """How many of `wanted` entries are missing; all of them may be if the size is symbolic."""
+    if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+        if isinstance(available, torch.SymInt):
+            return wanted
+    return max(0, wanted - available)
 
 
 def box_limits(height: int, width: int, device: torch.device) -> Tensor:
