@@ -19,10 +19,11 @@ from .report import (
     Settings,
     Unmatched,
 )
-from .tolerances import FP32, Tolerances
+from .tolerances import FP32, TOLERANCES, Tolerances
 
 __all__ = [
     "FP32",
+    "TOLERANCES",
     "Counts",
     "FieldStatistics",
     "LowPaste",
