@@ -44,6 +44,12 @@ from .segmenter import Segmenter
     help="Most images in one run.",
 )
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
+@click.option(
+    "--self-test/--no-self-test",
+    default=True,
+    show_default=True,
+    help="First replay the samples in the artifact, on the device that is used.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on stdout.")
 def main(
     artifact: Path,
@@ -53,6 +59,7 @@ def main(
     score_threshold: float | None,
     batch_size: int,
     threads: int | None,
+    self_test: bool,
     as_json: bool,
 ) -> None:
     """Segment IMAGES (files or folders) with ARTIFACT, a file made by pedseg-export.
@@ -61,7 +68,8 @@ def main(
     that cannot be read is listed at the end, the others are segmented, and the exit code is 1.
     """
     files = collect_images(images, output=folder)
-    with Segmenter.load(artifact, device=device, threads=threads) as segmenter:
+    loaded = Segmenter.load(artifact, device=device, threads=threads, self_test=self_test)
+    with loaded as segmenter:
         with progress_bar() as bar:
             task = bar.add_task("Segmenting", total=len(files))
             prediction = predict_files(
@@ -72,10 +80,10 @@ def main(
                 batch_size=batch_size,
                 on_done=lambda count: bar.advance(task, count),
             )
-        provider = segmenter.provider
+        provider, tested = segmenter.provider, segmenter.self_test
     if as_json:
-        summary = {"artifact": str(artifact), "provider": provider, **prediction.to_dict()}
-        output.print_json(json.dumps(summary))
+        facts = {"artifact": str(artifact), "provider": provider, "self_test": tested}
+        output.print_json(json.dumps({**facts, **prediction.to_dict()}))
     else:
         _print_summary(prediction, provider, folder)
     for failure in prediction.failed:

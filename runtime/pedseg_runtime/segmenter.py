@@ -12,10 +12,12 @@ from numpy.typing import NDArray
 
 from .backends import Backend, open_backend
 from .detections import Detections
-from .errors import InputError
+from .errors import ArtifactError, InputError, ParityError
+from .golden import decode, replay
 from .images import Source, read_image
 from .manifest import Manifest
 from .outputs import check_outputs, split_outputs
+from .parity.report import counted
 
 
 class Segmenter:
@@ -33,6 +35,8 @@ class Segmenter:
         manifest: what the artifact says of itself.
         provider: what really runs it, e.g. `CUDAExecutionProvider`, `CPUExecutionProvider`,
             `torch:cpu`.
+        self_test: what became of the artifact's golden samples: `passed on 3 samples`, `not in the
+            artifact` or `skipped`.
     """
 
     def __init__(self, backend: Backend) -> None:
@@ -40,6 +44,7 @@ class Segmenter:
         self._backend: Backend | None = backend
         self.manifest: Manifest = backend.manifest
         self.provider: str = backend.provider
+        self.self_test = "skipped"
 
     @classmethod
     def load(
@@ -49,28 +54,35 @@ class Segmenter:
         device: str = "auto",
         threads: int | None = None,
         warmup: Iterable[tuple[int, int]] = (),
+        self_test: bool = True,
     ) -> Segmenter:
-        """Load an artifact.
+        """Load an artifact and make sure that it computes here what it did at its export.
 
         Args:
-            path: an ONNX or TorchScript file made by pedseg-export.
+            path: an ONNX, TorchScript or pt2 file made by pedseg-export.
             device: "cpu", "cuda" or "cuda:N" run there or raise; "auto" takes CUDA where it really
                 runs and else the CPU, `provider` says which.
             threads: CPU threads for one run; None leaves it to the backend.
             warmup: (height, width) of images to expect; the first run of a new size is slow.
+            self_test: replay the golden samples in the artifact, if it has any; that costs one run
+                per image size among them.
 
         Raises:
             ArtifactError: the file is missing, damaged or not an artifact of pedseg.
             DeviceError: CUDA was asked for and does not run the model.
             InputError: an argument cannot be used.
+            ParityError: on this device the artifact answers otherwise than at its export; it is
+                closed again, and the error carries the report.
         """
         segmenter = cls(open_backend(path, device=device, threads=threads))
-        for height, width in warmup:
-            if height < 1 or width < 1:
-                raise InputError(
-                    f"warmup: expected positive (height, width), found {height, width}"
-                )
-            segmenter(np.zeros((height, width, 3), np.uint8))
+        try:
+            if self_test:
+                segmenter._replay(str(path))
+            for size in warmup:
+                segmenter._warm_up(*size)
+        except BaseException:
+            segmenter.close()
+            raise
         return segmenter
 
     def __call__(self, image: Source) -> Detections:
@@ -144,6 +156,36 @@ class Segmenter:
             f"<Segmenter {self.manifest.architecture} {self.manifest.precision} "
             f"{self.manifest.format} on {self.provider}{state}>"
         )
+
+    def _replay(self, source: str) -> None:
+        """Replay the golden samples and set `self_test`; `source` names the file in errors."""
+        golden = self._open_backend().golden
+        samples = decode(golden, source) if golden is not None else ()
+        if not samples:
+            self.self_test = "not in the artifact"
+            return
+        try:
+            report = replay(self, samples)
+        except InputError as error:  # nothing that the caller put in
+            raise ArtifactError(
+                f"{source}: expected golden samples that fit the artifact, found: {error}; "
+                "export the checkpoint again with pedseg-export"
+            ) from error
+        if not report:
+            target = f", on {self.manifest.target}" if self.manifest.target else ""
+            raise ParityError(
+                f"{source}: expected the answers that were recorded at its export{target}, found "
+                f"others on {self.provider}: {report.reason}; try another device or version of "
+                "the library that runs it, or export the checkpoint again",
+                report,
+            )
+        self.self_test = f"passed on {counted(len(samples), 'sample')}"
+
+    def _warm_up(self, height: int, width: int) -> None:
+        """Segment a black image of a size that is to be expected."""
+        if height < 1 or width < 1:
+            raise InputError(f"warmup: expected positive (height, width), found {height, width}")
+        self(np.zeros((height, width, 3), np.uint8))
 
     def _open_backend(self) -> Backend:
         if self._backend is None:

@@ -71,6 +71,26 @@ def write_sealed() -> Callable[[Path, bytes], Path]:
 
 
 @pytest.fixture(scope="session")
+def with_metadata() -> Callable[[bytes, str, str], bytes]:
+    """Adds an entry to the metadata of an ONNX model that is not sealed yet."""
+
+    def add(content: bytes, key: str, value: str) -> bytes:
+        fields = b"".join(
+            bytes([tag]) + _varint(len(text)) + text
+            for tag, text in ((0x0A, key.encode()), (0x12, value.encode()))
+        )
+        return content + b"\x72" + _varint(len(fields)) + fields
+
+    return add
+
+
+def _varint(number: int) -> bytes:
+    """The number as protobuf writes it: seven bits per byte, lowest first."""
+    low, rest = number & 0x7F, number >> 7
+    return bytes([low | 0x80]) + _varint(rest) if rest else bytes([low])
+
+
+@pytest.fixture(scope="session")
 def write_archive() -> Callable[..., Path]:
     """Writes a sealed archive as torch lays it out, with texts as extra files but no model."""
 

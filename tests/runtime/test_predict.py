@@ -79,6 +79,7 @@ def test_a_broken_image_is_listed_and_the_others_go_on(
     assert result.exit_code == 1
     summary = json.loads(result.stdout)
     assert summary["images"] == 2
+    assert summary["self_test"] == "not in the artifact"
     assert summary["detections"] == 4
     assert summary["provider"].endswith("ExecutionProvider")
     assert [failure["file"] for failure in summary["failed"]] == [str(broken)]

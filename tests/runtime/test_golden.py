@@ -1,0 +1,327 @@
+"""Golden samples: written, read back, and replayed when an artifact is loaded."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import dataclasses
+import json
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from pedseg_runtime import ArtifactError, Detections, InputError, ParityError, Segmenter
+from pedseg_runtime.backends.onnx import OnnxBackend
+from pedseg_runtime.golden import GoldenSample, decode, encode, replay
+from pedseg_runtime.manifest import GOLDEN_FILE, GOLDEN_KEY
+from pedseg_runtime.parity import FP32, TOLERANCES
+
+SEAL_SIZE = 83
+Samples = tuple[GoldenSample, ...]
+Write = Callable[[Path, str], Path]
+
+
+def random_detections(seed: int, count: int, size: tuple[int, int], *, full: bool) -> Detections:
+    rng = np.random.default_rng(seed)
+    soft = rng.uniform(0, 1, (count, 28, 28)).astype(np.float32)
+    dense = rng.integers(0, 2, (count, *size)).astype(np.uint8)
+    return Detections(
+        boxes=rng.uniform(0, 50, (count, 4)).astype(np.float32),
+        labels=rng.integers(1, 3, count),
+        scores=np.sort(rng.uniform(0, 1, count))[::-1].astype(np.float32),
+        roi_masks=None if full else soft,
+        full_masks=dense if full else None,
+        image_size=size,
+        class_names=("background", "person", "rider"),
+    )
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    count=st.integers(0, 4),
+    size=st.tuples(st.integers(1, 20), st.integers(1, 20)),
+    full=st.booleans(),
+)
+def test_samples_survive_their_text(
+    seed: int, count: int, size: tuple[int, int], full: bool
+) -> None:
+    image = np.random.default_rng(seed).integers(0, 256, (*size, 3)).astype(np.uint8)
+    sample = GoldenSample("a street", image, random_detections(seed, count, size, full=full))
+    text = encode([sample, sample])
+    json.loads(text)
+    first, second = decode(text)
+    assert (first.name, second.name) == ("a street", "a street")
+    np.testing.assert_array_equal(first.image, image)
+    expected, found = sample.detections, first.detections
+    assert found.class_names == expected.class_names
+    for name in ("boxes", "labels", "scores"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(expected, name))
+        assert getattr(found, name).dtype == getattr(expected, name).dtype
+    if full:
+        assert found.full_masks is not None
+        assert found.full_masks.dtype == np.uint8
+        np.testing.assert_array_equal(found.full_masks, expected.full_masks)
+    else:
+        assert found.roi_masks is not None
+        assert found.roi_masks.dtype == np.float32
+        # Rounding takes next to nothing of the narrowest limit.
+        assert np.abs(found.roi_masks - expected.roi_masks).max(initial=0) < FP32.roi_masks / 100
+
+
+def test_no_samples_are_a_text_too() -> None:
+    assert decode(encode([])) == ()
+
+
+def test_a_sample_speaks_of_its_own_image() -> None:
+    detections = random_detections(0, 1, (8, 9), full=False)
+    for image in (np.zeros((9, 8, 3), np.uint8), np.zeros((8, 9, 3), np.float32)):
+        with pytest.raises(InputError, match=r"golden sample odd: expected.*\[8, 9, 3\]"):
+            GoldenSample("odd", image, detections)  # type: ignore[arg-type]
+
+
+def test_samples_that_cannot_be_recorded_are_refused() -> None:
+    image = np.zeros((8, 9, 3), np.uint8)
+    good = random_detections(0, 1, (8, 9), full=False)
+    other = dataclasses.replace(good, class_names=("background", "dog", "cat"))
+    with pytest.raises(InputError, match="the same classes"):
+        encode([GoldenSample("a", image, good), GoldenSample("b", image, other)])
+    assert good.roi_masks is not None
+    for value in (np.nan, 1.5, -0.1):
+        broken = dataclasses.replace(good, roi_masks=np.full_like(good.roi_masks, value))
+        with pytest.raises(InputError, match=r"soft masks in 0\.\.1"):
+            encode([GoldenSample("a", image, broken)])
+
+
+# The labels of one person more than the other fields have.
+_THREE_LABELS = base64.b64encode(zlib.compress(np.ones(3, "<i8").tobytes())).decode()
+
+
+def _edited(**changes: Any) -> str:
+    """The text of one good sample with values of the sample changed; None removes one."""
+    detections = random_detections(0, 2, (8, 9), full=False)
+    values = json.loads(encode([GoldenSample("a", np.zeros((8, 9, 3), np.uint8), detections)]))
+    (sample,) = values["samples"]
+    sample.update(changes)
+    values["samples"] = [{key: value for key, value in sample.items() if value is not None}]
+    return json.dumps(values)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("", id="empty"),
+        pytest.param("[1]", id="list"),
+        pytest.param("null", id="null"),
+        pytest.param('{"version": 2, "class_names": [], "samples": []}', id="newer"),
+        pytest.param('{"version": 1}', id="incomplete"),
+        pytest.param('{"version": 1, "class_names": [], "samples": [3]}', id="no sample"),
+        pytest.param(_edited(image="!"), id="no base64"),
+        pytest.param(_edited(image=base64.b64encode(b"no picture").decode()), id="no picture"),
+        pytest.param(_edited(labels=_THREE_LABELS), id="other count"),
+        pytest.param(_edited(boxes=base64.b64encode(b"x").decode()), id="not compressed"),
+        pytest.param(_edited(boxes=None), id="no boxes"),
+        pytest.param(_edited(scores=5), id="number"),
+        pytest.param(_edited(mask_size=14), id="other mask size"),
+        pytest.param(_edited(roi_masks=None), id="no masks"),
+    ],
+)
+def test_bad_text_is_refused_by_name(text: str) -> None:
+    with pytest.raises(ArtifactError, match="expected golden samples") as caught:
+        decode(text, "street.onnx")
+    assert str(caught.value).startswith("street.onnx: ")
+    assert "\n" not in str(caught.value)
+
+
+@given(st.data())
+def test_damaged_text_is_refused_or_read(data: st.DataObject) -> None:
+    """Never an error that is not pedseg's."""
+    text = list(_edited())
+    position = data.draw(st.integers(0, len(text) - 1))
+    text[position] = data.draw(st.characters())
+    with contextlib.suppress(ArtifactError):
+        decode("".join(text))
+
+
+# What an artifact does with its samples.
+
+
+@pytest.fixture
+def samples(segmenter: Segmenter, street: NDArray[np.uint8]) -> Samples:
+    """Three streets of one size as the tiny artifact sees them, the second one empty."""
+    images = [street, np.zeros_like(street), street[:, ::-1].copy()]
+    return tuple(
+        GoldenSample(f"street {index}", image, segmenter(image))
+        for index, image in enumerate(images)
+    )
+
+
+@pytest.fixture
+def write_golden(
+    tiny_content: bytes,
+    write_sealed: Callable[[Path, bytes], Path],
+    with_metadata: Callable[[bytes, str, str], bytes],
+) -> Write:
+    """Writes the tiny artifact with a text for golden samples inside."""
+    return lambda path, text: write_sealed(path, with_metadata(tiny_content, GOLDEN_KEY, text))
+
+
+def changed(sample: GoldenSample, **fields: Any) -> GoldenSample:
+    """The sample with other detections expected."""
+    return dataclasses.replace(sample, detections=dataclasses.replace(sample.detections, **fields))
+
+
+def test_an_artifact_replays_its_samples_when_it_is_loaded(
+    samples: Samples, write_golden: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_golden(tmp_path / "golden.onnx", encode(samples))
+    shapes = []
+    run = OnnxBackend.run
+
+    def spy(self: OnnxBackend, images: NDArray[np.uint8]) -> Any:
+        shapes.append(images.shape)
+        return run(self, images)
+
+    monkeypatch.setattr(OnnxBackend, "run", spy)
+    with Segmenter.load(path, device="cpu") as segmenter:
+        assert segmenter.self_test == "passed on 3 samples"
+    assert shapes == [(3, 40, 60, 3)], "one run for one size"
+    with Segmenter.load(path, device="cpu", self_test=False) as segmenter:
+        assert segmenter.self_test == "skipped"
+    assert len(shapes) == 1
+
+
+def test_an_artifact_without_samples_says_so(
+    tiny_path: Path, write_golden: Write, tmp_path: Path
+) -> None:
+    with Segmenter.load(tiny_path, device="cpu") as segmenter:
+        assert segmenter.self_test == "not in the artifact"
+    path = write_golden(tmp_path / "none.onnx", encode([]))
+    assert Segmenter.load(path, device="cpu").self_test == "not in the artifact"
+
+
+@pytest.mark.parametrize(
+    ("field", "shift"),
+    [("boxes", 0.2), ("scores", -0.001), ("roi_masks", -0.01)],
+)
+def test_an_artifact_that_answers_otherwise_is_refused_and_closed(
+    samples: Samples,
+    write_golden: Write,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    field: str,
+    shift: float,
+) -> None:
+    values = getattr(samples[2].detections, field).copy()
+    values.flat[values.argmax()] += shift
+    wrong = (*samples[:2], changed(samples[2], **{field: values}))
+    path = write_golden(tmp_path / "golden.onnx", encode(wrong))
+    closed = []
+    monkeypatch.setattr(OnnxBackend, "close", lambda backend: closed.append(backend))
+    with pytest.raises(ParityError, match=f"{field} differ by up to .*worst in street 2") as caught:
+        Segmenter.load(path, device="cpu")
+    message = str(caught.value)
+    assert message.startswith(f"{path}: expected the answers that were recorded at its export")
+    assert "on CPUExecutionProvider" in message
+    assert "\n" not in message
+    assert not caught.value.report
+    assert len(closed) == 1
+    assert Segmenter.load(path, device="cpu", self_test=False).self_test == "skipped"
+
+
+def test_a_person_who_is_missing_is_named(
+    samples: Samples, write_golden: Write, tmp_path: Path
+) -> None:
+    found = samples[0].detections
+    fewer = dataclasses.replace(samples[0], detections=found[1:])
+    path = write_golden(tmp_path / "golden.onnx", encode([fewer, *samples[1:]]))
+    with pytest.raises(ParityError, match="candidate's person in street 0, unexplained"):
+        Segmenter.load(path, device="cpu")
+
+
+def test_empty_streets_alone_are_worth_a_replay(
+    samples: Samples, write_golden: Write, tmp_path: Path, street: NDArray[np.uint8]
+) -> None:
+    """To find nobody where nobody is expected is agreement; to find somebody is not."""
+    empty = samples[1]
+    path = write_golden(tmp_path / "empty.onnx", encode([empty, empty]))
+    with Segmenter.load(path, device="cpu") as segmenter:
+        assert segmenter.self_test == "passed on 2 samples"
+        report = replay(segmenter, [empty])
+        assert report.reason == "nobody expected, nobody found"
+        assert not replay(segmenter, [dataclasses.replace(empty, image=street)])
+        assert not replay(segmenter, [dataclasses.replace(samples[0], image=empty.image)])
+        assert not replay(segmenter, [])
+
+
+def test_a_lower_precision_has_wider_limits(
+    samples: Samples, tiny_content: bytes, tmp_path: Path, write_sealed: Callable[..., Path]
+) -> None:
+    content = tiny_content.replace(b'"precision": "fp32"', b'"precision": "int8"')
+    path = write_sealed(tmp_path / "int8.onnx", content)
+    scores = samples[0].detections.scores - np.float32(0.05)
+    shifted = changed(samples[0], scores=scores)
+    with Segmenter.load(path, device="cpu") as segmenter:
+        report = replay(segmenter, [shifted])
+        assert report
+        assert report.tolerances == TOLERANCES["int8"]
+    content = tiny_content.replace(b'"precision": "fp32"', b'"precision": "fp8x"')
+    unknown = Segmenter.load(write_sealed(path, content), device="cpu")
+    with pytest.raises(ArtifactError, match=r"expected one of fp32, .*found 'fp8x'"):
+        replay(unknown, samples)
+
+
+def test_fixed_shapes_and_pasted_masks_replay_too(
+    fixed_path: Path,
+    street: NDArray[np.uint8],
+    tmp_path: Path,
+    write_sealed: Callable[[Path, bytes], Path],
+    with_metadata: Callable[[bytes, str, str], bytes],
+) -> None:
+    images = [street, np.zeros_like(street), street[:, ::-1].copy()]
+    with Segmenter.load(fixed_path, device="cpu") as segmenter:
+        found = segmenter.predict(images)
+    samples = [
+        GoldenSample(f"street {index}", image, detections)
+        for index, (image, detections) in enumerate(zip(images, found, strict=True))
+    ]
+    content = fixed_path.read_bytes()[:-SEAL_SIZE]
+    path = tmp_path / "golden.onnx"
+    write_sealed(path, with_metadata(content, GOLDEN_KEY, encode(samples)))
+    assert Segmenter.load(path, device="cpu").self_test == "passed on 3 samples"
+
+    masks = found[2].masks().astype(np.uint8)
+    masks[0, 10:12] = 0
+    wrong = [*samples[:2], changed(samples[2], full_masks=masks)]
+    write_sealed(path, with_metadata(content, GOLDEN_KEY, encode(wrong)))
+    with pytest.raises(ParityError, match=r"masks differ by up to .* IoU loss .*street 2"):
+        Segmenter.load(path, device="cpu")
+
+    small = GoldenSample("small", street[:20], Detections.empty((20, 60)))
+    write_sealed(path, with_metadata(content, GOLDEN_KEY, encode([small])))
+    with pytest.raises(ArtifactError, match=r"samples that fit the artifact.*expected 40x60"):
+        Segmenter.load(path, device="cpu")
+
+
+def test_samples_that_cannot_be_read_are_the_files_fault(
+    write_golden: Write, tmp_path: Path
+) -> None:
+    path = write_golden(tmp_path / "golden.onnx", "{}")
+    with pytest.raises(ArtifactError, match="expected golden samples, found text that is none"):
+        Segmenter.load(path, device="cpu")
+
+
+def test_an_archive_carries_its_samples_as_a_file(
+    tmp_path: Path, write_archive: Callable[..., Path], samples: Samples, segmenter: Segmenter
+) -> None:
+    from pedseg_runtime.contents import read_contents
+
+    text = encode(samples)
+    path = write_archive(tmp_path / "tiny.pt", segmenter.manifest, **{GOLDEN_FILE: text})
+    assert read_contents(path).golden == text
