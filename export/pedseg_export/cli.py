@@ -5,71 +5,184 @@ from __future__ import annotations
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 import click
 
 from pedseg_runtime.console import Choice, Command, next_commands, notes, output
+from pedseg_runtime.errors import InputError
 from pedseg_runtime.images import find_images, read_image
 
+from .accuracy import AccuracyGate
 from .export import ExportResult, export_artifact
 from .formats import FORMATS
+from .lowering import Calibration
+from .options import PRECISIONS, ExportOptions, parse_shape
+from .target import Target
 from .verification import Sample
 
-EXISTING = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path)
+METHODS = ("entropy", "percentile", "minmax")
 
 
 @click.command(cls=Command)
-@click.argument("checkpoint", type=EXISTING)
+@click.argument("checkpoint", type=FILE)
+@click.option("--format", type=Choice(list(FORMATS)), default="onnx", show_default=True)
 @click.option(
-    "--format",
-    "format_name",
-    type=Choice(list(FORMATS)),
-    default="onnx",
+    "--output", "-o", "path", type=FILE, help="The artifact; default: beside the checkpoint."
+)
+@click.option(
+    "--precision",
+    type=Choice(PRECISIONS),
+    default="fp32",
     show_default=True,
-    help="What to write.",
+    help="What the networks compute in; int8 needs --calibration.",
 )
 @click.option(
-    "--output", "-o", "path", type=EXISTING, help="The artifact; default: beside the checkpoint."
+    "--masks",
+    "mask_format",
+    type=Choice(["roi", "full"]),
+    default="roi",
+    show_default=True,
+    help="Soft masks in the frame of their box, or masks of the whole image.",
+)
+@click.option("--static", metavar="NxHxW", help="Fix batch, height and width.")
+@click.option("--target", metavar="PACKAGE==X", help="onnxruntime to export for; default: yours.")
+@click.option("--min-size", type=int, help="Shorter side in the network, in pixels.")
+@click.option("--max-size", type=int, help="Limit of the longer side, in pixels.")
+@click.option("--score-threshold", type=float, help="Drop detections that score no more.")
+@click.option("--nms-threshold", type=float, help="Drop boxes that overlap a better one by more.")
+@click.option("--max-detections", "detections_per_image", type=int, help="Per image.")
+@click.option("--calibration", type=FILE, help="Pictures to quantise by.")
+@click.option("--calibration-method", type=Choice(METHODS), help="How int8 ranges are chosen.")
+@click.option("--data", type=FILE, help="Labelled pictures: gate the artifact by AP.")
+@click.option(
+    "--max-ap-drop",
+    type=click.FloatRange(min=0),
+    default=0.5,
+    show_default=True,
+    help="Points of AP that may be lost on --data.",
 )
 @click.option(
+    "--verify-images",
     "--images",
-    type=EXISTING,
+    "images",
+    type=FILE,
     help="A picture or a folder of them to compare on, besides generated scenes.",
 )
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True)
+@click.option(
+    "--golden/--no-golden",
+    default=True,
+    help="Let generated scenes travel in the artifact, with which it tests itself when loaded.",
+)
 @click.option("--device", default="cpu", show_default=True, help="Where to compare: cpu or cuda.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def main(
     checkpoint: Path,
-    format_name: str,
     path: Path | None,
     images: Path | None,
     limit: int,
+    calibration: Path | None,
+    calibration_method: str | None,
+    data: Path | None,
+    max_ap_drop: float,
     device: str,
     as_json: bool,
+    **options: Any,
 ) -> None:
     """Export CHECKPOINT and compare the artifact with eager PyTorch before it is put in place.
 
     Nothing is written if the two disagree.
     """
-    target = path or checkpoint.with_suffix(FORMATS[format_name].suffix)
+    chosen = read_options(**options)
+    target = path or default_path(checkpoint, chosen)
     samples = read_samples(images, limit) if images else []
+    pictures = read_pictures(calibration, calibration_method, chosen)
+    gate = AccuracyGate.open(data, checkpoint=checkpoint, max_drop=max_ap_drop) if data else None
     with notes.status("exporting") as status:
+
+        def notify(line: str) -> None:
+            if notes.is_terminal:
+                status.update(line)
+            else:
+                notes.print(line, markup=False)
+
         result = export_artifact(
             checkpoint,
             output=target,
-            format=format_name,
+            options=chosen,
             samples=samples,
+            calibration=pictures,
+            gate=gate,
             device=device,
-            notify=lambda line: status.update(line) if notes.is_terminal else notes.print(line),
+            notify=notify,
         )
     if as_json:
         output.print_json(json.dumps(summary(result)))
     else:
-        output.print(result.report.table())
-        megabytes = result.path.stat().st_size / 1e6
-        seconds = sum(result.seconds.values())
-        output.print(f"wrote {result.path} ({megabytes:.1f} MB, {seconds:.0f} s)")
+        show(result)
+    advise(target, checkpoint)
+
+
+def read_options(*, static: str | None, target: str | None, **options: Any) -> ExportOptions:
+    """The options that the command line's texts mean."""
+    return ExportOptions(
+        static_shape=parse_shape(static) if static else None,
+        **({"target": Target.parse(target)} if target else {}),
+        **options,
+    )
+
+
+def default_path(checkpoint: Path, options: ExportOptions) -> Path:
+    """Beside the checkpoint, named by what sets it apart: `best.onnx`, `best.int8.onnx`."""
+    precision = "" if options.precision == "fp32" else f".{options.precision}"
+    return checkpoint.with_suffix(f"{precision}{FORMATS[options.format].suffix}")
+
+
+def read_samples(path: Path, limit: int) -> list[Sample]:
+    """At most `limit` pictures of a file or folder, evenly spread over the sorted names."""
+    files = find_images(path)
+    chosen = files if len(files) <= limit else files[:: -(-len(files) // limit)]
+    return [Sample(file.name, read_image(file)) for file in chosen]
+
+
+def read_pictures(
+    folder: Path | None, method: str | None, options: ExportOptions
+) -> Calibration | None:
+    """The pictures to quantise by, read before anything slow is begun.
+
+    Raises:
+        InputError: int8 without pictures, pictures without int8, or too few or bad ones.
+    """
+    if (folder is None) == (options.precision == "int8"):
+        found = "no --calibration" if folder is None else f"precision {options.precision}"
+        raise InputError(
+            f"calibration: expected --precision int8 and --calibration DIR together, found {found}"
+        )
+    if folder is None:
+        return None
+    from .precision.calibration import read_calibration
+
+    return Calibration(read_calibration(folder), method)
+
+
+def show(result: ExportResult) -> None:
+    """The outcome for a terminal."""
+    output.print(result.report.table())
+    manifest = result.manifest
+    for note in manifest.precision_notes:
+        output.print(f"float32: {note}", markup=False)
+    if manifest.accuracy:
+        output.print(f"AP: {manifest.accuracy['reason']}", markup=False)
+    megabytes = result.path.stat().st_size / 1e6
+    seconds = sum(result.seconds.values())
+    nodes = f", {sum(manifest.operators.values())} nodes" if manifest.operators else ""
+    output.print(f"wrote {result.path} ({megabytes:.1f} MB{nodes}, {seconds:.0f} s)", markup=False)
+
+
+def advise(target: Path, checkpoint: Path) -> None:
+    """The commands that are useful next."""
     artifact, source = shlex.quote(str(target)), shlex.quote(str(checkpoint))
     next_commands(
         [
@@ -80,20 +193,12 @@ def main(
     )
 
 
-def read_samples(path: Path, limit: int) -> list[Sample]:
-    """At most `limit` pictures of a file or folder, evenly spread over the sorted names."""
-    files = find_images(path)
-    chosen = files if len(files) <= limit else files[:: -(-len(files) // limit)]
-    return [Sample(file.name, read_image(file)) for file in chosen]
-
-
 def summary(result: ExportResult) -> dict[str, object]:
     """What `--json` prints."""
     return {
         "path": str(result.path),
         "bytes": result.path.stat().st_size,
         "seconds": result.seconds,
-        **result.facts,
         "manifest": json.loads(result.manifest.to_json()),
     }
 

@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
-from pedseg_runtime.errors import ExportError, ParityError
+from pedseg_runtime.errors import ParityError
 from pedseg_runtime.files import replacing
-from pedseg_runtime.manifest import Manifest
-from pedseg_runtime.parity import ParityReport
+from pedseg_runtime.manifest import Manifest, output_specs
+from pedseg_runtime.parity import TOLERANCES, ParityReport
 from pedseg_runtime.seal import seal
 from pedseg_runtime.segmenter import Segmenter
-from pedseg_train.checkpoint import LoadedCheckpoint, load_checkpoint
+from pedseg_train.checkpoint import LoadedCheckpoint, load_checkpoint, with_settings
 from pedseg_train.eager import EagerSegmenter
 
+from .accuracy import AccuracyGate
+from .failures import explain_failure
 from .formats import FORMATS, Draft
+from .golden import golden_text
 from .graph import InferenceGraph
+from .lowering import KEPT_IN_FLOAT, Calibration, quantized
+from .options import ExportOptions
 from .quiet import silent, told_briefly
 from .verification import Sample, generated_samples, verify
 
 LIBRARIES = ("pedseg", "torch", "torchvision", "onnx", "onnxscript", "numpy")
+MIN_AGREEMENT = 0.8
+"""Of a lower precision's detections and of eager's, the share that must have a partner.
+
+Only a check for wreckage: what a lower precision may cost is decided by AP, see `gate`.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,14 +45,12 @@ class ExportResult:
         path: the artifact.
         manifest: what it says of itself.
         report: the comparison with eager that it passed.
-        facts: of the converted graph, e.g. its node count.
         seconds: how long each step took.
     """
 
     path: Path
     manifest: Manifest
     report: ParityReport
-    facts: Mapping[str, int]
     seconds: dict[str, float]
 
 
@@ -50,8 +58,10 @@ def export_artifact(
     checkpoint: Path,
     *,
     output: Path,
-    format: str = "onnx",
+    options: ExportOptions | None = None,
     samples: Sequence[Sample] = (),
+    calibration: Calibration | None = None,
+    gate: AccuracyGate | None = None,
     device: str = "cpu",
     notify: Callable[[str], object] = silent,
 ) -> ExportResult:
@@ -60,67 +70,90 @@ def export_artifact(
     Args:
         checkpoint: a file that pedseg-train wrote.
         output: where the artifact goes; what stands there is replaced only on success.
-        format: `onnx` or `torchscript`.
+        options: what the artifact shall be like; ONNX in float32 by default.
         samples: images to compare on, besides the generated ones.
+        calibration: images to quantise by; needed for int8.
+        gate: labelled images to measure AP on, and how much of it may be lost.
         device: where both sides run for the comparison.
         notify: is told in one line what happens.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
+        InputError: options that cannot be had together.
         ExportError: the graph could not be converted.
-        ParityError: the artifact disagrees with eager; nothing is left at `output`.
+        ParityError: the artifact disagrees with eager, or loses more AP than allowed; nothing is
+            left at `output`.
     """
-    if format not in FORMATS:
-        raise ExportError(f"format: expected one of {', '.join(FORMATS)}, found {format!r}")
+    options = options or ExportOptions()
     clock = _Clock()
-    loaded = load_checkpoint(checkpoint)
-    reference = EagerSegmenter(loaded.model, class_names=loaded.header.class_names, device=device)
-    with told_briefly(notify), replacing(output) as temporary:
-        notify(f"converting {loaded.header.architecture} to {format}")
-        draft = convert(loaded, format)
+    loaded = with_settings(load_checkpoint(checkpoint), **options.settings)
+    with replacing(output) as temporary:
+        notify(f"converting {loaded.header.architecture} to {options.format} {options.precision}")
+        with told_briefly(notify):
+            draft = convert(loaded, options)
         clock.lap("convert")
-        manifest = describe(loaded, format, draft)
-        draft.write(temporary, manifest)
-        seal(temporary)
-        notify("comparing the artifact with eager")
-        report = check(temporary, reference, [*generated_samples(), *samples], device)
-        clock.lap("compare")
-        # The verdict goes into the file; only metadata changes, and the file must still open.
-        manifest = dataclasses.replace(manifest, parity=report.to_dict())
-        draft.write(temporary, manifest)
-        seal(temporary)
+        if options.precision == "int8":
+            draft = quantized(draft, describe(loaded, options, draft), calibration, notify=notify)
+            clock.lap("quantise")
+        for line in options.target.warnings(draft.operators):
+            notify(line)
+        manifest = describe(loaded, options, draft)
+        reference = EagerSegmenter(
+            loaded.model, class_names=loaded.header.class_names, device=device
+        )
+        write(draft, temporary, manifest)
+        with Segmenter.load(temporary, device=device) as segmenter:
+            notify("comparing the artifact with eager")
+            compared = [*generated_samples(options.static_shape), *samples]
+            report = check(segmenter, reference, compared)
+            clock.lap("compare")
+            accuracy = gate.check(segmenter, reference, notify) if gate else None
+            clock.lap("measure AP")
+            golden = golden_text(segmenter, reference, notify) if options.golden else None
+        # The verdicts go into the file; only metadata changes, and the self-test still has to pass.
+        manifest = dataclasses.replace(
+            manifest,
+            parity=report.to_dict(),
+            accuracy=accuracy.to_dict() if accuracy else None,
+        )
+        write(draft, temporary, manifest, golden)
         with Segmenter.load(temporary, device=device) as segmenter:
             manifest = segmenter.manifest
         clock.lap("write")
-    return ExportResult(
-        path=output, manifest=manifest, report=report, facts=draft.facts, seconds=clock.laps
-    )
+    return ExportResult(path=output, manifest=manifest, report=report, seconds=clock.laps)
 
 
-def convert(loaded: LoadedCheckpoint, format: str) -> Draft:
-    """Turn the checkpoint's model into `format`.
+def convert(loaded: LoadedCheckpoint, options: ExportOptions) -> Draft:
+    """Turn the checkpoint's model into the format of `options`, not yet quantised.
 
     Raises:
-        ExportError: the exporter failed; the message has its first line.
+        ExportError: the exporter failed; the message names the module and the line.
     """
+    graph = InferenceGraph(loaded.model, mask_format=options.mask_format, dtype=options.dtype)
+    opset = options.target.opset(options.precision)
     try:
-        return FORMATS[format].convert(InferenceGraph(loaded.model))
-    except (RuntimeError, TypeError, ValueError, NotImplementedError) as error:
-        reason = next((line for line in str(error).splitlines() if line.strip()), "no reason given")
-        raise ExportError(
-            f"{format}: expected the graph to convert, found {type(error).__name__}: {reason}; "
-            "use the versions of constraints.txt, or report this with the checkpoint's header"
-        ) from error
+        return FORMATS[options.format].convert(
+            graph, static_shape=options.static_shape, opset=opset
+        )
+    except Exception as error:  # torch's exporters fail in any way they can
+        raise explain_failure(error, graph, options.format) from error
 
 
-def describe(loaded: LoadedCheckpoint, format: str, draft: Draft) -> Manifest:
+def describe(loaded: LoadedCheckpoint, options: ExportOptions, draft: Draft) -> Manifest:
     """The manifest of an artifact that has not been compared yet."""
     header = loaded.header
     return Manifest(
         architecture=header.architecture,
         class_names=header.class_names,
         checkpoint_sha256=loaded.sha256,
-        format=format,
+        format=options.format,
+        precision=options.precision,
+        precision_notes=draft.notes or KEPT_IN_FLOAT.get(options.precision, ()),
+        mask_format=options.mask_format,
+        static_shape=options.static_shape,
+        target=str(options.target) if options.format == "onnx" else "",
+        operators=draft.operators,
+        outputs=output_specs(options.mask_format),
         min_size=header.min_size,
         max_size=header.max_size,
         score_threshold=header.score_threshold,
@@ -135,17 +168,25 @@ def describe(loaded: LoadedCheckpoint, format: str, draft: Draft) -> Manifest:
     )
 
 
+def write(draft: Draft, path: Path, manifest: Manifest, golden: str | None = None) -> None:
+    """Write the artifact and seal it."""
+    draft.write(path, manifest, golden)
+    seal(path)
+
+
 def check(
-    artifact: Path, reference: EagerSegmenter, samples: Sequence[Sample], device: str
+    segmenter: Segmenter, reference: EagerSegmenter, samples: Sequence[Sample]
 ) -> ParityReport:
     """Compare an artifact that is not in place yet with its checkpoint.
 
     Raises:
         ParityError: it disagrees.
     """
-    with Segmenter.load(artifact, device=device) as segmenter:
-        report = verify(segmenter, reference, samples)
-    if not report:
+    precision = segmenter.manifest.precision
+    report = verify(segmenter, reference, samples, tolerances=TOLERANCES[precision])
+    most = max(report.counts.reference, report.counts.candidate, 1)
+    agree = bool(report) if precision == "fp32" else report.counts.matched / most >= MIN_AGREEMENT
+    if not agree:
         raise ParityError(
             f"the artifact disagrees with the checkpoint and was not kept: {report.summary()}",
             report,

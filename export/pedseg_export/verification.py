@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image as pillow
 
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.parity import FP32, ParityReport, Tolerances, compare
@@ -16,6 +17,7 @@ from pedseg_train.data.scenes.street import draw_street
 
 Image = NDArray[np.uint8]
 CHUNK = 8  # images in memory per step
+SMALLEST_SCENE = 48  # pixels; people in generated streets are hardly smaller
 
 
 @dataclass(frozen=True)
@@ -26,11 +28,12 @@ class Sample:
     image: Image
 
 
-def generated_samples() -> list[Sample]:
+def generated_samples(static_shape: tuple[int, int, int] | None = None) -> list[Sample]:
     """Streets that cover what exports are known to break on.
 
     Three of one size run as a batch with an empty street in the middle; 375x500 is a size that
-    float32 resizes wrongly; tall, wide and tiny pictures follow.
+    float32 resizes wrongly; tall, wide and tiny pictures follow. Where the shape is fixed to
+    (N, H, W), all are of that size, and the last batch is not full.
     """
     streets = [
         ("batch", 240, 320, True),
@@ -41,19 +44,33 @@ def generated_samples() -> list[Sample]:
         ("wide", 150, 440, True),
         ("tiny", 64, 48, False),
     ]
+    if static_shape is not None:
+        count, height, width = static_shape
+        kinds = [("batch", True), ("empty in a batch", False), *[("batch", True)] * (count + 1)]
+        streets = [(kind, height, width, people) for kind, people in kinds]
     return [
-        Sample(f"street {index} ({kind}, {height}x{width})", _street(index, height, width, people))
+        Sample(
+            f"street {index} ({kind}, {height}x{width})",
+            generated_street(index, height, width, people=people),
+        )
         for index, (kind, height, width, people) in enumerate(streets)
     ]
 
 
-def _street(seed: int, height: int, width: int, people: bool) -> Image:
-    """The first generated scene of that size which has people, or none."""
+def generated_street(seed: int, height: int, width: int, *, people: bool) -> Image:
+    """The first generated scene of that size which has people, or none, uint8 [H, W, 3].
+
+    A frame too small for a scene shows a larger one, scaled down.
+    """
+    scale = max(1, -(-SMALLEST_SCENE // min(height, width)))
     scenes = (
-        draw_street(np.random.default_rng([seed, attempt]), width=width, height=height)
+        draw_street(
+            np.random.default_rng([seed, attempt]), width=scale * width, height=scale * height
+        )
         for attempt in itertools.count()
     )
-    return next(picture for picture, ids in scenes if ids.any() == people)
+    picture = next(picture for picture, ids in scenes if ids.any() == people)
+    return picture if scale == 1 else np.asarray(pillow.fromarray(picture).reduce(scale))
 
 
 def verify(

@@ -186,6 +186,35 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
     return LoadedCheckpoint(model.eval(), header, sha256_of(path))
 
 
+def with_settings(loaded: LoadedCheckpoint, **settings: float | None) -> LoadedCheckpoint:
+    """The checkpoint with other sizes or thresholds than it was trained with.
+
+    Args:
+        loaded: stays as it is; the result has weights of its own.
+        settings: `min_size`, `max_size`, `score_threshold`, `nms_threshold`,
+            `detections_per_image`, as in `CheckpointHeader`; None keeps the checkpoint's.
+
+    Raises:
+        InputError: sizes or thresholds that cannot be.
+    """
+    changes: dict[str, Any] = {
+        name: value for name, value in settings.items() if value is not None
+    }
+    header = dataclasses.replace(loaded.header, **changes)
+    for name in ("score_threshold", "nms_threshold"):
+        if not 0 <= getattr(header, name) < 1:
+            raise InputError(
+                f"{name}: expected at least 0 and less than 1, found {getattr(header, name)}"
+            )
+    if header.detections_per_image < 1:
+        raise InputError(
+            f"detections_per_image: expected at least 1, found {header.detections_per_image}"
+        )
+    model = assemble_from(header)
+    model.load_state_dict(loaded.model.state_dict())
+    return dataclasses.replace(loaded, model=model.eval(), header=header)
+
+
 def assemble_from(header: CheckpointHeader, **training: int) -> MaskRCNN:
     """The untrained module tree that `header` describes, in train mode on the CPU.
 

@@ -17,11 +17,13 @@ class Draft:
         exporter: what converted it.
         opset: ONNX opset, None for other formats.
         operators: ONNX operator -> how often the graph has it; empty for other formats.
+        notes: what stays in float32 in a lower precision, and why.
         write: writes the artifact, not yet sealed, with a manifest and perhaps golden samples
             inside; may be called again with others.
     """
 
     exporter: str
     write: Callable[[Path, Manifest, str | None], None]
+    notes: tuple[str, ...] = ()
     opset: int | None = None
     operators: Mapping[str, int] = field(default_factory=dict)

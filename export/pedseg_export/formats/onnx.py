@@ -17,17 +17,19 @@ from .simplification import simplify
 from .tracing import Shape, trace
 from .translations import TAP_DOMAIN, translations
 
-OPSET = 18  # RoiAlign of opset 16 runs on CUDA from onnxruntime 1.25 on, which pedseg requires
+EXPORTER = "torch.onnx dynamo"
 
 
-def convert(graph: InferenceGraph, *, static_shape: Shape | None = None) -> Draft:
-    """Convert `graph`, with free or fixed sizes."""
+def convert(graph: InferenceGraph, *, static_shape: Shape | None = None, opset: int = 18) -> Draft:
+    """Convert `graph`, with free or fixed sizes, to an ONNX opset from 18 on."""
     mask_format = "roi" if graph.paste is None else "full"
+    for pool in (graph.boxes.pool, graph.masks.pool):
+        pool.exports_operator = True
     program = torch.onnx.export(
         trace(graph, static_shape),
         (),
         dynamo=True,
-        opset_version=OPSET,
+        opset_version=opset,
         input_names=[INPUT_NAME],
         output_names=[spec["name"] for spec in output_specs(mask_format)],
         custom_translation_table=translations(),
@@ -39,10 +41,16 @@ def convert(graph: InferenceGraph, *, static_shape: Shape | None = None) -> Draf
     model = program.model
     simplify(model, keep=name_taps(model))
     tidy(model, static_shape, mask_format)
+    return draft_of(model)
+
+
+def draft_of(model: ir.Model, *, notes: tuple[str, ...] = ()) -> Draft:
+    """A draft of a finished graph."""
     return Draft(
-        exporter="torch.onnx dynamo",
-        opset=OPSET,
+        exporter=EXPORTER,
+        opset=model.opset_imports[""],
         operators=dict(Counter(node.op_type for node in model.graph.all_nodes())),
+        notes=notes,
         write=partial(write, model),
     )
 

@@ -11,18 +11,14 @@ from torch.export import ExportedProgram
 from pedseg_runtime.manifest import Manifest
 
 from ..graph import InferenceGraph
-from ..graph.pyramid import align_boxes
 from .draft import Draft
 from .extra import extra_files
 from .tracing import Shape, trace
 
 
-def convert(graph: InferenceGraph, *, static_shape: Shape | None = None) -> Draft:
+def convert(graph: InferenceGraph, *, static_shape: Shape | None = None, opset: int = 0) -> Draft:  # noqa: ARG001
     """Trace `graph` with `torch.export`, with free or fixed sizes."""
-    # pedseg's RoIAlign is for ONNX; whoever loads the file shall need torchvision's alone.
-    program = trace(graph, static_shape).run_decompositions(
-        {torch.ops.pedseg.align.default: align_boxes}
-    )
+    program = trace(graph, static_shape)
     name_taps(program)
     return Draft(exporter="torch.export", write=partial(write, program))
 
@@ -36,10 +32,14 @@ def write(program: ExportedProgram, path: Path, manifest: Manifest, golden: str 
 
 def name_taps(program: ExportedProgram) -> None:
     """Take the tap operators out; what they tapped bears their name, with underscores for dots."""
+    names = {}
     for node in list(program.graph.nodes):
         if node.target is torch.ops.pedseg.tap.default:
             value, name = node.args
             node.replace_all_uses_with(value)
             program.graph.erase_node(node)
             value.name = name.replace(".", "_")
+            names[node.name] = value.name
+    for spec in program.graph_signature.output_specs:
+        spec.arg.name = names.get(spec.arg.name, spec.arg.name)
     program.graph_module.recompile()

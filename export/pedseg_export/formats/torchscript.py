@@ -16,7 +16,7 @@ from .extra import extra_files
 from .tracing import Shape
 
 
-def convert(graph: InferenceGraph, *, static_shape: Shape | None = None) -> Draft:  # noqa: ARG001
+def convert(graph: InferenceGraph, *, static_shape: Shape | None = None, opset: int = 0) -> Draft:  # noqa: ARG001
     """Compile `graph` with `torch.jit.script`, whose code takes any size: nothing can be fixed."""
     module: Any = torch.jit.script(graph)
     return Draft(exporter="torch.jit.script", write=partial(write, module))

@@ -56,24 +56,6 @@ def _(
     return features.new_empty([boxes.shape[0], features.shape[1], size[0], size[1]])
 
 
-def align(
-    features: Tensor,
-    boxes: Tensor,
-    image_index: Tensor,
-    scale: float,
-    size: list[int],
-    sampling_ratio: int,
-) -> Tensor:
-    """`align_boxes`, as one operator while exporting: the ONNX one takes no rows of five."""
-    if not torch.jit.is_scripting():  # type: ignore[attr-defined]
-        if torch.compiler.is_exporting():
-            aligned: Tensor = torch.ops.pedseg.align(
-                features, boxes, image_index, scale, size, sampling_ratio
-            )
-            return aligned
-    return align_boxes(features, boxes, image_index, scale, size, sampling_ratio)
-
-
 class PyramidPooling(nn.Module):
     """Pool each box from the level of the pyramid that suits its size.
 
@@ -88,6 +70,7 @@ class PyramidPooling(nn.Module):
         self.scales = [float(scale) for scale in pool.scales]
         self.size = [int(side) for side in pool.output_size]
         self.sampling_ratio = int(pool.sampling_ratio)
+        self.exports_operator = False  # ONNX has an operator that takes images and boxes apart
         self.register_buffer("areas", level_areas(pool))
         self.areas: Tensor
 
@@ -113,16 +96,24 @@ class PyramidPooling(nn.Module):
             members = torch.nonzero(level == number).squeeze(1)
             order.append(members)
             pooled.append(
-                align(
+                self.align(
                     features[number].float(),
                     boxes.index_select(0, members),
                     image_index.index_select(0, members),
                     scale,
-                    self.size,
-                    self.sampling_ratio,
                 )
             )
         return torch.cat(pooled), torch.cat(order)
+
+    def align(self, features: Tensor, boxes: Tensor, image_index: Tensor, scale: float) -> Tensor:
+        """`align_boxes` with this pool's settings, perhaps as the operator `pedseg::align`."""
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            if self.exports_operator:
+                pooled: Tensor = torch.ops.pedseg.align(
+                    features, boxes, image_index, scale, self.size, self.sampling_ratio
+                )
+                return pooled
+        return align_boxes(features, boxes, image_index, scale, self.size, self.sampling_ratio)
 
 
 def level_areas(pool: MultiScaleRoIAlign) -> Tensor:

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contents import is_archive
+from ..contents import is_archive, read_contents
 from ..devices import parse_device
 from ..errors import ArtifactError, DeviceError, InputError
 from ..manifest import Manifest
@@ -55,7 +55,7 @@ def open_backend(path: str | Path, *, device: str = "auto", threads: int | None 
     """Load an artifact with the backend its content asks for.
 
     Args:
-        path: the artifact: an ONNX file or a TorchScript archive.
+        path: the artifact: an ONNX file, or an archive of TorchScript or torch.export.
         device: "auto", "cpu", "cuda" or "cuda:N".
         threads: CPU threads for one run; None leaves it to the backend.
 
@@ -78,6 +78,10 @@ def open_backend(path: str | Path, *, device: str = "auto", threads: int | None 
             f"{path}: expected an artifact, found a checkpoint; export it with pedseg-export"
         )
     check_seal(path)
+    if archive and read_contents(path).manifest.format == "pt2":
+        from .pt2 import Pt2Backend
+
+        return Pt2Backend(path, device=wanted, threads=threads)
     if archive:
         from .torchscript import TorchScriptBackend
 

@@ -38,7 +38,7 @@ class TorchScriptBackend:
         if threads is not None:
             self._torch.set_num_threads(threads)
         self._device = str(chosen)
-        self._module: Any = _load(self._torch, path, self._device)
+        self._module: Any = self._load(path)
         self.provider = f"torch:{self._device}"
 
     def run(self, images: NDArray[np.uint8]) -> Outputs:
@@ -60,6 +60,10 @@ class TorchScriptBackend:
         """Let go of the module; a run under way in another thread finishes."""
         self._module = None
 
+    def _load(self, path: Path) -> Any:
+        """The scripted module in eval mode on the device."""
+        return _load(self._torch, path, self._device)
+
 
 def _import_torch(path: Path) -> Any:
     """Torch, with torchvision's operators registered."""
@@ -68,7 +72,7 @@ def _import_torch(path: Path) -> Any:
         importlib.import_module("torchvision")
     except ImportError as error:
         raise ArtifactError(
-            f"{path}: a TorchScript artifact needs torch, and torchvision for its NMS operator, "
+            f"{path}: an artifact of torch needs torch, and torchvision for its NMS operator, "
             f"found {error}; pip install 'pedseg[train]', or export with --format onnx"
         ) from error
     return torch

@@ -1,0 +1,66 @@
+"""The AP gate of an export: labelled pictures, a limit, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pedseg_runtime.errors import ExportError
+from pedseg_runtime.segmenter import Segmenter
+from pedseg_train.data import PennFudanDataset
+from pedseg_train.eager import EagerSegmenter
+from pedseg_train.eval_cli import choose_pictures
+
+from .gate import AccuracyVerdict, Outcome, judge, measure
+
+
+@dataclass(frozen=True)
+class AccuracyGate:
+    """Labelled pictures that training has not seen, and the AP that may be lost on them.
+
+    Attributes:
+        dataset: in the Penn-Fudan layout.
+        indices: the pictures to measure on.
+        max_drop: the largest acceptable loss, in points (hundredths of AP).
+    """
+
+    dataset: PennFudanDataset
+    indices: Sequence[int]
+    max_drop: float
+
+    @classmethod
+    def open(cls, data: Path, *, checkpoint: Path, max_drop: float) -> AccuracyGate:
+        """The gate on the test pictures of `checkpoint`'s run, see `choose_pictures`.
+
+        Raises:
+            DatasetError: the folder cannot be used.
+        """
+        dataset = PennFudanDataset(data)
+        indices, _ = choose_pictures(checkpoint, dataset)
+        return cls(dataset, indices, max_drop)
+
+    def check(
+        self,
+        segmenter: Segmenter,
+        reference: EagerSegmenter,
+        notify: Callable[[str], object],
+    ) -> AccuracyVerdict:
+        """Measure what the artifact loses.
+
+        Raises:
+            DatasetError: nobody is labelled on the pictures.
+            ExportError: it loses more than allowed.
+        """
+        notify(f"measuring AP on {len(self.indices)} pictures")
+        difference = measure(segmenter, reference, self.dataset, self.indices)
+        verdict = judge(difference, max_drop=self.max_drop)
+        if verdict.outcome is Outcome.FAILS:
+            raise ExportError(
+                f"AP: expected the artifact to lose at most {self.max_drop:g} points, found that "
+                f"it {verdict.reason}; keep a higher precision, calibrate on more pictures, or "
+                "raise --max-ap-drop"
+            )
+        if verdict.outcome is Outcome.NOT_PROVEN:
+            notify(f"AP is not proven: {verdict.reason}")
+        return verdict

@@ -1,0 +1,53 @@
+"""The samples that an artifact tests itself with, wherever it is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from pedseg_runtime.golden import GoldenSample, encode
+from pedseg_runtime.segmenter import Segmenter
+from pedseg_train.eager import EagerSegmenter
+
+from .verification import Image, generated_street
+
+# Wide strips: the longer side meets its limit first, so that they stay small in the network and a
+# service starts quickly. A strip of 48x320 is a fifth of a usual picture at 800 pixels.
+STRIPS = ((48, 320), (64, 400))
+TRIES = 4  # scenes per shape
+MOST = 20  # detections per sample: they travel in every copy of the file
+
+
+def golden_text(
+    segmenter: Segmenter, reference: EagerSegmenter, notify: Callable[[str], object]
+) -> str:
+    """Generated streets with the expected detections, as the artifact carries them.
+
+    One with detections and one without, if the model knows both. Expected is what eager finds; of a
+    lower precision, what the artifact itself finds here.
+
+    Args:
+        segmenter: the artifact.
+        reference: its checkpoint.
+        notify: is told if no sample has a detection.
+    """
+    manifest = segmenter.manifest
+    answer = reference if manifest.precision == "fp32" else segmenter
+    chosen: dict[bool, GoldenSample] = {}
+    for name, image in _candidates(manifest.static_shape):
+        detections = answer(image)
+        found = len(detections) > 0
+        if found not in chosen and len(detections) <= MOST:
+            chosen[found] = GoldenSample(name, image, detections)
+        if len(chosen) == 2:
+            break
+    if True not in chosen:
+        notify("the self-test has no sample with a detection: nothing is found on its streets")
+    return encode([chosen[found] for found in sorted(chosen, reverse=True)])
+
+
+def _candidates(static_shape: tuple[int, int, int] | None) -> Iterator[tuple[str, Image]]:
+    shapes = [static_shape[1:]] if static_shape else STRIPS
+    for attempt in range(TRIES):
+        for height, width in shapes:
+            name = f"street {attempt} ({height}x{width})"
+            yield name, generated_street(100 + attempt, height, width, people=attempt != 1)

@@ -1,0 +1,113 @@
+"""What an export shall be like."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+import torch
+
+from pedseg_runtime.errors import InputError
+from pedseg_runtime.manifest import MASK_SPECS
+
+from .formats import FORMATS, Shape
+from .target import Target
+
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+SMALLEST_SIDE = 16  # pixels; below, no pedestrian is left to be seen
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """What an artifact shall be like; everything is recorded in its manifest.
+
+    Attributes:
+        format: a name of `FORMATS`.
+        precision: one of `PRECISIONS`.
+        mask_format: `roi` for soft masks [D, 28, 28], `full` for masks uint8 [D, H, W].
+        static_shape: (N, H, W) to fix the graph to, None for free sizes.
+        target: the onnxruntime that will run it.
+        min_size, max_size: of the resize rule, in pixels; None keeps the checkpoint's.
+        score_threshold, nms_threshold, detections_per_image: likewise, of the box head.
+        golden: whether samples for the runtime's self-test travel in the artifact.
+
+    Raises:
+        InputError: the options cannot be had together.
+    """
+
+    format: str = "onnx"
+    precision: str = "fp32"
+    mask_format: str = "roi"
+    static_shape: Shape | None = None
+    target: Target = field(default_factory=Target.installed)
+    min_size: int | None = None
+    max_size: int | None = None
+    score_threshold: float | None = None
+    nms_threshold: float | None = None
+    detections_per_image: int | None = None
+    golden: bool = True
+
+    def __post_init__(self) -> None:
+        _expect("format", self.format, FORMATS)
+        _expect("precision", self.precision, PRECISIONS)
+        _expect("mask_format", self.mask_format, MASK_SPECS)
+        format = FORMATS[self.format]
+        if self.precision not in format.precisions:
+            raise InputError(
+                f"precision: {self.format} artifacts can be {', '.join(format.precisions)}, found "
+                f"{self.precision}; use --format onnx"
+            )
+        if self.static_shape is not None:
+            if not format.can_be_static:
+                raise InputError(
+                    f"static shape: {self.format} artifacts take any size; use --format onnx or pt2"
+                )
+            _check_shape(self.static_shape)
+        if self.format == "onnx":
+            self.target.opset(self.precision)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What the networks of the graph compute in; int8 starts from float32."""
+        return DTYPES.get(self.precision, torch.float32)
+
+    @property
+    def settings(self) -> dict[str, float | None]:
+        """The settings of the checkpoint that are overridden."""
+        return {
+            "min_size": self.min_size,
+            "max_size": self.max_size,
+            "score_threshold": self.score_threshold,
+            "nms_threshold": self.nms_threshold,
+            "detections_per_image": self.detections_per_image,
+        }
+
+
+def parse_shape(text: str) -> Shape:
+    """(N, H, W) of `1x480x640`.
+
+    Raises:
+        InputError: the text is no such shape.
+    """
+    found = re.fullmatch(r"(\d+)x(\d+)x(\d+)", text.strip())
+    if found is None:
+        raise InputError(f"static shape: expected NxHxW such as 1x480x640, found {text!r}")
+    shape = int(found[1]), int(found[2]), int(found[3])
+    _check_shape(shape)
+    return shape
+
+
+def _check_shape(shape: Shape) -> None:
+    count, height, width = shape
+    if count < 1 or min(height, width) < SMALLEST_SIDE:
+        raise InputError(
+            f"static shape: expected at least one image with sides of at least {SMALLEST_SIDE} "
+            f"pixels, found {count}x{height}x{width}"
+        )
+
+
+def _expect(name: str, found: str, known: object) -> None:
+    names = list(known)  # type: ignore[call-overload]
+    if found not in names:
+        raise InputError(f"{name}: expected one of {', '.join(names)}, found {found!r}")

@@ -1,0 +1,92 @@
+"""The runtime that an ONNX graph is made for: which opset it reads, and what it lacks on CUDA."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from importlib import metadata
+
+from pedseg_runtime.errors import InputError
+
+PACKAGES = ("onnxruntime-gpu", "onnxruntime")
+# https://onnxruntime.ai/docs/reference/compatibility.html: the first release that reads an opset.
+FIRST_RELEASE = {18: (1, 14), 22: (1, 21)}
+OPSET = 18
+BF16_OPSET = 22  # the first whose Conv takes bfloat16
+# Operator -> the first release with a CUDA kernel for the opset used here, and since when that is
+# known. RoiAlign: microsoft/onnxruntime#21990.
+CUDA_SINCE = {"RoiAlign": (1, 25)}
+
+
+@dataclass(frozen=True)
+class Target:
+    """An onnxruntime release.
+
+    Attributes:
+        package: `onnxruntime` or `onnxruntime-gpu`.
+        version: e.g. `1.31.1`.
+    """
+
+    package: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.package}=={self.version}"
+
+    @property
+    def release(self) -> tuple[int, int]:
+        """Major and minor version."""
+        major, minor = self.version.split(".")[:2]
+        return int(major), int(minor)
+
+    @classmethod
+    def parse(cls, text: str) -> Target:
+        """The target that `text` names, e.g. `onnxruntime-gpu==1.25.0`.
+
+        Raises:
+            InputError: it names none, or one that reads no opset of pedseg.
+        """
+        found = re.fullmatch(r"(onnxruntime(?:-gpu)?)==(\d+\.\d+(?:\.\d+)?)", text.strip())
+        if found is None:
+            raise InputError(
+                f"target: expected one of {', '.join(PACKAGES)} with its version, such as "
+                f"onnxruntime-gpu==1.31.1, found {text!r}"
+            )
+        return cls(found.group(1), found.group(2))
+
+    @classmethod
+    def installed(cls) -> Target:
+        """The onnxruntime of this environment."""
+        for package in PACKAGES:
+            try:
+                return cls(package, metadata.version(package))
+            except metadata.PackageNotFoundError:
+                continue
+        raise InputError("target: expected onnxruntime to be installed, found none; install it")
+
+    def opset(self, precision: str) -> int:
+        """The oldest opset that can say what `precision` needs; old ones are read everywhere.
+
+        Raises:
+            InputError: this release reads no such opset.
+        """
+        opset = BF16_OPSET if precision == "bf16" else OPSET
+        first = FIRST_RELEASE[opset]
+        if self.release < first:
+            raise InputError(
+                f"target {self}: expected {'.'.join(map(str, first))} or newer, which reads opset "
+                f"{opset} as {precision} needs it; use a newer onnxruntime or another precision"
+            )
+        return opset
+
+    def warnings(self, operators: Collection[str]) -> list[str]:
+        """What this release will not run on CUDA, one line each."""
+        if self.package != "onnxruntime-gpu":
+            return []
+        return [
+            f"{self} has no CUDA kernel for {operator}: it runs on the CPU, with copies to and fro; "
+            f"{'.'.join(map(str, since))} or newer has one"
+            for operator, since in CUDA_SINCE.items()
+            if operator in operators and self.release < since
+        ]
