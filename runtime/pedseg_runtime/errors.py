@@ -1,7 +1,7 @@
 """The one error tree of pedseg.
 
     PedsegError
-    ├── ArtifactError     an exported file that is missing, foreign, damaged or of a newer schema
+    ├── ArtifactError     an exported file that is missing, foreign, damaged, edited or too new
     ├── CheckpointError   the same for a training checkpoint
     ├── DatasetError      a folder or annotation that is not a usable dataset
     ├── DeviceError       a device that was asked for and does not run the model
@@ -28,7 +28,7 @@ class PedsegError(Exception):
 
 
 class ArtifactError(PedsegError):
-    """An exported file that is missing, foreign, damaged or of a newer schema."""
+    """An exported file that is missing, foreign, damaged, edited or of a newer schema."""
 
 
 class CheckpointError(PedsegError):
