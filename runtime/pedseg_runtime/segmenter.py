@@ -172,11 +172,11 @@ class Segmenter:
                 "export the checkpoint again with pedseg-export"
             ) from error
         if not report:
-            target = f", on {self.manifest.target}" if self.manifest.target else ""
+            target = self.manifest.target or "another version of the library that runs it"
             raise ParityError(
-                f"{source}: expected the answers that were recorded at its export{target}, found "
-                f"others on {self.provider}: {report.reason}; try another device or version of "
-                "the library that runs it, or export the checkpoint again",
+                f"{source}: expected the answers that were recorded at its export, found others "
+                f"on {self.provider}: {report.reason}; try another device or {target}, or export "
+                "the checkpoint again",
                 report,
             )
         self.self_test = f"passed on {counted(len(samples), 'sample')}"
