@@ -1,0 +1,147 @@
+"""Clients that know nothing of pedseg get the runtime's answers from the same file."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from pedseg_runtime import Segmenter
+from pedseg_runtime.masks import paste_masks
+
+ROOT = Path(__file__).parents[2]
+PLAIN = ROOT / "examples" / "clients" / "plain_onnxruntime.py"
+ARTIFACTS = ROOT / "tests" / "runtime" / "golden"
+SIZE = (40, 60)  # that fixed.onnx asks for
+
+
+def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, str(PLAIN), *(str(argument) for argument in arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> dict[str, Path]:
+    """Two persons, one in the corner, and nobody; the artifacts see the colours."""
+    people = np.zeros((*SIZE, 3), np.uint8)
+    people[5:20, 10:30, 0] = 230
+    people[8:30, 40:55, 2] = 150
+    corner = np.zeros((*SIZE, 3), np.uint8)
+    corner[30:, 50:, 1] = 200
+    images = {"people": people, "corner": corner, "empty": np.zeros((*SIZE, 3), np.uint8)}
+    for name, image in images.items():
+        Image.fromarray(image).save(tmp_path / f"{name}.png")
+    return {name: tmp_path / f"{name}.png" for name in images}
+
+
+@pytest.mark.parametrize("artifact", ["tiny.onnx", "fixed.onnx"], ids=["free", "fixed, full"])
+def test_the_client_answers_as_the_runtime(
+    artifact: str, pictures: dict[str, Path], tmp_path: Path
+) -> None:
+    """Soft masks of free shapes, and full masks of a fixed batch."""
+    done = run(ARTIFACTS / artifact, *pictures.values(), "--masks", tmp_path / "masks")
+    assert done.returncode == 0, done.stderr
+    found = [json.loads(line) for line in done.stdout.splitlines()]
+    expected = []
+    with Segmenter.load(ARTIFACTS / artifact, device="cpu") as segmenter:
+        for path in pictures.values():
+            detections = segmenter(path).above(0.5)
+            for index, (mask, box, score) in enumerate(
+                zip(detections.masks(), detections.boxes, detections.scores, strict=True)
+            ):
+                written = np.asarray(Image.open(tmp_path / "masks" / f"{path.stem}_{index}.png"))
+                np.testing.assert_array_equal(written, mask)
+                expected.append(
+                    {
+                        "image": path.name,
+                        "class": "person",
+                        "score": float(score),
+                        "box": box.tolist(),
+                        "mask_pixels": int(mask.sum()),
+                    }
+                )
+    assert [one["image"] for one in expected] == ["people.png", "people.png", "corner.png"]
+    assert found == expected
+
+
+def test_the_client_shows_the_manifest() -> None:
+    done = run(ARTIFACTS / "tiny.onnx", "--manifest")
+    with Segmenter.load(ARTIFACTS / "tiny.onnx", device="cpu") as segmenter:
+        assert json.loads(done.stdout) == json.loads(segmenter.manifest.to_json())
+
+
+def test_the_client_refuses_a_damaged_artifact(tmp_path: Path, pictures: dict[str, Path]) -> None:
+    content = bytearray((ARTIFACTS / "tiny.onnx").read_bytes())
+    content[1000] ^= 1
+    (tmp_path / "damaged.onnx").write_bytes(content)
+    done = run(tmp_path / "damaged.onnx", pictures["people"])
+    assert done.returncode == 1
+    assert "its seal does not match" in done.stderr
+    assert done.stdout == ""
+
+
+def test_the_client_refuses_a_size_that_a_fixed_graph_does_not_take(tmp_path: Path) -> None:
+    Image.new("RGB", (30, 20)).save(tmp_path / "small.png")
+    done = run(ARTIFACTS / "fixed.onnx", tmp_path / "small.png")
+    assert done.returncode == 1
+    assert "expected an image of [40, 60], found [20, 30]" in done.stderr
+
+
+def test_the_client_needs_three_packages() -> None:
+    tree = ast.parse(PLAIN.read_text(encoding="utf-8"))
+    imported = {
+        name.partition(".")[0]
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        for name in ([alias.name for alias in node.names] if isinstance(node, ast.Import)
+                     else [node.module or ""])
+    }  # fmt: skip
+    assert imported - sys.stdlib_module_names == {"numpy", "onnxruntime", "PIL"}
+
+
+@pytest.fixture(scope="module")
+def plain() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("plain_onnxruntime", PLAIN)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@given(
+    st.integers(0, 2**32 - 1), st.integers(1, 120), st.integers(1, 120),
+    st.floats(-0.5, 1.5), st.floats(-0.5, 1.5), st.floats(0.01, 2), st.floats(0.01, 2),
+)  # fmt: skip
+def test_the_client_pastes_as_the_runtime(
+    plain: ModuleType,
+    seed: int,
+    height: int,
+    width: int,
+    left: float,
+    top: float,
+    wide: float,
+    high: float,
+) -> None:
+    """At the border, beyond it, and in boxes of a few pixels; values near the threshold may flip.
+
+    The client weighs in float64 where torchvision rounds to float32.
+    """
+    soft = np.random.default_rng(seed).random((28, 28), np.float32)
+    x, y = left * width, top * height
+    box = np.array([x, y, x + wide * width, y + high * height], np.float32)
+    mask: NDArray[np.bool_] = plain.paste(soft, box, height, width)
+    expected = paste_masks(soft[None], box[None], (height, width))[0]
+    assert mask.shape == expected.shape
+    assert np.count_nonzero(mask != expected) <= 1
