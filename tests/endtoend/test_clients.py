@@ -3,25 +3,35 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import importlib.util
 import json
+import re
+import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import ModuleType
 
 import numpy as np
 import pytest
+import torch
+import torchvision  # noqa: F401  registers torchvision::nms
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
+from torch import Tensor, nn
 
-from pedseg_runtime import Segmenter
+from pedseg_runtime import Manifest, Segmenter
+from pedseg_runtime.backends.suppression import register_suppression
+from pedseg_runtime.manifest import MANIFEST_FILE
 from pedseg_runtime.masks import paste_masks
 
 ROOT = Path(__file__).parents[2]
 PLAIN = ROOT / "examples" / "clients" / "plain_onnxruntime.py"
+DOCS = ROOT / "docs" / "artifact.md"
 ARTIFACTS = ROOT / "tests" / "runtime" / "golden"
 SIZE = (40, 60)  # that fixed.onnx asks for
 
@@ -145,3 +155,79 @@ def test_the_client_pastes_as_the_runtime(
     expected = paste_masks(soft[None], box[None], (height, width))[0]
     assert mask.shape == expected.shape
     assert np.count_nonzero(mask != expected) <= 1
+
+
+SNIPPETS = re.findall(r"```python\n(.*?)```", DOCS.read_text(encoding="utf-8"), re.DOTALL)
+
+
+class Scripted(nn.Module):
+    """The contract with one box per image, and the operator of torchvision that artifacts need."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        image_index = torch.arange(images.shape[0])
+        boxes = images[:, 0, :4, 0].float() + torch.tensor([0.0, 0.0, 5.0, 5.0])
+        scores = torch.full([images.shape[0]], 0.75)
+        kept = torch.ops.torchvision.nms(boxes, scores, 2.0)
+        masks = torch.ones([images.shape[0], 28, 28])
+        return boxes, torch.ones_like(image_index), scores[kept], masks, image_index
+
+
+class Traced(nn.Module):
+    """The same with pedseg's operator; a box that stands twice is found once."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        image_index = torch.arange(images.shape[0])
+        boxes = images[:, 0, :4, 0].float() + torch.tensor([0.0, 0.0, 5.0, 5.0])
+        twice = torch.ops.pedseg.suppress(
+            boxes[None].repeat(1, 2, 1), torch.full([1, 2], 0.75), 0.5, 0.1
+        )
+        masks = torch.ones([images.shape[0], 28, 28])
+        return boxes, torch.ones_like(image_index), twice[0], masks, image_index
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files that the page's snippets open."""
+    desk = tmp_path_factory.mktemp("desk")
+    shutil.copy(ARTIFACTS / "tiny.onnx", desk / "pedseg.onnx")
+    picture = np.zeros((*SIZE, 3), np.uint8)
+    picture[5:20, 10:30, 0] = 230
+    Image.fromarray(picture).save(desk / "street.png")
+    manifest = {MANIFEST_FILE: json.dumps({"class_names": ["background", "person"]})}
+    with warnings.catch_warnings(action="ignore"):
+        scripted = torch.jit.script(Scripted())
+        torch.jit.save(scripted, str(desk / "pedseg.torchscript"), _extra_files=manifest)
+    register_suppression(torch)
+    images = torch.zeros(1, 240, 320, 3, dtype=torch.uint8)
+    program = torch.export.export(Traced(), (images,))
+    torch.export.save(program, desk / "pedseg.pt2", extra_files=manifest)
+    return desk
+
+
+@pytest.mark.parametrize(
+    ("needle", "printed"),
+    [
+        ("hashlib", ""),
+        ("onnxruntime", "person 0.902 [10.0, 5.0, 30.0, 20.0]\n"),
+        ("torch.jit.load", "['background', 'person'] 1\n[0.75]\n"),
+        ("torch.export.load", "['background', 'person'] 2\n[0.75, -1.0]\n"),
+    ],
+    ids=["seal", "onnx", "torchscript", "pt2"],
+)
+def test_the_pages_snippets_run(desk: Path, needle: str, printed: str) -> None:
+    (snippet,) = [code for code in SNIPPETS if needle in code]
+    if "torch" in needle:
+        snippet += "print(scores.tolist())\n"
+    command = [sys.executable, "-W", "ignore", "-c", snippet]
+    done = subprocess.run(command, cwd=desk, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == printed
+    assert len(SNIPPETS) == 4
+
+
+def test_the_page_names_every_field_of_the_manifest() -> None:
+    page = DOCS.read_text(encoding="utf-8")
+    missing = [
+        field.name for field in dataclasses.fields(Manifest) if f"`{field.name}`" not in page
+    ]
+    assert missing == []
