@@ -45,6 +45,10 @@ KNOWN = (
     Known(r"`isinstance\(treespec, LeafSpec\)` is deprecated", "torch says it to itself"),
     Known(r"^\[torch\.onnx\] ", "progress, which pedseg shows itself"),
     Known(
+        r"^Attribute type is ambiguous because it is an empty sequence.* Defaulted to INTS",
+        "an empty list in the graph is a shape: of integers indeed",
+    ),
+    Known(
         r"^Please consider (to run )?pre-processing before quantization",
         "the graph comes folded and with its shapes",
     ),
