@@ -155,8 +155,8 @@ def test_known_noise_is_dropped_for_a_named_reason() -> None:
         "`torch.jit.script` is deprecated. Please switch to `torch.compile` or `torch.export`.",
         "`torch.jit.script` is not supported in Python 3.14+ and may break.",
         "`isinstance(treespec, LeafSpec)` is deprecated, use `isinstance(treespec, TreeSpec)`.",
-        "Attribute type is ambiguous because it is an empty sequence. Please create an Attr with an "
-        "explicit type. Defaulted to INTS",
+        "Attribute type is ambiguous because it is an empty sequence. Please create an Attr with "
+        "an explicit type. Defaulted to INTS",
         "Please consider to run pre-processing before quantization. Refer to example: ...",
         "Please consider pre-processing before quantization. See https://...",
         "Collecting tensor data and making histogram ...",
