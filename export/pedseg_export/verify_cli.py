@@ -3,22 +3,60 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import click
 
 from pedseg_runtime.console import Command, next_commands, notes, output, progress_bar
-from pedseg_runtime.errors import ParityError
+from pedseg_runtime.errors import InputError, ParityError
 from pedseg_runtime.files import write_json
-from pedseg_runtime.parity import ParityReport
+from pedseg_runtime.manifest import Manifest
+from pedseg_runtime.parity import TOLERANCES, ParityReport
 from pedseg_runtime.segmenter import Segmenter
-from pedseg_train.checkpoint import load_checkpoint
+from pedseg_train.checkpoint import LoadedCheckpoint, load_checkpoint, with_settings
 from pedseg_train.eager import EagerSegmenter
 
 from .cli import read_samples
-from .verification import generated_samples, verify
+from .export import MIN_AGREEMENT
+from .stages import StageReport, examine
+from .verification import Sample, generated_samples, verify
 
 EXISTING = click.Path(path_type=Path)
+SETTINGS = ("min_size", "max_size", "score_threshold", "nms_threshold", "detections_per_image")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What was found out about an artifact; true if nothing speaks against it.
+
+    Attributes:
+        precision: of the artifact.
+        parity: its detections against eager's.
+        stages: its stages against eager's, None if they were not asked for.
+    """
+
+    precision: str
+    parity: ParityReport
+    stages: StageReport | None = None
+
+    def __bool__(self) -> bool:
+        """Of a lower precision AP decides; here it only has to find most of the same objects."""
+        if self.precision == "fp32":
+            return bool(self.parity) and (self.stages is None or bool(self.stages))
+        counts = self.parity.counts
+        most = max(counts.reference, counts.candidate, 1)
+        return counts.matched / most >= MIN_AGREEMENT
+
+    def to_dict(self) -> dict[str, Any]:
+        """The parity report with `stages` added, as plain values; `passed` is about both."""
+        values = {**self.parity.to_dict(), "precision": self.precision, "passed": bool(self)}
+        return values if self.stages is None else {**values, "stages": self.stages.to_dict()}
+
+    def summary(self) -> str:
+        """Both verdicts, one after the other."""
+        return "; ".join(part.summary() for part in (self.parity, self.stages) if part is not None)
 
 
 @click.command(cls=Command)
@@ -26,6 +64,7 @@ EXISTING = click.Path(path_type=Path)
 @click.option("--checkpoint", type=EXISTING, required=True, help="What the artifact came from.")
 @click.option("--images", type=EXISTING, help="A picture or a folder; default: generated scenes.")
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
+@click.option("--stages", is_flag=True, help="Name the first stage that disagrees with eager.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
 @click.option("--report", "report_path", type=EXISTING, help="Write the report as JSON.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
@@ -34,40 +73,131 @@ def main(
     checkpoint: Path,
     images: Path | None,
     limit: int,
+    stages: bool,
     device: str,
     report_path: Path | None,
     as_json: bool,
 ) -> None:
     """Compare ARTIFACT with eager PyTorch; exit code 1 if they disagree."""
-    report = verify_files(
-        artifact=artifact, checkpoint=checkpoint, images=images, limit=limit, device=device
+    found = verify_files(
+        artifact=artifact,
+        checkpoint=checkpoint,
+        images=images,
+        limit=limit,
+        device=device,
+        stages=stages,
     )
     if report_path:
-        write_json(report_path, report.to_dict())
+        write_json(report_path, found.to_dict())
     if as_json:
-        output.print_json(json.dumps(report.to_dict()))
+        output.print_json(json.dumps(found.to_dict()))
     else:
-        output.print(report.table())
-        for flip in report.unmatched:
-            kind = "benign" if flip.benign else "defect"
-            output.print(f"{flip.image}: {flip.side} only, {flip.kind} ({kind})", markup=False)
-    if not report:
-        raise ParityError(report.summary(), report)
+        show(found)
+    if not found:
+        raise ParityError(found.summary(), found.parity)
     next_commands([("benchmark", f"pedseg-bench {checkpoint} {artifact} --images IMAGES")])
 
 
 def verify_files(
-    *, artifact: Path, checkpoint: Path, images: Path | None, limit: int, device: str
-) -> ParityReport:
-    """Compare an artifact file with a checkpoint file on pictures, or on generated scenes."""
-    samples = read_samples(images, limit) if images else generated_samples()
+    *,
+    artifact: Path,
+    checkpoint: Path,
+    images: Path | None = None,
+    limit: int = 100,
+    device: str = "cpu",
+    stages: bool = False,
+) -> Verification:
+    """Compare an artifact file with a checkpoint file on pictures, or on generated scenes.
+
+    Eager takes over the sizes and thresholds that the artifact was exported with.
+
+    Raises:
+        ArtifactError: the artifact cannot be used, or its stages cannot be told apart.
+        CheckpointError: the checkpoint cannot be used.
+        DeviceError: the device does not run both.
+        InputError: there is no picture to compare on.
+    """
     loaded = load_checkpoint(checkpoint)
-    reference = EagerSegmenter(loaded.model, class_names=loaded.header.class_names, device=device)
     with Segmenter.load(artifact, device=device) as segmenter, progress_bar() as bar:
-        if segmenter.manifest.checkpoint_sha256 != loaded.sha256:
+        manifest = segmenter.manifest
+        if manifest.checkpoint_sha256 != loaded.sha256:
             notes.print(f"note: {artifact} was exported from another checkpoint", markup=False)
+        loaded = as_exported(loaded, manifest)
+        samples = samples_for(manifest, images, limit)
+        reference = EagerSegmenter(
+            loaded.model, class_names=loaded.header.class_names, device=device
+        )
         task = bar.add_task("comparing", total=len(samples))
-        return verify(segmenter, reference, samples, progress=lambda done: bar.advance(task, done))
+        parity = verify(
+            segmenter,
+            reference,
+            samples,
+            tolerances=TOLERANCES[manifest.precision],
+            progress=lambda done: bar.advance(task, done),
+        )
+        if not stages:
+            return Verification(precision=manifest.precision, parity=parity)
+        task = bar.add_task("stages", total=len(samples))
+        report = examine(
+            artifact, reference, samples, progress=lambda done: bar.advance(task, done)
+        )
+        return Verification(precision=manifest.precision, parity=parity, stages=report)
+
+
+def as_exported(loaded: LoadedCheckpoint, manifest: Manifest) -> LoadedCheckpoint:
+    """The checkpoint with the sizes and thresholds of an artifact; says so where they differ."""
+    changes = {name: getattr(manifest, name) for name in SETTINGS}
+    changed = [
+        f"{name} {value} (checkpoint: {getattr(loaded.header, name)})"
+        for name, value in changes.items()
+        if value != getattr(loaded.header, name)
+    ]
+    if not changed:
+        return loaded
+    notes.print(f"note: the artifact has settings of its own: {', '.join(changed)}", markup=False)
+    return with_settings(loaded, **changes)
+
+
+def samples_for(manifest: Manifest, images: Path | None, limit: int) -> list[Sample]:
+    """Pictures that the artifact can take; generated scenes where no folder is given.
+
+    Raises:
+        InputError: no picture has the one size that the artifact is fixed to.
+    """
+    fixed = manifest.static_shape
+    if images is None:
+        return generated_samples(fixed)
+    samples = read_samples(images, limit)
+    if fixed is None:
+        return samples
+    fitting = [sample for sample in samples if sample.image.shape[:2] == fixed[1:]]
+    size = f"{fixed[1]}x{fixed[2]} (height x width)"
+    if not fitting:
+        raise InputError(
+            f"{images}: expected a picture of {size}, the one size that the artifact is fixed to, "
+            f"found none among {len(samples)}; resize them, or leave --images out"
+        )
+    if len(fitting) < len(samples):
+        left_out = len(samples) - len(fitting)
+        notes.print(f"note: {left_out} pictures are not {size} and were left out", markup=False)
+    return fitting
+
+
+def show(found: Verification) -> None:
+    """Print tables for a person."""
+    output.print(found.parity.table())
+    for flip in found.parity.unmatched:
+        kind = "benign" if flip.benign else "defect"
+        output.print(f"{flip.image}: {flip.side} only, {flip.kind} ({kind})", markup=False)
+    if found.stages is None:
+        return
+    output.print(found.stages.table())
+    for stage in found.stages.stages:
+        for note in stage.notes:
+            output.print(f"{stage.name}: {note}", markup=False)
+    output.print(found.stages.summary(), markup=False)
+    if found.precision != "fp32":
+        output.print(f"for information: what {found.precision} may cost is decided by AP")
 
 
 if __name__ == "__main__":

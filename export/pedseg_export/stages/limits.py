@@ -1,0 +1,61 @@
+"""The largest differences between a stage and eager that count as agreement, stated once.
+
+Each stage is fed with eager's input, so a limit is for the rounding of one stage alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from pedseg_runtime.parity import TOLERANCES, Tolerances
+
+
+@dataclass(frozen=True, slots=True)
+class StageLimits:
+    """The largest difference that still counts as agreement, per stage.
+
+    Attributes:
+        pixels: of the network's input, in units of the normalisation (a grey level is about 0.017).
+        features: of a pyramid level, as a fraction of its largest value.
+        proposals: their scores as a fraction of themselves (most are tiny), their boxes in pixels
+            of the resized image.
+        detections: scores as a fraction, boxes in pixels of the resized image, soft masks as
+            probability.
+        unexplained: share of the proposals, and of the detections, that only one side has and
+            whose margins explain no flip.
+        placed: of the boxes in pixels of the image.
+        at_threshold: how close to 0.5 a pasted soft value stands that may fall on either side.
+    """
+
+    pixels: float
+    features: float
+    proposals: Tolerances
+    detections: Tolerances
+    unexplained: float
+    placed: float = 0.01
+    at_threshold: float = 1e-5
+
+
+def _limits(
+    precision: str, *, pixels: float, features: float, proposal_scores: float, unexplained: float
+) -> StageLimits:
+    detections = TOLERANCES[precision]
+    return StageLimits(
+        pixels=pixels,
+        features=features,
+        proposals=dataclasses.replace(detections, scores=proposal_scores),
+        detections=detections,
+        unexplained=unexplained,
+    )
+
+
+# Preprocessing, and what follows the boxes, stays float32 in every precision.
+LIMITS: Mapping[str, StageLimits] = {
+    "fp32": _limits("fp32", pixels=5e-3, features=5e-4, proposal_scores=1e-3, unexplained=0.0),
+    "fp16": _limits("fp16", pixels=5e-3, features=0.02, proposal_scores=0.1, unexplained=0.05),
+    "bf16": _limits("bf16", pixels=5e-3, features=0.1, proposal_scores=0.5, unexplained=0.1),
+    "int8": _limits("int8", pixels=5e-3, features=0.5, proposal_scores=1.0, unexplained=0.3),
+}
+"""By the manifest's precision. Of a lower one the verdict is for information: AP decides."""

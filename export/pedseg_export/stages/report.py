@@ -1,0 +1,135 @@
+"""What an examination returns: a verdict per stage, and the differences it rests on."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+PASSED, FAILED, NOT_JUDGED = "passed", "failed", "not judged"
+COLOURS = {PASSED: "green", FAILED: "red", NOT_JUDGED: "yellow"}
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The largest difference of one quantity over all images.
+
+    Attributes:
+        quantity: what differs, e.g. `boxes`.
+        unit: of the two numbers that follow.
+        largest: the largest absolute difference; None if it is not finite.
+        limit: the largest that counts as agreement.
+        within: whether `largest` is at most `limit`.
+        worst: name of the image with the largest difference.
+    """
+
+    quantity: str
+    unit: str
+    largest: float | None
+    limit: float
+    within: bool
+    worst: str
+
+    def __str__(self) -> str:
+        largest = "without a finite number" if self.largest is None else f"{self.largest:.3g}"
+        return f"{self.quantity} {largest} (limit {self.limit:g} {self.unit}, worst {self.worst})"
+
+
+@dataclass(frozen=True, slots=True)
+class StageResult:
+    """One stage's verdict.
+
+    Attributes:
+        name: e.g. `proposals`.
+        meaning: what is wrong where this stage is the first to fail.
+        verdict: `passed`, `failed` or `not judged`.
+        images: on how many images something was compared.
+        differences: per quantity.
+        notes: what else was seen: explained flips, sizes, reasons for not judging.
+    """
+
+    name: str
+    meaning: str
+    verdict: str
+    images: int
+    differences: tuple[Difference, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StageReport:
+    """The verdicts of all stages; true if every one was judged and passed.
+
+    Attributes:
+        precision: of the artifact; it chooses the limits.
+        images: on how many images the stages ran.
+        stages: in the order of the network.
+    """
+
+    precision: str
+    images: int
+    stages: tuple[StageResult, ...]
+
+    def __bool__(self) -> bool:
+        return all(stage.verdict == PASSED for stage in self.stages)
+
+    @property
+    def first_failure(self) -> StageResult | None:
+        """The first stage beyond a limit, None if there is none."""
+        return next((stage for stage in self.stages if stage.verdict == FAILED), None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The report as plain values for JSON; all numbers are finite."""
+        first = self.first_failure
+        return {
+            "passed": bool(self),
+            "first_failure": first.name if first else None,
+            **dataclasses.asdict(self),
+        }
+
+    def summary(self) -> str:
+        """The verdict as one line."""
+        first = self.first_failure
+        if first is not None:
+            beyond = [str(difference) for difference in first.differences if not difference.within]
+            seen = "; ".join(beyond or first.notes[:1])
+            return f"first stage that disagrees with eager: {first.name}: {seen}; {first.meaning}"
+        unjudged = [stage for stage in self.stages if stage.verdict == NOT_JUDGED]
+        if unjudged:
+            reason = unjudged[0].notes[0]
+            return f"stages: {unjudged[0].name} could not be judged: {reason}"
+        return f"stages: all {len(self.stages)} agree with eager on {self.images} images"
+
+    def table(self) -> Table:
+        """Differences and verdicts as a rich table."""
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(title="Stages", title_justify="left")
+        table.add_column("stage")
+        table.add_column("quantity")
+        table.add_column("largest", justify="right")
+        table.add_column("limit", justify="right")
+        table.add_column("unit")
+        table.add_column("worst image")
+        table.add_column("verdict")
+        for stage in self.stages:
+            verdict = f"[{COLOURS[stage.verdict]}]{stage.verdict}[/]"
+            if not stage.differences:
+                table.add_row(stage.name, *[""] * 5, verdict)
+            for position, item in enumerate(stage.differences):
+                first, last = ("", "") if position else (stage.name, verdict)
+                largest = "not finite" if item.largest is None else f"{item.largest:.3g}"
+                table.add_row(
+                    first,
+                    item.quantity,
+                    largest if item.within else f"[red]{largest}[/]",
+                    f"{item.limit:g}",
+                    item.unit,
+                    Text(item.worst if item.largest != 0 else ""),
+                    last,
+                )
+        return table
