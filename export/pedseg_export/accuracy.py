@@ -57,8 +57,8 @@ class AccuracyGate:
         verdict = judge(difference, max_drop=self.max_drop)
         if verdict.outcome is Outcome.FAILS:
             raise ExportError(
-                f"AP: expected the artifact to lose at most {self.max_drop:g} points, found that "
-                f"it {verdict.reason}; keep a higher precision, calibrate on more pictures, or "
+                f"AP: expected the artifact to lose at most {self.max_drop:g} points, found: "
+                f"{verdict.reason}; keep a higher precision, calibrate on more pictures, or "
                 "raise --max-ap-drop"
             )
         if verdict.outcome is Outcome.NOT_PROVEN:

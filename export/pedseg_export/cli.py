@@ -129,7 +129,7 @@ def read_options(*, static: str | None, target: str | None, **options: Any) -> E
     """The options that the command line's texts mean."""
     return ExportOptions(
         static_shape=parse_shape(static) if static else None,
-        **({"target": Target.parse(target)} if target else {}),
+        target=Target.parse(target) if target else Target.installed(),
         **options,
     )
 

@@ -91,17 +91,19 @@ def export_artifact(
         notify(f"converting {loaded.header.architecture} to {options.format} {options.precision}")
         with told_briefly(notify):
             draft = convert(loaded, options)
-        clock.lap("convert")
-        if options.precision == "int8":
-            draft = quantized(draft, describe(loaded, options, draft), calibration, notify=notify)
-            clock.lap("quantise")
+            clock.lap("convert")
+            if options.precision == "int8":
+                float_manifest = describe(loaded, options, draft)
+                draft = quantized(draft, float_manifest, calibration, notify=notify)
+                clock.lap("quantise")
         for line in options.target.warnings(draft.operators):
             notify(line)
         manifest = describe(loaded, options, draft)
         reference = EagerSegmenter(
             loaded.model, class_names=loaded.header.class_names, device=device
         )
-        write(draft, temporary, manifest)
+        with told_briefly(notify):
+            write(draft, temporary, manifest)
         with Segmenter.load(temporary, device=device) as segmenter:
             notify("comparing the artifact with eager")
             compared = [*generated_samples(options.static_shape), *samples]
@@ -116,7 +118,8 @@ def export_artifact(
             parity=report.to_dict(),
             accuracy=accuracy.to_dict() if accuracy else None,
         )
-        write(draft, temporary, manifest, golden)
+        with told_briefly(notify):
+            write(draft, temporary, manifest, golden)
         with Segmenter.load(temporary, device=device) as segmenter:
             manifest = segmenter.manifest
         clock.lap("write")

@@ -85,7 +85,7 @@ class Target:
         if self.package != "onnxruntime-gpu":
             return []
         return [
-            f"{self} has no CUDA kernel for {operator}: it runs on the CPU, with copies to and fro; "
+            f"{self} has no CUDA kernel for {operator}: it will run on the CPU, with copies; "
             f"{'.'.join(map(str, since))} or newer has one"
             for operator, since in CUDA_SINCE.items()
             if operator in operators and self.release < since

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import PIL.Image
 from numpy.typing import NDArray
-from PIL import Image as pillow
 
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.parity import FP32, ParityReport, Tolerances, compare
@@ -70,7 +70,7 @@ def generated_street(seed: int, height: int, width: int, *, people: bool) -> Ima
         for attempt in itertools.count()
     )
     picture = next(picture for picture, ids in scenes if ids.any() == people)
-    return picture if scale == 1 else np.asarray(pillow.fromarray(picture).reduce(scale))
+    return picture if scale == 1 else np.asarray(PIL.Image.fromarray(picture).reduce(scale))
 
 
 def verify(

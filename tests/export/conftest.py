@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from numpy.typing import NDArray
 from torchvision.models.detection import MaskRCNN
 
 from pedseg_export.export import ExportResult, export_artifact
+from pedseg_export.options import ExportOptions
 from pedseg_export.verification import generated_samples
 from pedseg_runtime.segmenter import Segmenter
 from pedseg_train.checkpoint import (
@@ -86,22 +88,28 @@ def eager(loaded: LoadedCheckpoint) -> EagerSegmenter:
     return EagerSegmenter(loaded.model, class_names=CLASSES)
 
 
-def _export(checkpoint: Path, folder: Path, format: str) -> Exported:
-    result = export_artifact(checkpoint, output=folder / f"small.{format}", format=format)
+def export_to(checkpoint: Path, path: Path, **options: Any) -> Exported:
+    result = export_artifact(checkpoint, output=path, options=ExportOptions(**options))
     return Exported(result, Segmenter.load(result.path, device="cpu"))
 
 
 @pytest.fixture(scope="session")
 def onnx_artifact(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return _export(checkpoint, tmp_path_factory.mktemp("onnx"), "onnx")
+    return export_to(checkpoint, tmp_path_factory.mktemp("onnx") / "small.onnx")
 
 
 @pytest.fixture(scope="session")
 def torchscript_artifact(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
-    return _export(checkpoint, tmp_path_factory.mktemp("torchscript"), "torchscript")
+    path = tmp_path_factory.mktemp("torchscript") / "small.torchscript"
+    return export_to(checkpoint, path, format="torchscript")
 
 
-@pytest.fixture(params=["onnx", "torchscript"])
+@pytest.fixture(scope="session")
+def pt2_artifact(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    return export_to(checkpoint, tmp_path_factory.mktemp("pt2") / "small.pt2", format="pt2")
+
+
+@pytest.fixture(params=["onnx", "torchscript", "pt2"])
 def artifact(request: pytest.FixtureRequest) -> Exported:
     """Each format in turn."""
     exported = request.getfixturevalue(f"{request.param}_artifact")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import warnings
 
 import numpy as np
@@ -11,13 +12,15 @@ import pytest
 import torch
 from torch import nn
 from torch.export import Dim
-from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from pedseg_export.formats.translations import divide, translations
-from pedseg_export.graph.preprocessing import Preprocessing
+from pedseg_export.graph.proposals import ProposalStage
+from pedseg_export.graph.sizes import box_limits, int_vector, network_size
 from pedseg_export.graph.suppression import suppress, suppress_rows
+from pedseg_train.checkpoint import LoadedCheckpoint
 
 MIN_SIZE, MAX_SIZE = 800, 1333
+SIZES = int(os.environ.get("PEDSEG_SIZES", "200"))
 
 
 def session_of(module: nn.Module, *args: torch.Tensor, dynamic: object) -> object:
@@ -31,33 +34,70 @@ def session_of(module: nn.Module, *args: torch.Tensor, dynamic: object) -> objec
     return onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
 
 
-class ResizedSize(nn.Module):
-    def __init__(self) -> None:
+class Geometry(nn.Module):
+    """Everything that the graph computes from the size of an image, as one vector."""
+
+    def __init__(self, stage: ProposalStage) -> None:
         super().__init__()
-        self.step = Preprocessing(
-            GeneralizedRCNNTransform(MIN_SIZE, MAX_SIZE, [0.5] * 3, [0.5] * 3)
-        )
+        self.stage = stage
+        self.min_size, self.max_size = MIN_SIZE, MAX_SIZE
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.step.resized(images.shape[1], images.shape[2])
+        resized, padded = network_size(
+            images.shape[1], images.shape[2], self.min_size, self.max_size, 32
+        )
+        frame = torch.zeros([1, 1, padded[0], padded[1]])
+        levels = [nn.functional.avg_pool2d(frame, 4)]
+        for _ in range(3):
+            levels.append(nn.functional.avg_pool2d(levels[-1], 2))
+        levels.append(nn.functional.max_pool2d(levels[-1], 1, 2))
+        limits = box_limits(resized[0], resized[1], images.device)
+        grid = self.stage.grid_of_slots([list(x.shape[2:]) for x in levels], padded, limits)
+        return torch.cat(
+            [limits.to(torch.int64), int_vector(padded, images.device), grid.flatten()]
+        )
 
 
-def test_onnx_resizes_every_image_as_eager_does() -> None:
-    """The stock export gets one size in seven wrong, TorchScript nearly every second."""
+def expected_geometry(height: int, width: int, per_level: int) -> list[int]:
+    """The same by eager's arithmetic: Python floats, `AnchorGenerator`'s strides."""
+    scale = min(MIN_SIZE / min(height, width), MAX_SIZE / max(height, width))
+    resized = [math.floor(height * scale), math.floor(width * scale)]
+    padded = [32 * math.ceil(side / 32) for side in resized]
+    grids = [[side // stride for side in padded] for stride in (4, 8, 16, 32)]
+    grids.append([(side - 1) // 2 + 1 for side in grids[-1]])
+    rows, first = [], 0
+    for rows_high, columns in grids:
+        row = [first, columns, padded[1] // columns, padded[0] // rows_high]
+        rows += row * per_level
+        first += 3 * rows_high * columns
+    return [resized[1], resized[0], resized[1], resized[0], *padded, *rows]
+
+
+def test_every_format_has_eagers_sizes_padding_and_strides(loaded: LoadedCheckpoint) -> None:
+    """The stock ONNX export gets one size in seven wrong, TorchScript nearly every second."""
+    stage = ProposalStage(loaded.model)
+    stage.per_level = 1  # one slot per level says it all
+    stage.level = torch.arange(stage.levels)
+    module = Geometry(stage)
     images = torch.zeros((2, 30, 40, 3), dtype=torch.uint8)
     dynamic = ({0: Dim.DYNAMIC, 1: Dim.DYNAMIC, 2: Dim.DYNAMIC},)
-    session = session_of(ResizedSize(), images, dynamic=dynamic)
+    session = session_of(module, images, dynamic=dynamic)
+    exported = torch.export.export(module, (images,), dynamic_shapes=dynamic, strict=False).module()
     with pytest.warns(FutureWarning, match="deprecated"):
-        scripted_step = torch.jit.script(ResizedSize())
+        scripted = torch.jit.script(module)
     random = np.random.default_rng(0)
-    sizes = [(375, 500), (536, 559), (397, 396), *random.integers(16, 1200, (400, 2)).tolist()]
+    sizes = [(375, 500), (536, 559), (397, 396), *random.integers(16, 1600, (SIZES, 2)).tolist()]
     name = session.get_inputs()[0].name
     for height, width in sizes:
-        scale = min(MIN_SIZE / min(height, width), MAX_SIZE / max(height, width))
-        expected = [math.floor(height * scale), math.floor(width * scale)]
+        expected = expected_geometry(height, width, 1)
         frame = np.zeros((1, height, width, 3), np.uint8)
         assert session.run(None, {name: frame})[0].tolist() == expected, (height, width)
-        assert scripted_step(torch.from_numpy(frame)).tolist() == expected, (height, width)
+        assert exported(torch.from_numpy(frame)).tolist() == expected, (height, width)
+        assert scripted(torch.from_numpy(frame)).tolist() == expected, (height, width)
+
+
+def forward(self, boxes: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    return suppress(boxes, scores, 0.5, 0.05)
 
 
 class Suppress(nn.Module):

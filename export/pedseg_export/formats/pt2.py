@@ -42,4 +42,7 @@ def name_taps(program: ExportedProgram) -> None:
             names[node.name] = value.name
     for spec in program.graph_signature.output_specs:
         spec.arg.name = names.get(spec.arg.name, spec.arg.name)
+    for module in program.graph_module.modules():  # paths of this machine are nobody's business
+        for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
+            node.meta.pop("stack_trace", None)
     program.graph_module.recompile()
