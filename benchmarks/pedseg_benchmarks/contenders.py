@@ -98,7 +98,8 @@ class Artifact:
             threads: CPU threads for one run.
             paste: whether `infer` also pastes the masks into image pixels, as eager does.
         """
-        self._segmenter = Segmenter.load(path, device=device, threads=threads)
+        # Without the self-test, which would warm up what the first call is to measure.
+        self._segmenter = Segmenter.load(path, device=device, threads=threads, self_test=False)
         self._paste = paste
         self.manifest: Manifest = self._segmenter.manifest
         self.provider: str = self._segmenter.provider

@@ -69,7 +69,7 @@ def test_full_masks_are_torchvisions(format: str, checkpoint: Path, tmp_path: Pa
 
 
 def coordinates_of(model: ir.Model) -> set[str]:
-    """The types in which boxes reach RoIAlign and NMS, once all convolutions are seen to be half."""
+    """The types in which boxes reach RoIAlign and NMS; all convolutions are seen to be half."""
     weights = {
         str(node.inputs[1].const_value.dtype) for node in model.graph if node.op_type == "Conv"
     }
