@@ -133,7 +133,7 @@ def convert(loaded: LoadedCheckpoint, options: ExportOptions) -> Draft:
         ExportError: the exporter failed; the message names the module and the line.
     """
     graph = InferenceGraph(loaded.model, mask_format=options.mask_format, dtype=options.dtype)
-    opset = options.target.opset(options.precision)
+    opset = options.target.opset()
     try:
         return FORMATS[options.format].convert(
             graph, static_shape=options.static_shape, opset=opset

@@ -54,9 +54,10 @@ class ExportOptions:
         _expect("mask_format", self.mask_format, MASK_SPECS)
         format = FORMATS[self.format]
         if self.precision not in format.precisions:
+            able = [name for name, other in FORMATS.items() if self.precision in other.precisions]
             raise InputError(
                 f"precision: {self.format} artifacts can be {', '.join(format.precisions)}, found "
-                f"{self.precision}; use --format onnx"
+                f"{self.precision}, which its runtime cannot run; use --format {' or '.join(able)}"
             )
         if self.static_shape is not None:
             if not format.can_be_static:
@@ -65,7 +66,7 @@ class ExportOptions:
                 )
             _check_shape(self.static_shape)
         if self.format == "onnx":
-            self.target.opset(self.precision)
+            self.target.opset()
 
     @property
     def dtype(self) -> torch.dtype:

@@ -11,9 +11,7 @@ from pedseg_runtime.errors import InputError
 
 PACKAGES = ("onnxruntime-gpu", "onnxruntime")
 # https://onnxruntime.ai/docs/reference/compatibility.html: the first release that reads an opset.
-FIRST_RELEASE = {18: (1, 14), 22: (1, 21)}
-OPSET = 18
-BF16_OPSET = 22  # the first whose Conv takes bfloat16
+OPSET, FIRST_RELEASE = 18, (1, 14)
 # Operator -> the first release with a CUDA kernel for the opset used here, and since when that is
 # known. RoiAlign: microsoft/onnxruntime#21990.
 CUDA_SINCE = {"RoiAlign": (1, 25)}
@@ -65,20 +63,18 @@ class Target:
                 continue
         raise InputError("target: expected onnxruntime to be installed, found none; install it")
 
-    def opset(self, precision: str) -> int:
-        """The oldest opset that can say what `precision` needs; old ones are read everywhere.
+    def opset(self) -> int:
+        """The oldest opset that can say what the graph needs: old ones are read everywhere.
 
         Raises:
             InputError: this release reads no such opset.
         """
-        opset = BF16_OPSET if precision == "bf16" else OPSET
-        first = FIRST_RELEASE[opset]
-        if self.release < first:
+        if self.release < FIRST_RELEASE:
             raise InputError(
-                f"target {self}: expected {'.'.join(map(str, first))} or newer, which reads opset "
-                f"{opset} as {precision} needs it; use a newer onnxruntime or another precision"
+                f"target {self}: expected {'.'.join(map(str, FIRST_RELEASE))} or newer, which "
+                f"reads opset {OPSET}; use a newer onnxruntime"
             )
-        return opset
+        return OPSET
 
     def warnings(self, operators: Collection[str]) -> list[str]:
         """What this release will not run on CUDA, one line each."""

@@ -18,12 +18,12 @@ from pedseg_runtime.errors import InputError
         ({"format": "tflite"}, "onnx, torchscript, pt2"),
         ({"precision": "fp8"}, "fp32, fp16, bf16, int8"),
         ({"mask_format": "rle"}, "roi, full"),
-        ({"format": "pt2", "precision": "int8"}, "--format onnx"),
+        ({"format": "pt2", "precision": "int8"}, "--format onnx$"),
         ({"format": "torchscript", "static_shape": (1, 64, 64)}, "take any size"),
         ({"static_shape": (1, 15, 64)}, "at least 16 pixels, found 1x15x64"),
         ({"static_shape": (0, 64, 64)}, "at least one image"),
         ({"target": Target("onnxruntime-gpu", "1.13.1")}, "1.14 or newer"),
-        ({"precision": "bf16", "target": Target("onnxruntime-gpu", "1.20.0")}, "1.21 or newer"),
+        ({"precision": "bf16"}, "--format torchscript or pt2"),
     ],
     ids=str,
 )
@@ -37,8 +37,9 @@ def test_old_targets_do_not_matter_to_other_formats() -> None:
 
 
 def test_the_networks_compute_in_what_the_precision_says() -> None:
-    found = [ExportOptions(precision=name).dtype for name in ("fp32", "fp16", "bf16", "int8")]
-    assert found == [torch.float32, torch.float16, torch.bfloat16, torch.float32]
+    found = [ExportOptions(precision=name).dtype for name in ("fp32", "fp16", "int8")]
+    assert found == [torch.float32, torch.float16, torch.float32]
+    assert ExportOptions(format="pt2", precision="bf16").dtype == torch.bfloat16
 
 
 @given(st.integers(1, 64), st.integers(16, 4000), st.integers(16, 4000))
@@ -69,7 +70,7 @@ def test_a_release_without_the_cuda_kernel_is_named() -> None:
 
 def test_the_oldest_opset_that_will_do_is_chosen() -> None:
     target = Target.parse("onnxruntime-gpu==1.31.1")
-    assert [target.opset(name) for name in ("fp32", "fp16", "int8", "bf16")] == [18, 18, 18, 22]
+    assert target.opset() == 18
     assert str(target) == "onnxruntime-gpu==1.31.1"
 
 

@@ -60,7 +60,7 @@ class ProposalStage(nn.Module):
             logit, index = self.best_of_level(objectness[level])
             best.append(logit)
             indices.append(index)
-        logits, index = torch.cat(best, 1).float(), torch.cat(indices, 1)  # [N, S]
+        logits, index = torch.cat(best, 1), torch.cat(indices, 1)  # [N, S]
         grid = self.grid_of_slots([list(level.shape[2:]) for level in objectness], padded, limits)
         slot = index.unsqueeze(2)
         regressions = self.at_anchors(deltas, slot + grid[:, :1])
@@ -80,7 +80,7 @@ class ProposalStage(nn.Module):
         A level with fewer than P anchors is filled up with logits of -inf, so that P is the same
         for every level and every image size. Their indices lie beyond the level.
         """
-        flat = objectness.permute(0, 2, 3, 1).flatten(1)
+        flat = objectness.permute(0, 2, 3, 1).flatten(1).float()
         missing = shortfall(flat.shape[1], self.per_level)
         if missing > 0:
             flat = nn.functional.pad(flat, [0, missing], value=-math.inf)
