@@ -18,7 +18,7 @@ from pedseg_runtime.errors import InputError
         ({"format": "tflite"}, "onnx, torchscript, pt2"),
         ({"precision": "fp8"}, "fp32, fp16, bf16, int8"),
         ({"mask_format": "rle"}, "roi, full"),
-        ({"format": "pt2", "precision": "int8"}, "--format onnx$"),
+        ({"format": "pt2", "precision": "int8"}, r"--format onnx$"),
         ({"format": "torchscript", "static_shape": (1, 64, 64)}, "take any size"),
         ({"static_shape": (1, 15, 64)}, "at least 16 pixels, found 1x15x64"),
         ({"static_shape": (0, 64, 64)}, "at least one image"),
