@@ -197,9 +197,7 @@ def with_settings(loaded: LoadedCheckpoint, **settings: float | None) -> LoadedC
     Raises:
         InputError: sizes or thresholds that cannot be.
     """
-    changes: dict[str, Any] = {
-        name: value for name, value in settings.items() if value is not None
-    }
+    changes: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
     header = dataclasses.replace(loaded.header, **changes)
     for name in ("score_threshold", "nms_threshold"):
         if not 0 <= getattr(header, name) < 1:
