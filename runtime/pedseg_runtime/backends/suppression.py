@@ -51,4 +51,4 @@ def register_suppression(torch: Any) -> None:
     if hasattr(torch.ops.pedseg, "suppress"):
         return
     operator = torch.library.custom_op(NAME, suppression_by(torch), mutates_args=(), schema=SCHEMA)
-    operator.register_fake(lambda boxes, scores, iou_threshold, floor: torch.empty_like(scores))
+    operator.register_fake(lambda _boxes, scores, *_thresholds: torch.empty_like(scores))
