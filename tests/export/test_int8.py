@@ -1,0 +1,372 @@
+"""Quantised artifacts: what is int8 by structure, that they run, and what becomes of a crash."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from onnx import TensorProto, helper, numpy_helper
+
+from pedseg_export.precision import activations, int8, survival
+from pedseg_export.precision.activations import BINS, METHODS, Spread, choose_ranges
+from pedseg_export.precision.int8 import Quantised, quantize
+from pedseg_export.precision.regions import Wiring, find_regions
+from pedseg_export.precision.survival import survives
+from pedseg_export.verification import generated_samples
+from pedseg_runtime.errors import ExportError, InputError
+from pedseg_runtime.parity.matching import box_iou
+from pedseg_runtime.seal import SEAL_KEY, seal
+from pedseg_runtime.segmenter import Segmenter
+
+
+@dataclass(frozen=True)
+class Int8:
+    """A quantised artifact, its graph, and the artifact again as the runtime opened it."""
+
+    result: Quantised
+    path: Path
+    model: onnx.ModelProto
+    segmenter: Segmenter
+
+
+@pytest.fixture(scope="module")
+def source(onnx_artifact) -> Path:
+    return onnx_artifact.result.path
+
+
+@pytest.fixture(scope="module")
+def streets():
+    return [sample.image for sample in generated_samples()]
+
+
+@pytest.fixture(scope="module")
+def quantised(source, streets, tmp_path_factory) -> Int8:
+    folder = tmp_path_factory.mktemp("int8")
+    result = quantize(source, folder / "small.onnx", images=streets)
+    sealed = folder / "sealed.onnx"
+    shutil.copy(folder / "small.onnx", sealed)
+    seal(sealed)
+    segmenter = Segmenter.load(sealed, device="cpu", self_test=False)  # the samples are float's
+    return Int8(result, folder / "small.onnx", onnx.load(folder / "small.onnx"), segmenter)
+
+
+def weights(wiring: Wiring, node: onnx.NodeProto) -> onnx.NodeProto | None:
+    """What gives a layer its weights: a DequantizeLinear, or None for a float tensor."""
+    return wiring.producer.get(node.input[1])
+
+
+def layers_of(model: onnx.ModelProto) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:
+    """Convolutions and matrix products with int8 weights, and with float weights."""
+    wiring = Wiring(model.graph)
+    layers = [node for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
+    return (
+        [node for node in layers if weights(wiring, node)],
+        [node for node in layers if not weights(wiring, node)],
+    )
+
+
+def test_the_trunk_and_the_heads_are_int8_but_for_their_ends(quantised):
+    """24 in trunk, pyramid and RPN, two in the box head, two in the mask head."""
+    integer, float_ = layers_of(quantised.model)
+    wiring = Wiring(quantised.model.graph)
+    float_names = {node.name for node in float_}
+    ends = [
+        node
+        for node in float_
+        if not (wiring.downstream(node.output, beyond_cut=False) & float_names)
+    ]
+
+    assert len(integer) == quantised.result.layers == 28
+    # Objectness and boxes at five levels, class and box, mask logits; and before them the stem.
+    assert len(ends) == 13
+    assert len(float_) == 14
+
+
+def test_weights_are_scaled_per_channel_and_activations_are_unsigned(quantised):
+    constants = {tensor.name: tensor for tensor in quantised.model.graph.initializer}
+    wiring = Wiring(quantised.model.graph)
+    integer, _ = layers_of(quantised.model)
+    for node in integer:
+        values, scales, zeros = (constants[name] for name in weights(wiring, node).input)
+        channels = values.dims[0]
+        assert values.data_type == TensorProto.INT8
+        assert list(scales.dims) == [channels] == list(zeros.dims)
+        assert not numpy_helper.to_array(zeros).any()
+        pixels = wiring.producer[node.input[0]]
+        assert pixels.op_type == "DequantizeLinear"
+        assert constants[pixels.input[2]].data_type == TensorProto.UINT8
+
+
+def test_every_layer_has_weights_of_its_own(quantised):
+    """Shared ones do not load with the option that CPUs without VNNI need."""
+    integer, _ = layers_of(quantised.model)
+
+    assert len({node.input[1] for node in integer}) == len(integer)
+    for precise in ("0", "1"):
+        options = onnxruntime_options()
+        options.add_session_config_entry("session.x64quantprecision", precise)
+        activations.ort.InferenceSession(
+            str(quantised.path), options, providers=["CPUExecutionProvider"]
+        )
+
+
+def onnxruntime_options():
+    options = activations.ort.SessionOptions()
+    options.log_severity_level = activations.LOG_ERROR
+    return options
+
+
+def test_the_contract_and_the_metadata_stay_and_the_seal_goes(source, quantised):
+    before, after = onnx.load(source), quantised.model
+    metadata = {entry.key: entry.value for entry in before.metadata_props}
+
+    assert metadata.pop(SEAL_KEY)
+    assert {entry.key: entry.value for entry in after.metadata_props} == metadata
+    assert after.graph.input == before.graph.input
+    assert after.graph.output == before.graph.output
+    assert after.opset_import == before.opset_import
+    assert quantised.path.stat().st_size < source.stat().st_size / 2
+    onnx.checker.check_model(after, full_check=True)
+
+
+def features_of(model: onnx.ModelProto, image: np.ndarray) -> list[np.ndarray]:
+    """The pyramid: what RoIAlign reads."""
+    names = [node.input[0] for node in model.graph.node if node.op_type == "RoiAlign"]
+    names = list(dict.fromkeys(names))
+    session = activations._session(activations._cut_out(model, names))
+    return session.run(names, {"images": image[None]})
+
+
+def test_features_and_detections_stay_close_to_those_in_float(
+    quantised, source, onnx_artifact, streets
+):
+    """The network is random and its boxes are wild, so some change places; most must not."""
+    float_model = onnx.load(source)
+    for expected, found in zip(
+        features_of(float_model, streets[0]), features_of(quantised.model, streets[0]), strict=True
+    ):
+        assert np.linalg.norm(found - expected) < 0.1 * np.linalg.norm(expected)
+
+    partners = total = 0
+    for street in streets:
+        expected, found = onnx_artifact.segmenter(street), quantised.segmenter(street)
+        overlap = box_iou(expected.boxes, found.boxes)
+        partners += int((overlap.max(axis=1, initial=0.0) > 0.7).sum())
+        total += len(expected.boxes)
+    assert total > 20
+    assert partners / total > 0.6
+
+
+def test_batches_answer_as_single_images_do(quantised, streets, black):
+    images = [streets[0], np.zeros_like(streets[0]), streets[2]]
+
+    together = quantised.segmenter.predict(images, batch_size=3)
+
+    for image, detections in zip(images, together, strict=True):
+        alone = quantised.segmenter(image)
+        np.testing.assert_allclose(detections.boxes, alone.boxes, atol=1e-3)
+        np.testing.assert_allclose(detections.scores, alone.scores, atol=1e-5)
+    quantised.segmenter(black)
+
+
+def test_heads_that_saw_too_few_boxes_stay_in_float(source, black, tmp_path):
+    """Nobody is on the calibration images, so the mask head was never run."""
+    result = quantize(source, tmp_path / "small.onnx", images=[black, black])
+
+    assert result.layers == 26
+    assert any("fewer than 32 boxes" in note for note in result.notes)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_gives_a_graph_that_runs(method, source, streets, tmp_path):
+    told: list[str] = []
+
+    quantize(source, tmp_path / "small.onnx", images=streets[:3], method=method, notify=told.append)
+
+    assert any(line.startswith("calibrating: run 3 of 3") for line in told)
+    assert not any("bins" in line or "pre-processing" in line for line in told)
+
+
+def test_what_cannot_be_calibrated_is_refused(source, streets, tmp_path):
+    with pytest.raises(InputError, match=r"method: expected one of .*, found 'guess'"):
+        quantize(source, tmp_path / "small.onnx", images=streets, method="guess")
+    with pytest.raises(InputError, match="found none"):
+        quantize(source, tmp_path / "small.onnx", images=[])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_graph_of_fixed_size_takes_images_of_that_size(streets):
+    pair = activations._batch(streets, 1, [2, 240, 320, 3])
+
+    assert pair.shape == (2, 240, 320, 3)
+    np.testing.assert_array_equal(activations._batch(streets[:2], 1, [2, 240, 320, 3])[1], pair[0])
+    with pytest.raises(InputError, match=r"images of 240x320.*found 375x500"):
+        activations._batch(streets, 3, [1, 240, 320, 3])
+
+
+def test_a_graph_without_roi_align_is_refused():
+    node = helper.make_node("Relu", ["x"], ["y"], name="relu")
+    value = [helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy"]
+
+    with pytest.raises(ExportError, match="Mask R-CNN"):
+        find_regions(helper.make_graph([node], "none", value[:1], value[1:]))
+
+
+@given(
+    st.lists(
+        arrays.arrays(
+            np.float32,
+            st.integers(1, 40),
+            elements=st.floats(-1e6, 1e6, width=32, allow_subnormal=False),
+        ),
+        min_size=1,
+        max_size=6,
+    )
+)
+def test_a_spread_loses_no_value_and_keeps_its_size(chunks):
+    spread = Spread()
+    for chunk in chunks:
+        spread.add(chunk)
+    values = np.concatenate(chunks)
+    counts, edges = spread.histogram(BINS)
+
+    assert (spread.lowest, spread.highest) == (values.min(), values.max())
+    assert counts.sum() == len(values) == spread.rows
+    assert spread.counts.shape == (BINS,)
+    assert spread.reach >= np.abs(values).max()
+    # A value on an edge may fall on either side of it.
+    width = float(edges[1] - edges[0])
+    for edge, below in zip(edges[1::256], counts.cumsum()[::256], strict=True):
+        assert (values < edge - 1.01 * width).sum() <= below <= (values < edge + 1.01 * width).sum()
+
+
+def test_values_that_are_not_finite_are_refused():
+    with pytest.raises(ExportError, match="finite"):
+        Spread().add(np.array([1.0, np.nan], np.float32))
+
+
+def test_percentiles_leave_out_what_is_rare():
+    spread = Spread()
+    spread.add(np.random.default_rng(0).random(200_000, np.float32))
+    spread.add(np.array([50.0], np.float32))
+
+    low, high = choose_ranges({"value": spread}, "percentile")["value"]
+    assert 0.0 <= low < 0.1
+    assert 0.9 < high < 1.1
+    assert choose_ranges({"value": spread}, "minmax")["value"] == (spread.lowest, 50.0)
+    low, high = choose_ranges({"value": spread}, "entropy")["value"]
+    assert 0.0 <= low < high <= 50.0
+
+
+def layer_on_rows(kind: str) -> onnx.ModelProto:
+    """A layer between QDQ pairs on as many black rows as `images` has bright pixels."""
+    rng = np.random.default_rng(0)
+    shape = (8, 4, 3, 3) if kind == "Conv" else (8, 36)
+    constants = {
+        "scale": np.float32(0.1),
+        "zero": np.uint8(3),
+        "weights": rng.integers(-9, 9, shape).astype(np.int8),
+        "scales": np.full(8, 0.1, np.float32),
+        "zeros": np.zeros(8, np.int8),
+        "bias": rng.random(8, np.float32),
+        "row": np.array([-1, 4, 3, 3] if kind == "Conv" else [-1, 36]),
+        "thirty-six": np.array([1, 36]),
+    }
+    nodes = [
+        helper.make_node("NonZero", ["images"], ["bright"]),
+        helper.make_node("Transpose", ["bright"], ["places"]),
+        helper.make_node("Cast", ["places"], ["coordinates"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMax", ["coordinates"], ["one"], axes=[1], keepdims=1),
+        helper.make_node("Tile", ["one", "thirty-six"], ["flat"]),
+        helper.make_node("Reshape", ["flat", "row"], ["rows"]),
+        helper.make_node("QuantizeLinear", ["rows", "scale", "zero"], ["q"]),
+        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["x"]),
+        helper.make_node("DequantizeLinear", ["weights", "scales", "zeros"], ["w"], axis=0),
+        helper.make_node(
+            kind, ["x", "w", "bias"], ["y"], **({} if kind == "Conv" else {"transB": 1})
+        ),
+        helper.make_node("QuantizeLinear", ["y", "scale", "zero"], ["yq"]),
+        helper.make_node("DequantizeLinear", ["yq", "scale", "zero"], ["out"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        kind,
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", "H", "W", 3])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+@pytest.mark.parametrize("kind", ["Conv", "Gemm"])
+def test_int8_layers_bear_having_no_rows(kind, tmp_path):
+    """What quantising the heads rests on: a black image has no bright pixel, hence no row."""
+    onnx.save(layer_on_rows(kind), tmp_path / "layer.onnx")
+
+    survives(tmp_path / "layer.onnx")
+
+
+DEATHS = {
+    "segfault": f"import os; os.kill(os.getpid(), {int(signal.SIGSEGV)})",
+    "exit": "import sys; sys.exit('no such kernel')",
+    "silence": "import os; os._exit(3)",
+    "sleep": "import time; time.sleep(60)",
+}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals that end a process")
+@pytest.mark.parametrize(
+    ("death", "message"),
+    [
+        ("segfault", r"dies \(SIGSEGV\)"),
+        ("exit", r"fails \(no such kernel\)"),
+        ("silence", "ends with 3"),
+        ("sleep", "does not end within 1 s"),
+    ],
+)
+def test_the_death_of_onnxruntime_becomes_a_sentence(death, message, monkeypatch, tmp_path):
+    command = [sys.executable, "-c", DEATHS[death]]
+    monkeypatch.setattr(survival, "_command", lambda path: command)
+
+    with pytest.raises(ExportError, match=f"images without detections, found that it {message}"):
+        survives(tmp_path / "small.onnx", seconds=1.0 if death == "sleep" else 60.0)
+
+
+def test_a_graph_that_dies_is_not_put_in_place(source, streets, monkeypatch, tmp_path):
+    target = tmp_path / "small.onnx"
+    target.write_bytes(b"what stood here")
+    monkeypatch.setattr(
+        survival, "_command", lambda path: [sys.executable, "-c", DEATHS["segfault"]]
+    )
+
+    with pytest.raises(ExportError, match="SIGSEGV"):
+        quantize(source, target, images=streets[:1])
+    assert target.read_bytes() == b"what stood here"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_file_that_onnxruntime_does_not_load_does_not_survive(tmp_path):
+    (tmp_path / "broken.onnx").write_bytes(b"no model")
+
+    with pytest.raises(ExportError, match="fails"):
+        survives(tmp_path / "broken.onnx")
+
+
+def test_the_process_that_is_asked_finds_nothing_in_a_blind_graph(quantised):
+    """Whatever a random network makes of black images, the second run has no detections."""
+    model = onnx.ModelProto()
+    model.CopyFrom(quantised.model)
+
+    assert survival._blind(model)
+    assert not any(len(output) for outputs in survival._run(model) for output in outputs)
+    assert int8.MIN_ROWS > 0
