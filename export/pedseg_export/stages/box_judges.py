@@ -18,6 +18,7 @@ from pedseg_runtime.detections import Detections
 from pedseg_runtime.parity import Settings, Tolerances, Unmatched
 from pedseg_runtime.parity.flips import APART, settle
 from pedseg_runtime.parity.matching import MatchedImage
+from pedseg_runtime.parity.report import counted
 
 from ..graph.taps import BOXES, IMAGE_INDEX, LABELS, PROPOSAL_BOXES, PROPOSAL_SCORES, SCORES
 from .judges import Judge, Values
@@ -73,19 +74,27 @@ class BoxJudge(Judge):
         return item
 
     def _note(self, image: MatchedImage, unmatched: Sequence[Unmatched]) -> None:
-        for field, unit in (("scores", self.score_unit), ("boxes", "resized pixels")):
-            values = image.differences[field]
-            limit = getattr(self.tolerances, field)
-            self.note(field, float(values.max(initial=0.0)), unit, limit, image.name)
+        """Keep the differences of pairs, and the share of boxes without a fitting partner.
+
+        A lower precision may put another box in a few places: where their share is within its
+        limit, their distances mean nothing.
+        """
         defects = [item for item in unmatched if not item.benign]
-        share = len(defects) / max(len(image.reference), len(image.candidate), 1)
+        agreeing = image.agreeing(self.tolerances)
+        count = len(defects) + 2 * int(np.count_nonzero(~agreeing))
+        share = count / max(len(image.reference) + len(image.candidate), 1)
         limit = self.limits.unexplained
+        pairs = image if share > limit else image.keep(agreeing)
+        for field, unit in (("scores", self.score_unit), ("boxes", "resized pixels")):
+            largest = float(pairs.differences[field].max(initial=0.0))
+            self.note(field, largest, unit, getattr(self.tolerances, field), image.name)
         self.note("unexplained", share, f"of {self.noun}s", limit, image.name)
-        if share > limit:
+        if share > limit and defects:
             first = defects[0]
+            place = [round(pixel, 1) for pixel in first.box] if first.box else "not finite"
             self.notes.append(
-                f"{image.name}: {len(defects)} of {len(image.reference)} {self.noun}s have no "
-                f"partner, first {first.side}'s with score {first.score}"
+                f"{image.name}: {counted(len(defects), self.noun)} on one side alone, unexplained, "
+                f"first {first.side}'s {place}"
             )
 
 
@@ -151,7 +160,7 @@ def _sums(noun: str, flips: Sequence[Unmatched]) -> list[str]:
         margins = [_margin(item) for item in flips if item.kind == kind]
         largest = max((margin for margin in margins if margin is not None), default=None)
         told = "" if largest is None else f", margins up to {largest:.2g}"
-        lines.append(f"{count} {noun}s on one side alone, explained: {kind}{told}")
+        lines.append(f"{counted(count, noun)} on one side alone, explained: {kind}{told}")
     return lines
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pedseg_runtime.detections import MASK_THRESHOLD
 from pedseg_runtime.masks import paste_masks
+from pedseg_runtime.parity.report import counted
 
 from ..graph.taps import FEATURES, PIXELS, ROI_MASKS
 from .borders import EXPECTED_BOXES
@@ -72,7 +73,7 @@ class Judge:
             verdict = FAILED
         elif not self.images:
             verdict = NOT_JUDGED
-            self.notes.append("nothing was compared: no image has a detection")
+            self.notes = self.notes or ["there is nothing to compare: no image has a detection"]
         notes = self.notes[:MOST_NOTES]
         if len(self.notes) > len(notes):
             notes.append(f"and {len(self.notes) - len(notes)} more")
@@ -179,7 +180,9 @@ class Pasted(Judge):
         clear = np.abs(soft - np.float32(MASK_THRESHOLD)) > self.limits.at_threshold
         self.note("masks", float(np.count_nonzero(differing & clear)), "wrong pixels", 0, image)
         if differing.any() and not (differing & clear).any():
-            self.notes.append(f"{image}: {differing.sum()} pixels at the threshold differ")
+            count = int(np.count_nonzero(differing))
+            verb = "differs" if count == 1 else "differ"
+            self.notes.append(f"{image}: {counted(count, 'pixel')} at the threshold {verb}")
 
 
 def extent(pixels: NDArray[np.float32]) -> tuple[int, int]:

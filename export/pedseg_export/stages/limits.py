@@ -23,8 +23,8 @@ class StageLimits:
             of the resized image.
         detections: scores as a fraction, boxes in pixels of the resized image, soft masks as
             probability.
-        unexplained: share of the proposals, and of the detections, that only one side has and
-            whose margins explain no flip.
+        unexplained: share of the proposals, and of the detections, that have no partner within
+            these limits and no margin that explains it.
         placed: of the boxes in pixels of the image.
         at_threshold: how close to 0.5 a pasted soft value stands that may fall on either side.
     """

@@ -1,26 +1,33 @@
-"""pt2 artifacts in stages: the exported program, interpreted node by node."""
+"""pt2 artifacts in stages: one small graph per stage, from the names between them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, fx
+from torch import fx
 
 from pedseg_runtime.backends import one_line
-from pedseg_runtime.manifest import Manifest, output_specs
+from pedseg_runtime.manifest import INPUT_NAME, Manifest, output_specs
 from pedseg_train.eager import float32_only
 
 from .borders import Failed, Found, as_numpy, groups, unknown_stages
-from .passage import FINAL_BOXES, MASKS, Arrays
+from .passage import Arrays
+
+
+class Part(NamedTuple):
+    """One stage: names and dtypes of what it reads, and what computes it."""
+
+    inputs: dict[str, torch.dtype]
+    module: fx.GraphModule
 
 
 class CutProgram:
-    """A pt2 artifact whose nodes between the stages yield eager's values."""
+    """The stages of an exported program, each a module of its own."""
 
     def __init__(
         self,
@@ -30,71 +37,78 @@ class CutProgram:
         device: torch.device,
         levels: int,
     ) -> None:
-        """Take the program of the artifact at `path`, on `device`.
+        """Cut the program of the artifact at `path`, which is on `device`.
 
         Raises:
             ArtifactError: its stages have no names.
         """
         self._device = device
-        self._module = module
-        self._outputs = [spec["name"] for spec in output_specs(manifest.mask_format)]
-        # Names of nodes are Python's: no dots.
-        self._taps = {
-            name.replace(".", "_"): name
-            for group in groups(levels, manifest.mask_format)[:-1]
-            for name in group
-        }
-        nodes = {node.name for node in self._module.graph.nodes}
-        missing = [name for name in self._taps if name not in nodes]
-        if missing:
-            raise unknown_stages(path, f"no node called {missing[0]}")
+        names = groups(levels, manifest.mask_format)
+        nodes = named_nodes(path, module, names, manifest.mask_format)
+        self._stages: list[tuple[tuple[str, ...], Part]] = []
+        earlier: tuple[str, ...] = (INPUT_NAME,)
+        for group in names:
+            inputs = {nodes[name]: name for name in earlier}
+            self._stages.append((group, part(module, inputs, [nodes[name] for name in group])))
+            earlier += group
 
     @torch.inference_mode()
     def run(self, images: NDArray[np.uint8], eager: Arrays) -> Found:
         """See `CutArtifact.run`."""
-        given = {
-            node: torch.from_numpy(eager[name]).to(self._device)
-            for node, name in self._taps.items()
+        feeds = {
+            name: torch.from_numpy(value).to(self._device)
+            for name, value in {INPUT_NAME: images, **eager}.items()
         }
-        interpreter = _Stages(self._module, given)
-        with float32_only():
-            interpreter.run(torch.from_numpy(images).to(self._device))
-        found = {name: interpreter.seen[node] for node, name in self._taps.items()}
-        last = dict(zip(self._outputs, interpreter.last, strict=True))
-        found |= {name: last[name] for name in (FINAL_BOXES, MASKS) if name in last}
-        return {name: as_numpy(value) for name, value in found.items()}
+        found: dict[str, NDArray[Any] | Failed] = {}
+        for group, stage in self._stages:
+            try:
+                with float32_only():
+                    outputs = stage.module(
+                        *(feeds[name].to(dtype) for name, dtype in stage.inputs.items())
+                    )
+                found.update(zip(group, map(as_numpy, outputs), strict=True))
+            except Exception as error:  # operators fail in any way they can
+                found.update(dict.fromkeys(group, Failed(one_line(error))))
+        return found
 
 
-class _Stages(fx.Interpreter):
-    """Runs a graph; where a stage ends, keeps its value and goes on with the one given.
+def named_nodes(
+    path: Path, module: fx.GraphModule, names: Sequence[tuple[str, ...]], mask_format: str
+) -> dict[str, fx.Node]:
+    """The nodes between the stages: the input and outputs by place, the others by their names.
 
-    A node that fails yields a `Failed`, and so does every node that reads one. The next stage
-    reads what is given and runs all the same.
+    Raises:
+        ArtifactError: a name is missing.
     """
+    nodes = {node.name: node for node in module.graph.nodes}
+    (output,) = (node for node in module.graph.nodes if node.op == "output")
+    outputs = [spec["name"] for spec in output_specs(mask_format)]
+    results: Any = output.args[0]
+    found: dict[str, fx.Node] = dict(zip(outputs, results, strict=True))
+    found[INPUT_NAME] = next(node for node in module.graph.nodes if node.op == "placeholder")
+    for name in (name for group in names for name in group if name not in found):
+        node = name.replace(".", "_")  # names of nodes are Python's
+        if node not in nodes:
+            raise unknown_stages(path, f"no node called {node}")
+        found[name] = nodes[node]
+    return found
 
-    def __init__(self, module: fx.GraphModule, given: Mapping[str, Tensor]) -> None:
-        super().__init__(module)
-        self.given = given
-        self.seen: dict[str, Any] = {}
-        self.last: tuple[Any, ...] = ()
 
-    def run_node(self, n: fx.Node) -> Any:
-        """The node's value, or the given one in its place."""
-        if n.op == "output":
-            self.last = tuple(self.env[node] for node in n.all_input_nodes)
-            return self.last
-        value = self._compute(n)
-        if n.name not in self.given:
-            return value
-        self.seen[n.name] = value
-        given = self.given[n.name]
-        return given.to(value.dtype) if isinstance(value, Tensor) else given
-
-    def _compute(self, n: fx.Node) -> Any:
-        for node in n.all_input_nodes:
-            if isinstance(self.env[node], Failed):
-                return self.env[node]
-        try:
-            return super().run_node(n)
-        except Exception as error:  # operators fail in any way they can
-            return Failed(one_line(error))
+def part(module: fx.GraphModule, inputs: dict[fx.Node, str], outputs: Sequence[fx.Node]) -> Part:
+    """What leads from some nodes, by the names of their values, to others."""
+    needed: set[fx.Node] = set()
+    waiting = list(outputs)
+    while waiting:
+        node = waiting.pop()
+        if node not in needed:
+            needed.add(node)
+            waiting += [] if node in inputs else node.all_input_nodes
+    read = [node for node in inputs if node in needed]
+    graph = fx.Graph()
+    copies = {node: graph.placeholder(node.name) for node in read}
+    for node in module.graph.nodes:
+        if node in needed and node not in copies:
+            copies[node] = graph.node_copy(node, copies.__getitem__)
+    graph.output(tuple(copies[node] for node in outputs))
+    dtypes = {inputs[node]: node.meta["val"].dtype for node in read}
+    return Part(dtypes, fx.GraphModule(module, graph))

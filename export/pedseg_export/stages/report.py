@@ -6,6 +6,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from pedseg_runtime.parity.report import counted
+
 if TYPE_CHECKING:
     from rich.table import Table
 
@@ -34,8 +36,15 @@ class Difference:
     worst: str
 
     def __str__(self) -> str:
-        largest = "without a finite number" if self.largest is None else f"{self.largest:.3g}"
-        return f"{self.quantity} {largest} (limit {self.limit:g} {self.unit}, worst {self.worst})"
+        return (
+            f"{self.quantity} {self.told()} (limit {self.limit:g} {self.unit}, worst {self.worst})"
+        )
+
+    def told(self) -> str:
+        """The largest difference in a few digits."""
+        if self.largest is None:
+            return "not finite"
+        return f"{self.largest:.0f}" if self.largest >= 100 else f"{self.largest:.3g}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,13 +104,14 @@ class StageReport:
         first = self.first_failure
         if first is not None:
             beyond = [str(difference) for difference in first.differences if not difference.within]
-            seen = "; ".join(beyond or first.notes[:1])
+            seen = "; ".join([*beyond, *first.notes[:1]])
             return f"first stage that disagrees with eager: {first.name}: {seen}; {first.meaning}"
         unjudged = [stage for stage in self.stages if stage.verdict == NOT_JUDGED]
         if unjudged:
             reason = unjudged[0].notes[0]
             return f"stages: {unjudged[0].name} could not be judged: {reason}"
-        return f"stages: all {len(self.stages)} agree with eager on {self.images} images"
+        images = counted(self.images, "image")
+        return f"stages: all {len(self.stages)} agree with eager on {images}"
 
     def table(self) -> Table:
         """Differences and verdicts as a rich table."""
@@ -122,11 +132,10 @@ class StageReport:
                 table.add_row(stage.name, *[""] * 5, verdict)
             for position, item in enumerate(stage.differences):
                 first, last = ("", "") if position else (stage.name, verdict)
-                largest = "not finite" if item.largest is None else f"{item.largest:.3g}"
                 table.add_row(
                     first,
                     item.quantity,
-                    largest if item.within else f"[red]{largest}[/]",
+                    item.told() if item.within else f"[red]{item.told()}[/]",
                     f"{item.limit:g}",
                     item.unit,
                     Text(item.worst if item.largest != 0 else ""),

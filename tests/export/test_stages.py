@@ -1,0 +1,355 @@
+"""Artifacts broken on purpose: refused, and the right stage named, in every format."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import pytest
+import torch
+from torch import Tensor, fx, nn
+
+from pedseg_export.export import describe, write
+from pedseg_export.formats import FORMATS, onnx, pt2, torchscript, translations
+from pedseg_export.graph import InferenceGraph, preprocessing, pyramid, taps
+from pedseg_export.graph.sizes import box_limits, int_vector, network_size, positive
+from pedseg_export.options import ExportOptions
+from pedseg_export.quiet import silent, told_briefly
+from pedseg_export.stages import StageReport, examine
+from pedseg_export.stages.onnx import parts
+from pedseg_export.stages.passage import NO_PROPOSAL, EagerPassages, of_batch
+from pedseg_export.stages.pt2 import part
+from pedseg_export.verification import Sample, generated_samples, generated_street, verify
+from pedseg_runtime.errors import ArtifactError
+from pedseg_runtime.segmenter import Segmenter
+from pedseg_train.checkpoint import LoadedCheckpoint
+from pedseg_train.eager import EagerSegmenter
+
+STAGES = (
+    "preprocessed image",
+    "pyramid levels",
+    "proposals",
+    "class scores and boxes",
+    "RoI masks",
+    "pasted masks",
+)
+PASSED, FAILED = "passed", "failed"
+# The small network's 64 and 96 pixels: 63x90 in float32, 64x90 in float64.
+FLOAT32_TRAP = (115, 162)
+
+Break = Callable[[InferenceGraph, pytest.MonkeyPatch], None]
+
+
+def untouched(graph: InferenceGraph, patch: pytest.MonkeyPatch) -> None:
+    """Nothing is wrong."""
+
+
+def float32_resize(graph: InferenceGraph, patch: pytest.MonkeyPatch) -> None:
+    """The size arithmetic of torchvision's own export."""
+    patch.setattr(preprocessing, "network_size", network_size_in_float32)
+
+
+def network_size_in_float32(
+    height: int, width: int, min_size: int, max_size: int, block: int
+) -> tuple[list[int], list[int]]:
+    size = int_vector([height, width], torch.device("cpu")).to(torch.float32)
+    sides = torch.stack([size.min(), size.max()])
+    scale = torch.div(torch.tensor([min_size, max_size], dtype=torch.float32), sides).min()
+    resized = torch.floor(size * scale).to(torch.int64)
+    blocks = torch.div(resized + (block - 1), block, rounding_mode="floor")
+    return (
+        [positive(resized[0]), positive(resized[1])],
+        [positive(blocks[0]) * block, positive(blocks[1]) * block],
+    )
+
+
+class ResizedSpace(nn.Module):
+    """Pastes at the network's size and resizes the masks afterwards, as mmdeploy once did."""
+
+    def __init__(self, graph: InferenceGraph) -> None:
+        super().__init__()
+        self.paste = graph.paste
+        self.rule = (
+            graph.preprocessing.min_size,
+            graph.preprocessing.max_size,
+            graph.preprocessing.block,
+        )
+
+    def forward(self, roi_masks: Tensor, boxes: Tensor, height: int, width: int) -> Tensor:
+        resized, _ = network_size(height, width, *self.rule)
+        sizes = [
+            int_vector([w, h, w, h], boxes.device).float() for h, w in [resized, [height, width]]
+        ]
+        masks = self.paste(roi_masks, boxes * (sizes[0] / sizes[1]), resized[0], resized[1])
+        large = nn.functional.interpolate(masks[:, None].float(), size=[height, width])
+        return large[:, 0].to(torch.uint8)
+
+
+def resized_space(graph: InferenceGraph, patch: pytest.MonkeyPatch) -> None:
+    graph.paste = ResizedSpace(graph)
+
+
+def aligned(graph: InferenceGraph, patch: pytest.MonkeyPatch) -> None:
+    """RoIAlign shifted by half a cell, the default of other frameworks."""
+
+    def align(features: Tensor, boxes: Tensor, image_index: Tensor, scale, size, ratio) -> Tensor:
+        rois = torch.cat([image_index.to(boxes.dtype).unsqueeze(1), boxes], dim=1)
+        return torch.ops.torchvision.roi_align(features, rois, scale, size[0], size[1], ratio, True)
+
+    def as_onnx(features, boxes, image_index, scale, size, sampling_ratio):
+        return translations.op.RoiAlign(
+            features,
+            boxes,
+            image_index,
+            coordinate_transformation_mode="half_pixel",
+            output_height=size[0],
+            output_width=size[1],
+            sampling_ratio=sampling_ratio,
+            spatial_scale=scale,
+        )
+
+    patch.setattr(pyramid, "align_boxes", align)
+    patch.setattr(translations, "align", as_onnx)
+
+
+class Swapped(nn.Module):
+    def __init__(self, inner: nn.Module) -> None:
+        super().__init__()
+        self.inner = inner
+
+    def forward(self, images: Tensor) -> tuple[Tensor, list[int]]:
+        return self.inner(images.flip([3]))
+
+
+def swapped_channels(graph: InferenceGraph, patch: pytest.MonkeyPatch) -> None:
+    """Made for BGR."""
+    graph.preprocessing = Swapped(graph.preprocessing)
+
+
+class Unscaled(InferenceGraph):
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        pixels, resized = self.preprocessing(images)
+        limits = box_limits(resized[0], resized[1], images.device)
+        features = list(self.backbone(pixels).values())
+        proposals, proposal_scores = self.proposals(
+            features, [pixels.shape[2], pixels.shape[3]], limits
+        )
+        boxes, labels, scores, image_index = self.boxes(
+            features, proposals, proposal_scores, limits
+        )
+        masks = self.masks(features, boxes, labels, image_index)
+        return boxes, labels, scores, masks, image_index
+
+
+def left_in_resized_pixels(graph: InferenceGraph, patch: pytest.MonkeyPatch) -> None:
+    graph.__class__ = Unscaled
+
+
+def artifact_of(
+    loaded: LoadedCheckpoint, folder: Path, break_it: Break = untouched, **options: Any
+) -> Path:
+    """An artifact as the exporter writes it, but for what `break_it` does to its graph."""
+    chosen = ExportOptions(**options)
+    graph = InferenceGraph(loaded.model, mask_format=chosen.mask_format, dtype=chosen.dtype)
+    with pytest.MonkeyPatch.context() as patch, told_briefly(silent):
+        break_it(graph, patch)
+        draft = FORMATS[chosen.format].convert(graph, static_shape=chosen.static_shape, opset=18)
+        path = folder / f"artifact{FORMATS[chosen.format].suffix}"
+        write(draft, path, describe(loaded, chosen, draft))
+    return path
+
+
+def verdicts(report: StageReport) -> dict[str, str]:
+    return {stage.name: stage.verdict for stage in report.stages}
+
+
+@pytest.fixture(scope="module")
+def samples() -> list[Sample]:
+    trap = Sample("float32 trap", generated_street(0, *FLOAT32_TRAP, people=True))
+    return [*generated_samples()[:2], trap]
+
+
+def test_a_healthy_artifact_agrees_stage_by_stage(artifact, eager, samples) -> None:
+    report = examine(artifact.result.path, eager, samples)
+    assert report, report.summary()
+    assert verdicts(report) == dict.fromkeys(STAGES, PASSED)
+    assert report.first_failure is None
+    assert "all 6 agree with eager on 3 images" in report.summary()
+
+
+@pytest.mark.parametrize(
+    ("format", "static_shape"),
+    [("torchscript", None), ("pt2", (2, *FLOAT32_TRAP))],
+    ids=["torchscript", "pt2 for two images of one size"],
+)
+def test_masks_pasted_by_the_artifact_agree(
+    format: str, static_shape, loaded, eager, tmp_path: Path, samples
+) -> None:
+    path = artifact_of(
+        loaded, tmp_path, format=format, mask_format="full", static_shape=static_shape
+    )
+    report = examine(path, eager, [samples[-1]])
+    assert report, report.summary()
+
+
+@pytest.mark.parametrize(
+    ("format", "break_it", "mask_format", "stage"),
+    [
+        ("onnx", float32_resize, "roi", "preprocessed image"),
+        ("onnx", swapped_channels, "roi", "preprocessed image"),
+        ("onnx", aligned, "roi", "class scores and boxes"),
+        ("onnx", resized_space, "full", "pasted masks"),
+        ("torchscript", swapped_channels, "roi", "preprocessed image"),
+        ("torchscript", left_in_resized_pixels, "roi", "pasted masks"),
+        ("pt2", aligned, "roi", "class scores and boxes"),
+    ],
+    ids=lambda value: getattr(value, "__name__", value),
+)
+def test_a_broken_artifact_is_refused_and_its_stage_named(
+    format: str,
+    break_it: Break,
+    mask_format: str,
+    stage: str,
+    loaded: LoadedCheckpoint,
+    eager: EagerSegmenter,
+    tmp_path: Path,
+    samples: list[Sample],
+) -> None:
+    path = artifact_of(loaded, tmp_path, break_it, format=format, mask_format=mask_format)
+    with Segmenter.load(path, device="cpu") as segmenter:
+        assert not verify(segmenter, eager, samples)
+    report = examine(path, eager, samples)
+    assert not report
+    assert report.first_failure is not None
+    assert report.first_failure.name == stage
+    assert f"first stage that disagrees with eager: {stage}: " in report.summary()
+    # The error stays where it is: what does not use the broken step agrees with eager.
+    wrong = {stage, "RoI masks"} if break_it is aligned else {stage}
+    assert {name for name, verdict in verdicts(report).items() if verdict == FAILED} == wrong
+
+
+def test_a_wrong_size_leaves_unjudged_what_reads_it(loaded, eager, tmp_path: Path, samples) -> None:
+    path = artifact_of(loaded, tmp_path, float32_resize, format="pt2")
+    report = examine(path, eager, [samples[-1]])
+    first, *_ = report.stages
+    assert first.notes == (
+        "float32 trap: expected 64x90 in a frame of 64x96, found 63x90 in a frame of 64x96",
+    )
+    assert first.notes[0] in report.summary()
+    unjudged = [name for name, verdict in verdicts(report).items() if verdict == "not judged"]
+    assert unjudged == ["proposals", "class scores and boxes", "pasted masks"]
+    assert verdicts(report)["RoI masks"] == PASSED
+
+
+@pytest.mark.parametrize("format", ["pt2", "torchscript"])
+def test_a_lower_precision_is_judged_by_its_own_limits(
+    format: str, loaded, eager, tmp_path: Path, samples
+) -> None:
+    path = artifact_of(loaded, tmp_path, format=format, precision="fp16")
+    report = examine(path, eager, samples)
+    assert report.precision == "fp16"
+    assert report, report.summary()
+    pyramid_levels = report.stages[1].differences
+    assert all(1e-5 < level.largest < level.limit for level in pyramid_levels)
+
+
+class Foreign(nn.Module):
+    """Keeps the contract, but nobody knows its stages."""
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        pixels = images.flatten(1)[:, :4].float()
+        label = images.flatten(1)[:, 0].long()
+        return pixels, label, pixels[:, 0], pixels[:, :1, None].expand(-1, 28, 28), label * 0
+
+
+def nameless(format: str, onnx_path: Path):
+    """A draft of an artifact without a name between its stages."""
+    if format == "onnx":
+        model = ir.load(onnx_path)
+        for value in (value for node in model.graph for value in node.outputs):
+            value.name = value.name.replace("stage.", "value.")
+        return onnx.draft_of(model)
+    if format == "torchscript":
+        return torchscript.convert(Foreign())  # type: ignore[arg-type]
+    return pt2.convert(Foreign())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("format", ["onnx", "torchscript", "pt2"])
+def test_an_artifact_without_named_stages_is_told_in_one_line(
+    format: str, onnx_artifact, loaded, eager, tmp_path: Path, samples
+) -> None:
+    path = tmp_path / "foreign"
+    with told_briefly(silent):
+        draft = nameless(format, onnx_artifact.result.path)
+        write(draft, path, describe(loaded, ExportOptions(format=format), draft))
+    with pytest.raises(ArtifactError, match="whose stages have names") as failure:
+        examine(path, eager, samples)
+    assert "without --stages" in str(failure.value)
+    assert "\n" not in str(failure.value)
+
+
+def test_eager_is_left_as_it_was_and_passes_on_what_it_returns(eager, samples) -> None:
+    image = samples[0].image
+    passage = EagerPassages(eager.model, eager.device)(image)
+    found = eager(image)
+    np.testing.assert_array_equal(passage.values["boxes"], found.boxes)
+    np.testing.assert_array_equal(passage.values[taps.ROI_MASKS], found.roi_masks)
+    np.testing.assert_array_equal(passage.soft_masks >= 0.5, found.masks())
+    assert "filter_proposals" not in vars(eager.model.rpn)
+    assert not eager.model.backbone._forward_hooks
+    scores = passage.values[taps.PROPOSAL_SCORES][0]
+    assert scores.shape == (1000,)
+    real = scores[scores >= 0]
+    assert 0 < len(real) < 1000
+    assert (np.diff(real) <= 0).all()
+    assert (scores[len(real) :] == NO_PROPOSAL).all()
+
+
+def test_a_batch_repeats_one_image_and_counts_its_detections(eager, samples) -> None:
+    values = EagerPassages(eager.model, eager.device)(samples[0].image).values
+    batch = of_batch(values, 3)
+    count = len(values[taps.LABELS])
+    assert batch[taps.PIXELS].shape[0] == 3
+    assert batch[taps.IMAGE_INDEX].tolist() == [0] * count + [1] * count + [2] * count
+    np.testing.assert_array_equal(batch[taps.BOXES][count : 2 * count], values[taps.BOXES])
+
+
+def test_values_of_a_lower_precision_enter_and_leave_an_onnx_stage_as_float32() -> None:
+    """numpy has no bfloat16, and eager's values are float32."""
+    images = ir.Value(name="images", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape([2]))
+    lower = ir.node("Cast", [images], {"to": ir.DataType.FLOAT16})
+    doubled = ir.node("Add", [lower.outputs[0], lower.outputs[0]])
+    for node, name in ((lower, "first"), (doubled, "second")):
+        node.outputs[0].name = name
+        node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT16)
+    graph = ir.Graph(
+        [images], doubled.outputs, nodes=[lower, doubled], opset_imports={"": 18}, name="g"
+    )
+    first, second = parts(Path("a"), ir.Model(graph, ir_version=10), [("first",), ("second",)])
+    assert [value.dtype for value in first.graph.outputs] == [ir.DataType.FLOAT]
+    assert [value.name for value in second.graph.inputs] == ["first"]
+    assert [value.dtype for value in second.graph.inputs] == [ir.DataType.FLOAT]
+    narrowed, _, widened = second.graph
+    assert narrowed.attributes["to"].as_int() == ir.DataType.FLOAT16
+    assert widened.attributes["to"].as_int() == ir.DataType.FLOAT
+
+
+def test_a_part_of_a_program_reads_what_is_given_and_only_that() -> None:
+    class Chain(nn.Module):
+        def forward(self, images: Tensor) -> Tensor:
+            first = images + 1
+            return first * 2 + images
+
+    module = fx.symbolic_trace(Chain())
+    nodes = {node.name: node for node in module.graph.nodes}
+    for node in nodes.values():
+        node.meta["val"] = torch.zeros(1)
+    inputs = {nodes["images"]: "images", nodes["add"]: "first"}
+    doubled = part(module, inputs, [nodes["mul"]])
+    assert list(doubled.inputs) == ["first"]
+    assert doubled.module(torch.tensor(5.0))[0] == 10
+    both = part(module, inputs, [nodes["add_1"]])
+    assert both.module(torch.tensor(100.0), torch.tensor(5.0))[0] == 110
