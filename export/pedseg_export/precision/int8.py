@@ -33,6 +33,8 @@ from .survival import survives
 MIN_ROWS = 32
 """Boxes that a head's layer must have seen; a range of fewer is a guess."""
 
+NORMS = {"GroupNormalization", "InstanceNormalization", "LayerNormalization"}
+
 
 @dataclass(frozen=True)
 class Quantised:
@@ -90,13 +92,14 @@ def quantize(
         ranges.update({value: ranges[by] for value, by in merged.items() if by in ranges})
         quantised = _with_pairs(model, regions, ranges)
     onnx.checker.check_model(quantised)
+    operators = dict(Counter(node.op_type for node in quantised.graph.node))
     with replacing(target) as temporary:
         onnx.save(quantised, temporary)
         notify("running the int8 graph on images without detections")
         survives(temporary)
     return Quantised(
-        notes=_notes(regions, starved),
-        operators=dict(Counter(node.op_type for node in quantised.graph.node)),
+        notes=_notes(regions, starved, operators),
+        operators=operators,
         layers=len(regions.layers),
     )
 
@@ -190,11 +193,13 @@ def _with_pairs(
     return quantised
 
 
-def _notes(regions: Regions, starved: Collection[str]) -> tuple[str, ...]:
+def _notes(
+    regions: Regions, starved: Collection[str], operators: Collection[str]
+) -> tuple[str, ...]:
     """What stayed in float32 and why."""
     notes = [
-        f"the stem, {len(regions.stem)} layers above 1/{STEM} of the resolution: what is rounded "
-        "there passes through every other layer, and they take little time",
+        f"the stem ({len(regions.stem)} of the trunk's layers, above 1/{STEM} of the resolution): "
+        "what is rounded there passes through all others, and it takes little time",
         "the last layer of each head (objectness, classes, boxes, masks): 256 steps would make "
         "ties of what is compared next",
         "RoIAlign and transposed convolutions: onnxruntime has no int8 kernel for them",
@@ -202,6 +207,8 @@ def _notes(regions: Regions, starved: Collection[str]) -> tuple[str, ...]:
         "additions and products behind RoIAlign: onnxruntime's int8 product dies on an image "
         "without detections",
     ]
+    if NORMS & {*operators}:
+        notes.append("normalisation by the image's own statistics: no weights to fold it into")
     if starved:
         notes.append(
             f"{len(starved)} layers of the heads: the calibration images gave them fewer than "
