@@ -51,11 +51,16 @@ def _limits(
     )
 
 
-# Preprocessing, and what follows the boxes, stays float32 in every precision.
+# Preprocessing, and what follows the boxes, stays float32 in every precision. Measured on eight
+# photographs with a trained maskrcnn_mobilenet_v2_fpn (features; proposals' scores, unexplained):
+#   fp32   2.5e-6   5e-5   0
+#   bf16   0.047    0.32   0.007
+#   int8   0.058    0.76   0.006
+# A deep network of random weights reached 5e-5 in fp32.
 LIMITS: Mapping[str, StageLimits] = {
     "fp32": _limits("fp32", pixels=5e-3, features=5e-4, proposal_scores=1e-3, unexplained=0.0),
-    "fp16": _limits("fp16", pixels=5e-3, features=0.02, proposal_scores=0.1, unexplained=0.05),
-    "bf16": _limits("bf16", pixels=5e-3, features=0.1, proposal_scores=0.5, unexplained=0.1),
-    "int8": _limits("int8", pixels=5e-3, features=0.5, proposal_scores=1.0, unexplained=0.3),
+    "fp16": _limits("fp16", pixels=5e-3, features=0.03, proposal_scores=0.2, unexplained=0.05),
+    "bf16": _limits("bf16", pixels=5e-3, features=0.2, proposal_scores=1.0, unexplained=0.1),
+    "int8": _limits("int8", pixels=5e-3, features=0.25, proposal_scores=2.0, unexplained=0.1),
 }
 """By the manifest's precision. Of a lower one the verdict is for information: AP decides."""
