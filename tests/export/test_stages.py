@@ -21,7 +21,7 @@ from pedseg_export.quiet import silent, told_briefly
 from pedseg_export.stages import StageReport, examine
 from pedseg_export.stages.onnx import parts
 from pedseg_export.stages.passage import NO_PROPOSAL, EagerPassages, of_batch
-from pedseg_export.stages.pt2 import part
+from pedseg_export.stages.pt2 import between, part
 from pedseg_export.verification import Sample, generated_samples, generated_street, verify
 from pedseg_runtime.errors import ArtifactError
 from pedseg_runtime.segmenter import Segmenter
@@ -200,11 +200,11 @@ def test_masks_pasted_by_the_artifact_agree(
     [
         ("onnx", float32_resize, "roi", "preprocessed image"),
         ("onnx", swapped_channels, "roi", "preprocessed image"),
-        ("onnx", aligned, "roi", "class scores and boxes"),
+        ("onnx", aligned, "full", "class scores and boxes"),
         ("onnx", resized_space, "full", "pasted masks"),
         ("torchscript", swapped_channels, "roi", "preprocessed image"),
         ("torchscript", left_in_resized_pixels, "roi", "pasted masks"),
-        ("pt2", aligned, "roi", "class scores and boxes"),
+        ("pt2", aligned, "full", "class scores and boxes"),
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
@@ -348,8 +348,10 @@ def test_a_part_of_a_program_reads_what_is_given_and_only_that() -> None:
     for node in nodes.values():
         node.meta["val"] = torch.zeros(1)
     inputs = {nodes["images"]: "images", nodes["add"]: "first"}
-    doubled = part(module, inputs, [nodes["mul"]])
+    outputs = [nodes["mul"]]
+    doubled = part(module, inputs, outputs, between(inputs, outputs))
     assert list(doubled.inputs) == ["first"]
     assert doubled.module(torch.tensor(5.0))[0] == 10
-    both = part(module, inputs, [nodes["add_1"]])
+    outputs = [nodes["add_1"]]
+    both = part(module, inputs, outputs, between(inputs, outputs))
     assert both.module(torch.tensor(100.0), torch.tensor(5.0))[0] == 110

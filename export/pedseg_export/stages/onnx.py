@@ -18,6 +18,7 @@ from pedseg_runtime.backends.onnx import CPU, CUDA, CUDA_OPTIONS, LOG_FATAL
 from pedseg_runtime.errors import ArtifactError, DeviceError
 from pedseg_runtime.manifest import INPUT_NAME, Manifest
 
+from ..graph.taps import LABELS
 from .borders import Failed, Found, groups, unknown_stages
 from .passage import Arrays
 
@@ -42,9 +43,10 @@ class CutOnnx:
     def run(self, images: NDArray[np.uint8], eager: Arrays) -> Found:
         """See `CutArtifact.run`."""
         feeds = {INPUT_NAME: images, **eager}
+        rows = np.zeros((1, len(eager[LABELS])), np.int64)  # only their number is read, see `parts`
         found: dict[str, NDArray[Any] | Failed] = {}
         for group, session in self._stages:
-            inputs = {value.name: feeds[value.name] for value in session.get_inputs()}
+            inputs = {value.name: feeds.get(value.name, rows) for value in session.get_inputs()}
             try:
                 found.update(zip(group, session.run(None, inputs), strict=True))
             except Exception as error:  # onnxruntime's errors share no narrower base
@@ -54,6 +56,9 @@ class CutOnnx:
 
 def parts(path: Path, model: ir.Model, names: Sequence[tuple[str, ...]]) -> list[ir.Model]:
     """One model per group of `names`, from the images and all earlier groups to this group.
+
+    The exporter may read the number of detections off the NonZero that chose them, which lies
+    before their group: for later groups the outputs of these NonZero are inputs too.
 
     Raises:
         ArtifactError: a name is missing.
@@ -77,6 +82,10 @@ def parts(path: Path, model: ir.Model, names: Sequence[tuple[str, ...]]) -> list
             ir.Model(part, ir_version=model.ir_version, functions=[*model.functions.values()])
         )
         earlier += outputs
+        if LABELS in group:
+            earlier += [
+                values[str(node.outputs[0].name)] for node in part if node.op_type == "NonZero"
+            ]
     return found
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,6 +15,7 @@ from pedseg_runtime.backends import one_line
 from pedseg_runtime.manifest import INPUT_NAME, Manifest, output_specs
 from pedseg_train.eager import float32_only
 
+from ..graph.taps import LABELS
 from .borders import Failed, Found, as_numpy, groups, unknown_stages
 from .passage import Arrays
 
@@ -46,11 +47,17 @@ class CutProgram:
         names = groups(levels, manifest.mask_format)
         nodes = named_nodes(path, module, names, manifest.mask_format)
         self._stages: list[tuple[tuple[str, ...], Part]] = []
-        earlier: tuple[str, ...] = (INPUT_NAME,)
+        inputs = {nodes[INPUT_NAME]: INPUT_NAME}
         for group in names:
-            inputs = {nodes[name]: name for name in earlier}
-            self._stages.append((group, part(module, inputs, [nodes[name] for name in group])))
-            earlier += group
+            outputs = [nodes[name] for name in group]
+            needed = between(inputs, outputs)
+            self._stages.append((group, part(module, inputs, outputs, needed)))
+            inputs |= {nodes[name]: name for name in group}
+            if LABELS in group:
+                # The number of detections may be read off the nonzero that chose them, which lies
+                # before their group.
+                chosen = (node for node in needed if node.target is torch.ops.aten.nonzero.default)
+                inputs |= {node: node.name for node in chosen}
 
     @torch.inference_mode()
     def run(self, images: NDArray[np.uint8], eager: Arrays) -> Found:
@@ -59,12 +66,16 @@ class CutProgram:
             name: torch.from_numpy(value).to(self._device)
             for name, value in {INPUT_NAME: images, **eager}.items()
         }
+        rows = torch.zeros((len(eager[LABELS]), 1), dtype=torch.int64, device=self._device)
         found: dict[str, NDArray[Any] | Failed] = {}
         for group, stage in self._stages:
             try:
                 with float32_only():
                     outputs = stage.module(
-                        *(feeds[name].to(dtype) for name, dtype in stage.inputs.items())
+                        *(
+                            feeds.get(name, rows).to(dtype)  # of rows only the number is read
+                            for name, dtype in stage.inputs.items()
+                        )
                     )
                 found.update(zip(group, map(as_numpy, outputs), strict=True))
             except Exception as error:  # operators fail in any way they can
@@ -94,8 +105,8 @@ def named_nodes(
     return found
 
 
-def part(module: fx.GraphModule, inputs: dict[fx.Node, str], outputs: Sequence[fx.Node]) -> Part:
-    """What leads from some nodes, by the names of their values, to others."""
+def between(inputs: Mapping[fx.Node, str], outputs: Sequence[fx.Node]) -> set[fx.Node]:
+    """The nodes that lead from some to others, with both ends."""
     needed: set[fx.Node] = set()
     waiting = list(outputs)
     while waiting:
@@ -103,6 +114,16 @@ def part(module: fx.GraphModule, inputs: dict[fx.Node, str], outputs: Sequence[f
         if node not in needed:
             needed.add(node)
             waiting += [] if node in inputs else node.all_input_nodes
+    return needed
+
+
+def part(
+    module: fx.GraphModule,
+    inputs: Mapping[fx.Node, str],
+    outputs: Sequence[fx.Node],
+    needed: Collection[fx.Node],
+) -> Part:
+    """The nodes `needed` between some, by the names of their values, and others."""
     read = [node for node in inputs if node in needed]
     graph = fx.Graph()
     copies = {node: graph.placeholder(node.name) for node in read}
