@@ -11,15 +11,24 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from onnx import TensorProto, helper, numpy_helper
 
-from pedseg_export.precision import activations, int8, survival
-from pedseg_export.precision.activations import BINS, METHODS, Spread, choose_ranges
+from pedseg_export.precision import survival
 from pedseg_export.precision.int8 import Quantised, quantize
+from pedseg_export.precision.observation import (
+    LOG_ERROR,
+    SAMPLE,
+    batch,
+    cut_out,
+    observe,
+    open_session,
+)
+from pedseg_export.precision.ranges import BINS, METHODS, Spread, choose_ranges
 from pedseg_export.precision.regions import Wiring, find_regions
 from pedseg_export.precision.survival import survives
 from pedseg_export.verification import generated_samples
@@ -112,18 +121,10 @@ def test_every_layer_has_weights_of_its_own(quantised):
     integer, _ = layers_of(quantised.model)
 
     assert len({node.input[1] for node in integer}) == len(integer)
-    for precise in ("0", "1"):
-        options = onnxruntime_options()
-        options.add_session_config_entry("session.x64quantprecision", precise)
-        activations.ort.InferenceSession(
-            str(quantised.path), options, providers=["CPUExecutionProvider"]
-        )
-
-
-def onnxruntime_options():
-    options = activations.ort.SessionOptions()
-    options.log_severity_level = activations.LOG_ERROR
-    return options
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = LOG_ERROR
+    options.add_session_config_entry("session.x64quantprecision", "1")
+    onnxruntime.InferenceSession(str(quantised.path), options, providers=["CPUExecutionProvider"])
 
 
 def test_the_contract_and_the_metadata_stay_and_the_seal_goes(source, quantised):
@@ -143,7 +144,7 @@ def features_of(model: onnx.ModelProto, image: np.ndarray) -> list[np.ndarray]:
     """The pyramid: what RoIAlign reads."""
     names = [node.input[0] for node in model.graph.node if node.op_type == "RoiAlign"]
     names = list(dict.fromkeys(names))
-    session = activations._session(activations._cut_out(model, names))
+    session = open_session(cut_out(model, names))
     return session.run(names, {"images": image[None]})
 
 
@@ -206,12 +207,12 @@ def test_what_cannot_be_calibrated_is_refused(source, streets, tmp_path):
 
 
 def test_a_graph_of_fixed_size_takes_images_of_that_size(streets):
-    pair = activations._batch(streets, 1, [2, 240, 320, 3])
+    pair = batch(streets, 1, [2, 240, 320, 3])
 
     assert pair.shape == (2, 240, 320, 3)
-    np.testing.assert_array_equal(activations._batch(streets[:2], 1, [2, 240, 320, 3])[1], pair[0])
+    np.testing.assert_array_equal(batch(streets[:2], 1, [2, 240, 320, 3])[1], pair[0])
     with pytest.raises(InputError, match=r"images of 240x320.*found 375x500"):
-        activations._batch(streets, 3, [1, 240, 320, 3])
+        batch(streets, 3, [1, 240, 320, 3])
 
 
 def test_a_graph_without_roi_align_is_refused():
@@ -220,6 +221,11 @@ def test_a_graph_without_roi_align_is_refused():
 
     with pytest.raises(ExportError, match="Mask R-CNN"):
         find_regions(helper.make_graph([node], "none", value[:1], value[1:]))
+
+
+def show(spread: Spread, values: np.ndarray) -> None:
+    """Let a spread see all values of a run."""
+    spread.add(values, lowest=float(values.min()), highest=float(values.max()), rows=len(values))
 
 
 @given(
@@ -236,7 +242,7 @@ def test_a_graph_without_roi_align_is_refused():
 def test_a_spread_loses_no_value_and_keeps_its_size(chunks):
     spread = Spread()
     for chunk in chunks:
-        spread.add(chunk)
+        show(spread, chunk)
     values = np.concatenate(chunks)
     counts, edges = spread.histogram(BINS)
 
@@ -252,13 +258,13 @@ def test_a_spread_loses_no_value_and_keeps_its_size(chunks):
 
 def test_values_that_are_not_finite_are_refused():
     with pytest.raises(ExportError, match="finite"):
-        Spread().add(np.array([1.0, np.nan], np.float32))
+        show(Spread(), np.array([1.0, np.nan], np.float32))
 
 
 def test_percentiles_leave_out_what_is_rare():
     spread = Spread()
-    spread.add(np.random.default_rng(0).random(200_000, np.float32))
-    spread.add(np.array([50.0], np.float32))
+    show(spread, np.random.default_rng(0).random(200_000, np.float32))
+    show(spread, np.array([50.0], np.float32))
 
     low, high = choose_ranges({"value": spread}, "percentile")["value"]
     assert 0.0 <= low < 0.1
@@ -266,6 +272,39 @@ def test_percentiles_leave_out_what_is_rare():
     assert choose_ranges({"value": spread}, "minmax")["value"] == (spread.lowest, 50.0)
     low, high = choose_ranges({"value": spread}, "entropy")["value"]
     assert 0.0 <= low < high <= 50.0
+
+
+def brightness_graph() -> onnx.ModelProto:
+    """A graph with a value for every pixel and channel: its brightness, negative below 100."""
+    nodes = [
+        helper.make_node("Cast", ["images"], ["raw"], name="cast", to=TensorProto.FLOAT),
+        helper.make_node("Sub", ["raw", "middle"], ["value"], name="sub"),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "brightness",
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", "H", "W", 3])],
+        [helper.make_tensor_value_info("value", TensorProto.FLOAT, None)],
+        [numpy_helper.from_array(np.float32(100), "middle")],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+
+
+@pytest.mark.parametrize("side", [10, 700])
+def test_a_run_shows_a_sample_and_the_true_extremes(side):
+    rng = np.random.default_rng(0)
+    images = [rng.integers(low, low + 50, (side, side, 3), np.uint8) for low in (60, 120)]
+    images[0][0, 0, 1], images[1][0, 1, 1] = 0, 255  # in no sample of many
+
+    spread = observe(brightness_graph(), ["value"], images, lambda line: None)["value"]
+
+    assert (spread.lowest, spread.highest) == (-100.0, 155.0)
+    assert spread.rows == 2
+    everything = 2 * (side * side * 3 + 1)  # a zero is added, for a value may be empty
+    assert min(everything, 2 * SAMPLE) <= spread.counts.sum() <= everything
+    counts, edges = spread.histogram(BINS)
+    below = counts[edges[1:] <= 0].sum() / counts.sum()
+    assert below == pytest.approx(np.mean(np.stack(images).astype(float) < 100), abs=0.03)
 
 
 def layer_on_rows(kind: str) -> onnx.ModelProto:
@@ -369,4 +408,3 @@ def test_the_process_that_is_asked_finds_nothing_in_a_blind_graph(quantised):
 
     assert survival._blind(model)
     assert not any(len(output) for outputs in survival._run(model) for output in outputs)
-    assert int8.MIN_ROWS > 0

@@ -2,7 +2,8 @@
 
     calibration     a folder -> pictures to calibrate on
     regions         which nodes of the graph can compute in eight bits
-    activations     the values those nodes see on the pictures -> a range for each
+    observation     the values those nodes see on the pictures
+    ranges          the range of them that eight bits shall span
     int8            all of it in order: an ONNX file in float32 -> one in int8
     survival        whether onnxruntime runs the result on frames without detections
 

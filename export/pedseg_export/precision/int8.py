@@ -1,9 +1,10 @@
 """Static quantisation of a float32 ONNX artifact: uint8 activations, int8 weights per channel.
 
 The result has QuantizeLinear / DequantizeLinear pairs (QDQ), which onnxruntime fuses into int8
-kernels on a CPU. Elsewhere it computes in float between the pairs: the artifact runs, and is no
-faster. An x86 CPU without VNNI adds int8 products up in 16 bits, which overflow; there the session
-option `session.x64quantprecision=1` keeps the answers right. With VNNI it only costs time.
+kernels on a CPU. On CUDA it computes in float between the pairs and copies every bias from the
+CPU: it runs, but float32 is faster there. An x86 CPU without VNNI adds int8 products up in 16 bits,
+which overflow; there the session option `session.x64quantprecision=1` keeps the answers right.
+With VNNI it only costs time.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from pedseg_runtime.files import replacing
 from pedseg_runtime.seal import SEAL_KEY
 
 from ..quiet import silent, told_briefly
-from .activations import METHODS, Range, Spread, choose_ranges, observe
+from .observation import observe
+from .ranges import METHODS, Range, Spread, choose_ranges
 from .regions import STEM, Regions, Wiring, find_regions, name_nodes
 from .survival import survives
 
@@ -88,8 +90,8 @@ def quantize(
     regions = find_regions(model.graph, float_layers=starved)
     notify(f"quantising {len(regions.layers)} layers")
     with told_briefly(notify):
-        ranges = choose_ranges({name: s for name, s in spreads.items() if s.rows}, method)
-        ranges.update({value: ranges[by] for value, by in merged.items() if by in ranges})
+        ranges = choose_ranges(spreads, method)
+        ranges.update({value: ranges[by] for value, by in merged.items()})
         quantised = _with_pairs(model, regions, ranges)
     onnx.checker.check_model(quantised)
     operators = dict(Counter(node.op_type for node in quantised.graph.node))
