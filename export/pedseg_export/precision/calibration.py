@@ -15,8 +15,8 @@ from pedseg_runtime.images import find_images, read_image
 
 Image = NDArray[np.uint8]
 
-# On a MobileNetV2, 10 pictures did as well as 60: AP within 0.3 points of float. Twenty leave room
-# for pictures that resemble each other; forty take three minutes with a ResNet-50 on two cores.
+# On a MobileNetV2, 10 pictures did as well as 60: AP within half a point of float. Twenty leave
+# room for pictures that resemble each other; forty take two minutes with a ResNet-50 on two cores.
 MINIMUM = 20
 LIMIT = 40
 BLANK = 2.0  # grey levels; the noise of a covered lens is about one
