@@ -14,6 +14,7 @@ from torch import nn
 from torch.export import Dim
 
 from pedseg_export.formats.translations import divide, translations
+from pedseg_export.graph.boxes import large_enough, probability
 from pedseg_export.graph.proposals import ProposalStage
 from pedseg_export.graph.sizes import box_limits, int_vector, network_size
 from pedseg_export.graph.suppression import suppress, suppress_rows
@@ -98,6 +99,34 @@ def test_every_format_has_eagers_sizes_padding_and_strides(loaded: LoadedCheckpo
 
 def forward(self, boxes: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
     return suppress(boxes, scores, 0.5, 0.05)
+
+
+class WeakScores(nn.Module):
+    def forward(self, logits: torch.Tensor) -> torch.Tensor:
+        return probability(logits)
+
+
+def test_onnx_tells_weak_proposals_apart() -> None:
+    """Near 1e-6 onnxruntime's own Sigmoid is 10 % off, and NMS goes by the order of scores."""
+    logits = torch.linspace(-40, 40, 4001)
+    session = session_of(WeakScores(), logits, dynamic=({0: Dim.DYNAMIC},))
+    (found,) = session.run(None, {session.get_inputs()[0].name: logits.numpy()})
+    np.testing.assert_allclose(found, torch.sigmoid(logits.double()).numpy(), rtol=1e-5)
+
+
+def test_a_score_of_nothing_is_nothing() -> None:
+    assert probability(torch.tensor([-math.inf, -200.0, 200.0])).tolist() == [0.0, 0.0, 1.0]
+
+
+class LargeEnough(nn.Module):
+    def forward(self, boxes: torch.Tensor) -> torch.Tensor:
+        return large_enough(boxes, 0.01)
+
+
+def test_onnx_bears_an_image_without_a_proposal() -> None:
+    session = session_of(LargeEnough(), torch.rand(3, 2, 4), dynamic=({0: Dim.DYNAMIC},))
+    name = session.get_inputs()[0].name
+    assert session.run(None, {name: np.zeros((0, 2, 4), np.float32)})[0].shape == (0, 2)
 
 
 class Suppress(nn.Module):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN
 
-from .boxes import clip, decode, large_enough
+from .boxes import clip, decode, large_enough, probability
 from .normalisation import folded
 from .sizes import int_vector, shortfall
 from .suppression import suppress, suppress_unless
@@ -67,7 +67,7 @@ class ProposalStage(nn.Module):
         anchors = self.anchors_at(slot, grid)
         boxes = clip(decode(anchors, regressions, self.bbox_clip), limits)  # [N, S, 4]
         real = large_enough(boxes, self.min_box) & (logits > -math.inf)
-        scores = suppress_unless(real, torch.sigmoid(logits))
+        scores = suppress_unless(real, probability(logits))
 
         rows = scores.view(-1, self.per_level)
         kept = suppress(boxes.view(-1, self.per_level, 4), rows, self.iou_threshold, -0.5)
