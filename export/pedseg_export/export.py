@@ -27,14 +27,9 @@ from .graph import InferenceGraph
 from .lowering import KEPT_IN_FLOAT, Calibration, quantized
 from .options import ExportOptions
 from .quiet import silent, told_briefly
-from .verification import Sample, generated_samples, verify
+from .verification import Sample, agrees, generated_samples, verify
 
 LIBRARIES = ("pedseg", "torch", "torchvision", "onnx", "onnxscript", "numpy")
-MIN_AGREEMENT = 0.8
-"""Of a lower precision's detections and of eager's, the share that must have a partner.
-
-Only a check for wreckage: what a lower precision may cost is decided by AP, see `gate`.
-"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,9 +182,7 @@ def check(
     """
     precision = segmenter.manifest.precision
     report = verify(segmenter, reference, samples, tolerances=TOLERANCES[precision])
-    most = max(report.counts.reference, report.counts.candidate, 1)
-    agree = bool(report) if precision == "fp32" else report.counts.matched / most >= MIN_AGREEMENT
-    if not agree:
+    if not agrees(report, precision):
         raise ParityError(
             f"the artifact disagrees with the checkpoint and was not kept: {report.summary()}",
             report,

@@ -77,10 +77,11 @@ class Target:
         return OPSET
 
     def warnings(self, operators: Collection[str]) -> list[str]:
-        """What this release will not run on CUDA, one line each."""
+        """What this release will not run on CUDA, or not well, one line each."""
         if self.package != "onnxruntime-gpu":
             return []
-        return [
+        quantised = "int8 is made for CPUs: on CUDA it computes in float, between copies; use fp16"
+        return [quantised] * ("QuantizeLinear" in operators) + [
             f"{self} has no CUDA kernel for {operator}: it will run on the CPU, with copies; "
             f"{'.'.join(map(str, since))} or newer has one"
             for operator, since in CUDA_SINCE.items()

@@ -19,9 +19,8 @@ from pedseg_train.checkpoint import LoadedCheckpoint, load_checkpoint, with_sett
 from pedseg_train.eager import EagerSegmenter
 
 from .cli import read_samples
-from .export import MIN_AGREEMENT
 from .stages import StageReport, examine
-from .verification import Sample, generated_samples, verify
+from .verification import Sample, agrees, generated_samples, verify
 
 EXISTING = click.Path(path_type=Path)
 SETTINGS = ("min_size", "max_size", "score_threshold", "nms_threshold", "detections_per_image")
@@ -42,12 +41,9 @@ class Verification:
     stages: StageReport | None = None
 
     def __bool__(self) -> bool:
-        """Of a lower precision AP decides; here it only has to find most of the same objects."""
-        if self.precision == "fp32":
-            return bool(self.parity) and (self.stages is None or bool(self.stages))
-        counts = self.parity.counts
-        most = max(counts.reference, counts.candidate, 1)
-        return counts.matched / most >= MIN_AGREEMENT
+        """The stages of a lower precision are for information: AP decides what it may cost."""
+        judged = self.stages if self.precision == "fp32" else None
+        return agrees(self.parity, self.precision) and (judged is None or bool(judged))
 
     def to_dict(self) -> dict[str, Any]:
         """The parity report with `stages` added, as plain values; `passed` is about both."""

@@ -7,7 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pedseg_export.cli import METHODS
 from pedseg_export.options import ExportOptions, parse_shape
+from pedseg_export.precision import ranges
 from pedseg_export.target import Target
 from pedseg_runtime.errors import InputError
 
@@ -66,6 +68,16 @@ def test_a_release_without_the_cuda_kernel_is_named() -> None:
     assert not Target.parse("onnxruntime-gpu==1.25.0").warnings({"RoiAlign"})
     assert not Target.parse("onnxruntime==1.24.2").warnings({"RoiAlign"}), "it has no CUDA at all"
     assert not Target.parse("onnxruntime-gpu==1.24.2").warnings({"Conv"})
+
+
+def test_int8_is_not_recommended_for_cuda() -> None:
+    (warning,) = Target.parse("onnxruntime-gpu==1.31.1").warnings({"QuantizeLinear", "RoiAlign"})
+    assert "use fp16" in warning
+    assert not Target.parse("onnxruntime==1.31.1").warnings({"QuantizeLinear"})
+
+
+def test_the_command_line_offers_every_method_of_calibration() -> None:
+    assert set(METHODS) == set(ranges.METHODS)
 
 
 def test_the_oldest_opset_that_will_do_is_chosen() -> None:

@@ -190,7 +190,7 @@ def with_settings(loaded: LoadedCheckpoint, **settings: float | None) -> LoadedC
     """The checkpoint with other sizes or thresholds than it was trained with.
 
     Args:
-        loaded: stays as it is; the result has weights of its own.
+        loaded: stays as it is; where anything changes, the result has weights of its own.
         settings: `min_size`, `max_size`, `score_threshold`, `nms_threshold`,
             `detections_per_image`, as in `CheckpointHeader`; None keeps the checkpoint's.
 
@@ -198,6 +198,8 @@ def with_settings(loaded: LoadedCheckpoint, **settings: float | None) -> LoadedC
         InputError: sizes or thresholds that cannot be.
     """
     changes: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
+    if not changes:
+        return loaded
     header = dataclasses.replace(loaded.header, **changes)
     for name in ("score_threshold", "nms_threshold"):
         if not 0 <= getattr(header, name) < 1:

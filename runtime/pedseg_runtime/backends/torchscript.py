@@ -62,7 +62,18 @@ class TorchScriptBackend:
 
     def _load(self, path: Path) -> Any:
         """The scripted module in eval mode on the device."""
-        return _load(self._torch, path, self._device)
+        torch = self._torch
+        try:
+            with warnings.catch_warnings():
+                warnings.filterwarnings(
+                    "ignore", message=r"`torch\.jit\.load` is deprecated", category=FutureWarning
+                )
+                return torch.jit.load(str(path), map_location=self._device).eval()
+        except RuntimeError as error:
+            raise ArtifactError(
+                f"{path}: expected a TorchScript archive that torch {torch.__version__} can load, "
+                f"found {one_line(error)}; export the checkpoint again with pedseg-export"
+            ) from error
 
 
 def _import_torch(path: Path) -> Any:
@@ -104,18 +115,3 @@ def _why_not(torch: Any, device: Device) -> str:
         return f"torch {torch.__version__} is built without CUDA; install a CUDA build of torch"
     cause = explain_cuda(device, torch.version.cuda)
     return cause or f"torch {torch.__version__} does not say why; see torch.cuda.init()"
-
-
-def _load(torch: Any, path: Path, device: str) -> Any:
-    """The scripted module in eval mode on `device`."""
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", message=r"`torch\.jit\.load` is deprecated", category=FutureWarning
-            )
-            return torch.jit.load(str(path), map_location=device).eval()
-    except RuntimeError as error:
-        raise ArtifactError(
-            f"{path}: expected a TorchScript archive that torch {torch.__version__} can load, "
-            f"found {one_line(error)}; export the checkpoint again with pedseg-export"
-        ) from error
