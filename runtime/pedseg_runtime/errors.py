@@ -3,16 +3,21 @@
     PedsegError
     ├── ArtifactError     an exported file that is missing, foreign, damaged, edited or too new
     ├── CheckpointError   the same for a training checkpoint
+    ├── ClosedError       a segmenter that was closed, or that a forked process inherited
     ├── DatasetError      a folder or annotation that is not a usable dataset
+    ├── DeadlineError     a request that was not answered in the time its caller gave it
     ├── DeviceError       a device that was asked for and does not run the model
     ├── DownloadError     an archive that could not be fetched or whose digest is wrong
     ├── ExportError       a model that could not be turned into an artifact
     ├── InputError        an image or argument that cannot be used
     ├── ParityError       an artifact that disagrees with its reference; carries the report
+    ├── QueueFullError    a request that was turned away because too many are waiting
     └── TrainingError     a training run that cannot go on
 
 Every message says what was expected, what was found and what to do. The command line prints it as
-one line and exits with 1.
+one line and exits with 1. For a service: `InputError` is the client's fault (HTTP 400),
+`QueueFullError`, `DeadlineError` and `ClosedError` ask it to come back later (503), and everything
+else is the service's own (500).
 """
 
 from __future__ import annotations
@@ -35,8 +40,16 @@ class CheckpointError(PedsegError):
     """A training checkpoint that is missing, foreign, damaged or of a newer schema."""
 
 
+class ClosedError(PedsegError):
+    """A segmenter that was closed, or that a forked process inherited and cannot use."""
+
+
 class DatasetError(PedsegError):
     """A folder or annotation that is not a usable dataset."""
+
+
+class DeadlineError(PedsegError):
+    """A request that was not answered in the time its caller gave it."""
 
 
 class DeviceError(PedsegError):
@@ -65,6 +78,10 @@ class ParityError(PedsegError):
     def __init__(self, message: str, report: ParityReport) -> None:
         super().__init__(message)
         self.report = report
+
+
+class QueueFullError(PedsegError):
+    """A request that was turned away because too many are waiting already."""
 
 
 class TrainingError(PedsegError):
