@@ -18,7 +18,7 @@ from typing import Any
 import onnxruntime
 import torch
 
-from pedseg_runtime.backends.onnx import CUDA_OPTIONS
+from pedseg_runtime.backends.sessions import CUDA_OPTIONS
 
 LIBRARIES = ("pedseg", "torchvision", "numpy", "onnx", "pillow")
 GPU_QUERY = "name,driver_version,clocks.sm,clocks.max.sm,power.limit,temperature.gpu"

@@ -9,6 +9,8 @@
 Importing it costs numpy; onnxruntime, Pillow and pycocotools are imported when first needed.
 """
 
+import os as _os
+
 from .detections import Detections
 from .draw import draw_detections, draw_instances
 from .errors import (
@@ -32,6 +34,10 @@ from .parity import FP32, ParityReport, Tolerances, compare
 from .segmenter import Segmenter
 
 __version__ = "0.1.0"
+
+# From 1.29 on, onnxruntime sends facts about models and sessions to its makers, and its sending
+# thread keeps forked processes from ending. It asks this variable when it is first imported.
+_os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [
     "FP32",

@@ -7,18 +7,30 @@ the cause and the fix, by asking the driver and the dynamic loader directly.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import difflib
+import importlib.util
 import os
 import re
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 from .errors import InputError
 
+KINDS = ("auto", "cpu", "cuda", "tensorrt")
 CUDA_EXTRA = "pip install 'pedseg[cuda]'"
 _CUDNN = "cudnn64_9.dll" if sys.platform == "win32" else "libcudnn.so.9"
+# What onnxruntime's TensorRT provider opens. The wheels of TensorRT keep them in a package that the
+# dynamic loader does not search.
+_TENSORRT = (
+    ("nvinfer_10.dll", "nvonnxparser_10.dll")
+    if sys.platform == "win32"
+    else ("libnvinfer.so.10", "libnvinfer_plugin.so.10", "libnvonnxparser.so.10")
+)
+_TENSORRT_WHEEL = "tensorrt_libs"
 _NO_DEVICE = 100  # CUDA_ERROR_NO_DEVICE
 # CUDA_ERROR_SYSTEM_DRIVER_MISMATCH, CUDA_ERROR_COMPAT_NOT_SUPPORTED_ON_DEVICE
 _VERSION_MISMATCH = (803, 804)
@@ -26,29 +38,30 @@ _VERSION_MISMATCH = (803, 804)
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A parsed device: `kind` is "auto", "cpu" or "cuda"; `index` counts the visible GPUs."""
+    """A parsed device: `kind` is one of `KINDS`; `index` counts the visible GPUs."""
 
     kind: str
     index: int = 0
 
     def __str__(self) -> str:
-        return f"cuda:{self.index}" if self.kind == "cuda" else self.kind
+        return f"{self.kind}:{self.index}" if self.kind in ("cuda", "tensorrt") else self.kind
 
 
 def parse_device(name: str) -> Device:
-    """Read "auto", "cpu", "cuda" or "cuda:N".
+    """Read "auto", "cpu", "cuda", "cuda:N", "tensorrt" or "tensorrt:N".
 
     Raises:
         InputError: any other name.
     """
-    matched = re.fullmatch(r"(auto|cpu|cuda)|cuda:(\d{1,3})", name)
+    matched = re.fullmatch(r"(auto|cpu)|(cuda|tensorrt)(?::(\d{1,3}))?", name)
     if matched is None:
-        choices = ["auto", "cpu", "cuda", "cuda:0"]
-        close = difflib.get_close_matches(name.lower(), choices, n=1, cutoff=0.5)
+        close = difflib.get_close_matches(name.lower(), [*KINDS, "cuda:0"], n=1, cutoff=0.5)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        raise InputError(f"device: expected auto, cpu, cuda or cuda:N, found {name!r}{hint}")
-    kind, index = matched.groups()
-    return Device(kind) if kind else Device("cuda", int(index))
+        raise InputError(
+            f"device: expected auto, cpu, cuda, cuda:N or tensorrt, found {name!r}{hint}"
+        )
+    simple, gpu, index = matched.groups()
+    return Device(simple) if simple else Device(gpu, int(index or 0))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +131,25 @@ def explain_cuda(device: Device, built_for: str, driver: Driver | None = None) -
         found = f" (found CUDA {', '.join(others)})" if others and str(needed) not in others else ""
         return f"missing {', '.join(missing)} of CUDA {needed}{found}; {CUDA_EXTRA}"
     return None
+
+
+def explain_tensorrt(device: Device, built_for: str) -> str | None:
+    """Why TensorRT cannot use `device`, and what to do; see `explain_cuda`."""
+    cause = explain_cuda(Device("cuda", device.index), built_for)
+    missing = [name for name in _TENSORRT if not _loads(name)]
+    if cause or not missing:
+        return cause
+    major = built_for.split(".")[0]
+    return f"missing {', '.join(missing)}; pip install 'tensorrt-cu{major}<11', or use cuda"
+
+
+def preload_tensorrt() -> None:
+    """Open the libraries of TensorRT's wheels, if they are installed, as onnxruntime cannot."""
+    spec = importlib.util.find_spec(_TENSORRT_WHEEL)
+    for folder in (spec.submodule_search_locations or ()) if spec is not None else ():
+        for name in _TENSORRT:
+            with contextlib.suppress(OSError):  # `explain_tensorrt` says what is missing
+                ctypes.CDLL(str(Path(folder, name)), mode=ctypes.RTLD_GLOBAL)
 
 
 def has_cudnn() -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import os
 import threading
@@ -19,20 +20,36 @@ from .errors import InputError
 if TYPE_CHECKING:
     from PIL import Image
 
-Source: TypeAlias = "NDArray[np.uint8] | Image.Image | str | os.PathLike[str] | bytes"
+Source: TypeAlias = (
+    "NDArray[np.uint8] | Image.Image | str | os.PathLike[str] | bytes | bytearray | memoryview"
+    " | IO[bytes]"
+)
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+DEFAULT_MAX_PIXELS = 89_478_485
+"""Width times height of the largest image that is read unless the caller says otherwise.
+
+Pillow warns of decompression bombs from here on: 256 MiB of RGB.
+"""
+
+# What cameras, browsers and datasets write. Pillow knows 40 more, among them EPS, for which it
+# starts Ghostscript: nothing that strangers' bytes should choose.
+FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "JPEG2000", "GIF", "BMP", "DIB", "TIFF", "PPM")
 _EXIF_ORIENTATION = 0x0112
 _quiet_lock = threading.Lock()
 
 
-def read_image(source: Source) -> NDArray[np.uint8]:
+def read_image(source: Source, *, max_pixels: int | None = DEFAULT_MAX_PIXELS) -> NDArray[np.uint8]:
     """Read one image.
 
     Args:
         source: uint8 array [H, W, 3] RGB, [H, W] grey or [H, W, 4] RGBA; a PIL image; the path of
-            an image file; or the bytes of one. EXIF orientation is applied, 16-bit grey is scaled
-            to 8 bit, alpha is dropped.
+            an image file; the bytes of one; or a binary file object, which is read from where it
+            stands and left open. EXIF orientation is applied, 16-bit grey is scaled to 8 bit, alpha
+            is dropped, of an animation the first frame is taken.
+        max_pixels: height times width of the largest image to accept, checked before pixels are
+            decoded; None leaves it to Pillow's own, twice `PIL.Image.MAX_IMAGE_PIXELS`, which
+            holds for files in any case.
 
     Returns:
         uint8 [H, W, 3] RGB, contiguous. An array that already is one is passed through.
@@ -40,30 +57,24 @@ def read_image(source: Source) -> NDArray[np.uint8]:
     Raises:
         InputError: the source is no usable image; the message names it and says what is wrong.
     """
+    if isinstance(source, np.ndarray):
+        _check_pixels("image", source.shape[1::-1], max_pixels)
+        return _from_array(source)
+    if isinstance(source, bytes | bytearray | memoryview):
+        return _from_file(io.BytesIO(source), "image bytes", max_pixels)
+    if isinstance(source, str | os.PathLike):
+        return _from_path(Path(source), max_pixels)
     from PIL import Image
 
-    if isinstance(source, np.ndarray):
-        return _from_array(source)
     if isinstance(source, Image.Image):
+        _check_pixels("PIL image", source.size, max_pixels)
         return _from_pil(source, "PIL image")
-    if isinstance(source, bytes | bytearray | memoryview):
-        return _from_file(io.BytesIO(source), "image bytes")
-    if not isinstance(source, str | os.PathLike):
-        raise InputError(
-            "image: expected a uint8 array [H, W, 3], a PIL image, a path or bytes, found "
-            f"{type(source).__name__}"
-        )
-    path = Path(source)
-    try:
-        if path.is_dir():
-            raise InputError(f"{path}: expected an image, found a folder; name its images")
-        with path.open("rb") as stream:
-            return _from_file(stream, str(path))
-    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        reason = getattr(error, "strerror", None) or error
-        raise InputError(
-            f"{path}: expected an image, found no readable file ({reason}); check the path"
-        ) from error
+    if hasattr(source, "read"):
+        return _from_stream(source, max_pixels)
+    raise InputError(
+        "image: expected a uint8 array [H, W, 3], a PIL image, a path, bytes or a binary file, "
+        f"found {type(source).__name__}"
+    )
 
 
 def find_images(path: Path) -> list[Path]:
@@ -108,25 +119,73 @@ def _from_array(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.ascontiguousarray(array[..., :3])
 
 
-def _from_file(stream: IO[bytes], name: str) -> NDArray[np.uint8]:
+def _from_path(path: Path, max_pixels: int | None) -> NDArray[np.uint8]:
+    """Read an image file by its name."""
+    try:
+        if path.is_dir():
+            raise InputError(f"{path}: expected an image, found a folder; name its images")
+        with path.open("rb") as stream:
+            return _from_file(stream, str(path), max_pixels)
+    except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        reason = getattr(error, "strerror", None) or error
+        raise InputError(
+            f"{path}: expected an image, found no readable file ({reason}); check the path"
+        ) from error
+
+
+def _from_stream(stream: IO[bytes], max_pixels: int | None) -> NDArray[np.uint8]:
+    """Read what is left in a file object: Pillow wants to seek, which a socket cannot."""
+    name = "image file"
+    try:
+        content = stream.read()
+    except Exception as error:  # whatever stands behind it: a closed file, a network
+        raise InputError(_damaged(name, error)) from error
+    if not isinstance(content, bytes):
+        raise InputError(
+            f"{name}: expected bytes, found {type(content).__name__}; open it in mode 'rb'"
+        )
+    return _from_file(io.BytesIO(content), name, max_pixels)
+
+
+def _from_file(stream: IO[bytes], name: str, max_pixels: int | None) -> NDArray[np.uint8]:
     """Decode an image file; whatever is wrong with its bytes becomes an `InputError`."""
     from PIL import Image, UnidentifiedImageError
 
     try:
         with _quiet_pillow():
-            image = Image.open(stream)
+            image = Image.open(stream, formats=_known_formats())
     except UnidentifiedImageError as error:
         raise InputError(
-            f"{name}: expected an image, found data of no known image format; check the file"
+            f"{name}: expected an image, found data of no known image format "
+            f"({', '.join(_known_formats())}); check the file"
         ) from error
     except Image.DecompressionBombError as error:
-        raise InputError(_too_large(name, str(error))) from error
+        raise InputError(
+            f"{name}: expected an image of reasonable size, found {error}; if you trust it, "
+            "raise max_pixels and PIL.Image.MAX_IMAGE_PIXELS"
+        ) from error
     except Exception as error:  # hostile bytes make Pillow's parsers raise nearly anything
         raise InputError(_damaged(name, error)) from error
-    limit = Image.MAX_IMAGE_PIXELS
-    if limit is not None and image.width * image.height > limit:
-        raise InputError(_too_large(name, f"{image.width}x{image.height} pixels"))
+    _check_pixels(name, image.size, max_pixels)
     return _from_pil(image, name)
+
+
+@functools.cache
+def _known_formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this Pillow is built with."""
+    from PIL import Image
+
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
+
+
+def _check_pixels(name: str, size: tuple[int, ...], max_pixels: int | None) -> None:
+    """Refuse an image of more pixels than the caller wants; `size` is (width, height)."""
+    if max_pixels is not None and len(size) == 2 and size[0] * size[1] > max_pixels:
+        raise InputError(
+            f"{name}: expected at most {max_pixels} pixels, found {size[0]}x{size[1]} "
+            "(width x height); scale it down, or raise max_pixels if you trust it"
+        )
 
 
 def _from_pil(image: Image.Image, name: str) -> NDArray[np.uint8]:
@@ -195,13 +254,6 @@ def _quiet_pillow() -> Iterator[None]:
     with _quiet_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield
-
-
-def _too_large(name: str, found: str) -> str:
-    return (
-        f"{name}: expected an image of reasonable size, found {found}; if you trust it, "
-        "raise PIL.Image.MAX_IMAGE_PIXELS"
-    )
 
 
 def _damaged(name: str, error: Exception) -> str:

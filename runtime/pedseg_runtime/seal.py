@@ -59,8 +59,11 @@ def seal(path: Path) -> None:
         stream.write(_digest(stream, length))
 
 
-def check_seal(path: Path) -> None:
+def check_seal(path: Path) -> str:
     """Make sure that the artifact at `path` is what was exported, byte for byte.
+
+    Returns:
+        The digest it is sealed with, 64 hex digits.
 
     Raises:
         ArtifactError: the content was changed after the export; or there is no seal, and the file
@@ -77,7 +80,7 @@ def check_seal(path: Path) -> None:
                     f"found it changed since (sha256 {_short(found)}): damaged, edited or saved "
                     "by another tool; copy it anew, or export the checkpoint again"
                 )
-            return
+            return found.decode("ascii")
     read_contents(path)  # says so if the file is no artifact, not all of one, or a newer one
     raise ArtifactError(
         f"{path}: expected an artifact that ends with its seal, found none: the file was never "

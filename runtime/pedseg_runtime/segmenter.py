@@ -10,11 +10,13 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from .backends import Backend, open_backend
+from .backends import Backend, Resources, open_backend
 from .detections import Detections
-from .errors import ArtifactError, InputError, ParityError
+from .errors import ArtifactError, ClosedError, InputError, ParityError
+from .forks import never_free, watch
 from .golden import decode, replay
-from .images import Source, read_image
+from .images import DEFAULT_MAX_PIXELS, Source, read_image
+from .info import SegmenterInfo, describe
 from .manifest import Manifest
 from .outputs import check_outputs, split_outputs
 from .parity.report import counted
@@ -29,7 +31,8 @@ class Segmenter:
 
     One segmenter may be used by several threads at once: it keeps nothing between calls. Threads
     do not make it faster, since one run uses the whole device already: pass several images to
-    `predict`, or start several processes.
+    `predict`, or start several processes. A forked child cannot use the segmenter of its parent and
+    gets a `ClosedError`: load in the child, or start processes by "spawn".
 
     Attributes:
         manifest: what the artifact says of itself.
@@ -39,12 +42,15 @@ class Segmenter:
             artifact` or `skipped`.
     """
 
-    def __init__(self, backend: Backend) -> None:
+    def __init__(self, backend: Backend, *, max_pixels: int | None = DEFAULT_MAX_PIXELS) -> None:
         """Wrap a backend that is open; `Segmenter.load` is the usual way in."""
         self._backend: Backend | None = backend
-        self.manifest: Manifest = backend.manifest
+        self._gone = "closed"
+        self._max_pixels = max_pixels
+        self.manifest: Manifest = backend.artifact.manifest
         self.provider: str = backend.provider
         self.self_test = "skipped"
+        watch(self)
 
     @classmethod
     def load(
@@ -53,6 +59,10 @@ class Segmenter:
         *,
         device: str = "auto",
         threads: int | None = None,
+        gpu_mem_limit: int | None = None,
+        shrink_memory: bool = False,
+        engine_cache: str | Path | None = None,
+        max_pixels: int | None = DEFAULT_MAX_PIXELS,
         warmup: Iterable[tuple[int, int]] = (),
         self_test: bool = True,
     ) -> Segmenter:
@@ -61,20 +71,37 @@ class Segmenter:
         Args:
             path: an ONNX, TorchScript or pt2 file made by pedseg-export.
             device: "cpu", "cuda" or "cuda:N" run there or raise; "auto" takes CUDA where it really
-                runs and else the CPU, `provider` says which.
+                runs and else the CPU, `provider` says which. "tensorrt" (or "tensorrt:N") builds
+                engines, which takes minutes for every new image size: for artifacts of a fixed
+                shape. TensorRT multiplies in TF32 unless NVIDIA_TF32_OVERRIDE=0 is in the
+                environment, and the self-test may then refuse a float32 artifact.
             threads: CPU threads for one run; None leaves it to the backend.
+            gpu_mem_limit: most bytes of GPU memory for the arena of onnxruntime; a run that needs
+                more raises `DeviceError`. CUDA's own libraries need some hundred MB beside it. For
+                torch it holds for the whole process.
+            shrink_memory: give memory back after every run rather than keep it for the next. Runs
+                get slower; for processes that share a device.
+            engine_cache: folder where TensorRT keeps its engines; None builds them at every start.
+            max_pixels: larger images are refused; None takes any size.
             warmup: (height, width) of images to expect; the first run of a new size is slow.
             self_test: replay the golden samples in the artifact, if it has any; that costs one run
                 per image size among them.
 
         Raises:
             ArtifactError: the file is missing, damaged or not an artifact of pedseg.
-            DeviceError: CUDA was asked for and does not run the model.
+            DeviceError: a GPU was asked for and does not run the model.
             InputError: an argument cannot be used.
             ParityError: on this device the artifact answers otherwise than at its export; it is
                 closed again, and the error carries the report.
         """
-        segmenter = cls(open_backend(path, device=device, threads=threads))
+        resources = Resources(
+            threads=threads,
+            gpu_mem_limit=gpu_mem_limit,
+            shrink_memory=shrink_memory,
+            engine_cache=None if engine_cache is None else Path(engine_cache),
+        )
+        backend = open_backend(path, device=device, resources=resources)
+        segmenter = cls(backend, max_pixels=max_pixels)
         try:
             if self_test:
                 segmenter._replay(str(path))
@@ -111,8 +138,9 @@ class Segmenter:
             One `Detections` per image, in the order of `images`.
 
         Raises:
-            InputError: an image or argument cannot be used, an image has another size than an
-                artifact of a fixed shape takes, or the segmenter is closed.
+            ClosedError: the segmenter is closed, or a forked process inherited it.
+            InputError: an image or argument cannot be used, or an image has another size than an
+                artifact of a fixed shape takes.
         """
         backend = self._open_backend()
         self._check_threshold(score_threshold)
@@ -121,17 +149,26 @@ class Segmenter:
         fixed = self.manifest.static_shape
         if fixed is not None:
             batch_size = min(batch_size, fixed[0])
-        arrays = [read_image(image) for image in _several(images)]
+        arrays = [read_image(image, max_pixels=self._max_pixels) for image in _several(images)]
         for index, array in enumerate(arrays):
             self._check_size(index, array.shape[:2])
         results: dict[int, Detections] = {}
         for group in group_by_size([array.shape[:2] for array in arrays], batch_size):
-            batch = np.stack([arrays[index] for index in group])
+            batch = _stacked([arrays[index] for index in group])
             results.update(zip(group, self._run(backend, batch), strict=True))
         ordered = [results[index] for index in range(len(arrays))]
         if score_threshold is None:
             return ordered
         return [detections.above(score_threshold) for detections in ordered]
+
+    @property
+    def info(self) -> SegmenterInfo:
+        """What this is: artifact, digest, provider, where each node runs, versions, self-test.
+
+        Raises:
+            ClosedError: the segmenter is closed.
+        """
+        return describe(self._open_backend(), self.self_test)
 
     def close(self) -> None:
         """Let go of the model and its memory. Closing twice is fine, using it afterwards is not."""
@@ -159,7 +196,7 @@ class Segmenter:
 
     def _replay(self, source: str) -> None:
         """Replay the golden samples and set `self_test`; `source` names the file in errors."""
-        golden = self._open_backend().golden
+        golden = self._open_backend().artifact.golden
         samples = decode(golden, source) if golden is not None else ()
         if not samples:
             self.self_test = "not in the artifact"
@@ -189,8 +226,16 @@ class Segmenter:
 
     def _open_backend(self) -> Backend:
         if self._backend is None:
-            raise InputError("segmenter: expected an open one, found it closed; load it again")
+            raise ClosedError(
+                f"segmenter: expected an open one, found it {self._gone}; load it again"
+            )
         return self._backend
+
+    def _forked(self) -> None:
+        """Part with the model in a forked child, where neither running nor freeing it would end."""
+        never_free(self._backend)
+        self._backend = None
+        self._gone = "inherited from the process that forked this one"
 
     def _check_threshold(self, score_threshold: float | None) -> None:
         built_in = self.manifest.score_threshold
@@ -234,6 +279,11 @@ def _several(images: Iterable[Source]) -> Iterable[Source]:
             "call segmenter(image) for a single image"
         )
     return images
+
+
+def _stacked(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """Images [H, W, 3] of one size as [N, H, W, 3]; a single one is not copied."""
+    return images[0][None] if len(images) == 1 else np.stack(images)
 
 
 def group_by_size(sizes: Sequence[tuple[int, ...]], batch_size: int) -> list[list[int]]:

@@ -13,6 +13,8 @@ from pedseg_runtime.devices import Device, Driver, explain_cuda, parse_device
         ("cpu", Device("cpu"), "cpu"),
         ("cuda", Device("cuda", 0), "cuda:0"),
         ("cuda:3", Device("cuda", 3), "cuda:3"),
+        ("tensorrt", Device("tensorrt", 0), "tensorrt:0"),
+        ("tensorrt:2", Device("tensorrt", 2), "tensorrt:2"),
     ],
 )
 def test_device_names_are_read(name: str, device: Device, shown: str) -> None:
@@ -27,8 +29,9 @@ def test_device_names_are_read(name: str, device: Device, shown: str) -> None:
         ("CPU", "did you mean 'cpu'"),
         ("cuda:", "did you mean 'cuda"),
         ("cuda:-1", "did you mean 'cuda"),
-        ("cuda:1\n", "expected auto, cpu, cuda or cuda:N"),
-        ("tpu", "expected auto, cpu, cuda or cuda:N"),
+        ("cuda:1\n", "expected auto, cpu, cuda, cuda:N or tensorrt"),
+        ("tpu", "expected auto, cpu, cuda, cuda:N or tensorrt"),
+        ("tensort", "did you mean 'tensorrt'"),
     ],
 )
 def test_other_names_are_refused_with_a_suggestion(name: str, hint: str) -> None:
@@ -77,3 +80,19 @@ def test_nothing_is_wrong_when_all_is_there(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(devices, "_loads", lambda library: True)
     assert explain_cuda(Device("cuda", 1), "13.0", Driver(2, (13, 1))) is None
     assert explain_cuda(Device("cuda", 1), "", Driver(2, (13, 1))) is None
+
+
+def test_a_missing_tensorrt_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "explain_cuda", lambda device, built_for: None)
+    monkeypatch.setattr(devices, "_loads", lambda library: "nvinfer" not in library)
+    explained = devices.explain_tensorrt(Device("tensorrt"), "13.0")
+    assert explained is not None
+    assert explained.startswith("missing ")
+    assert "pip install 'tensorrt-cu13<11'" in explained
+    monkeypatch.setattr(devices, "_loads", lambda library: True)
+    assert devices.explain_tensorrt(Device("tensorrt"), "13.0") is None
+
+
+def test_what_cuda_lacks_is_named_before_tensorrt(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(devices, "explain_cuda", lambda device, built_for: "no NVIDIA driver; x")
+    assert devices.explain_tensorrt(Device("tensorrt"), "13.0") == "no NVIDIA driver; x"

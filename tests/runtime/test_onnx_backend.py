@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,8 @@ import pytest
 from numpy.typing import NDArray
 
 from pedseg_runtime import ArtifactError, DeviceError, InputError, Segmenter
-from pedseg_runtime.backends import onnx, open_backend
+from pedseg_runtime.backends import Resources, onnx, open_backend, sessions
+from pedseg_runtime.backends.placement import misplaced, read_placement
 from pedseg_runtime.devices import Driver, probe_driver
 
 has_gpu = probe_driver().devices > 0
@@ -24,68 +26,93 @@ class Session:
 
     def __init__(self, real: Any, providers: list[str], failure: Exception | None = None) -> None:
         self.real, self.providers, self.failure = real, providers, failure
+        self.parts: list[tuple[str, list[str]]] = [(name, ["Add"]) for name in providers]
 
     def get_providers(self) -> list[str]:
         return self.providers
 
-    def run(self, names: Any, feed: Any) -> Any:
+    def get_provider_graph_assignment_info(self) -> list[Any]:
+        return [
+            SimpleNamespace(
+                ep_name=name,
+                get_nodes=lambda kinds=kinds: [SimpleNamespace(op_type=kind) for kind in kinds],
+            )
+            for name, kinds in self.parts
+        ]
+
+    def run(self, names: Any, feed: Any, options: Any) -> Any:
         if self.failure is not None:
             raise self.failure
-        return self.real.run(names, feed)
+        return self.real.run(names, feed, options)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.real, name)
 
 
-@pytest.fixture
-def gpu_machine(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """A machine whose driver and onnxruntime offer CUDA; what a CUDA session does is `[0]`.
+class Machine:
+    """A machine with a GPU; what a session does there is for the test to say."""
 
-    It is a list of providers that the session reports, or the exception its creation raises.
-    """
-    real_session = onnx.ort.InferenceSession
-    behaviour: list[Any] = [[onnx.CUDA, onnx.CPU]]
+    def __init__(self) -> None:
+        self.reports = [sessions.CUDA, sessions.CPU]
+        self.parts: list[tuple[str, list[str]]] | None = None
+        self.failure: Exception | None = None
+        self.asked: list[Any] = []
+        self.options: Any = None
+
+
+@pytest.fixture
+def gpu_machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
+    """A machine whose driver and onnxruntime offer CUDA and TensorRT."""
+    real_session = sessions.ort.InferenceSession
+    machine = Machine()
 
     def create(path: str, options: Any, *, providers: Any, **rest: Any) -> Any:
-        real = real_session(path, options, providers=[onnx.CPU])
-        if providers == [onnx.CPU]:
+        real = real_session(path, options, providers=[sessions.CPU])
+        if providers == [sessions.CPU]:
             return real
-        if isinstance(behaviour[0], Exception):
-            raise behaviour[0]
-        return Session(real, behaviour[0])
+        machine.asked, machine.options = providers, options
+        if machine.failure is not None:
+            raise machine.failure
+        session = Session(real, machine.reports)
+        session.parts = machine.parts or session.parts
+        return session
 
-    monkeypatch.setattr(onnx.ort, "InferenceSession", create)
-    monkeypatch.setattr(onnx.ort, "get_available_providers", lambda: [onnx.CUDA, onnx.CPU])
-    monkeypatch.setattr(onnx.ort, "preload_dlls", lambda: print("Failed to load libcublas.so"))
-    monkeypatch.setattr(onnx, "probe_driver", lambda: Driver(1, (13, 0)))
-    monkeypatch.setattr(onnx, "has_cudnn", lambda: True)
-    monkeypatch.setattr(onnx, "explain_cuda", lambda device, built_for: None)
-    return behaviour
+    offered = [sessions.TENSORRT, sessions.CUDA, sessions.CPU]
+    monkeypatch.setattr(sessions.ort, "InferenceSession", create)
+    monkeypatch.setattr(sessions.ort, "get_available_providers", lambda: offered)
+    monkeypatch.setattr(sessions.ort, "preload_dlls", lambda: print("Failed to load libcublas.so"))
+    monkeypatch.setattr(sessions, "probe_driver", lambda: Driver(1, (13, 0)))
+    monkeypatch.setattr(sessions, "has_cudnn", lambda: True)
+    monkeypatch.setattr(sessions, "explain_cuda", lambda device, built_for: None)
+    monkeypatch.setattr(sessions, "explain_tensorrt", lambda device, built_for: None)
+    return machine
 
 
 @pytest.mark.parametrize("device", ["auto", "cuda", "cuda:0"])
-def test_cuda_that_runs_is_taken(gpu_machine: list[Any], tiny_path: Path, device: str) -> None:
+def test_cuda_that_runs_is_taken(gpu_machine: Machine, tiny_path: Path, device: str) -> None:
     assert open_backend(tiny_path, device=device).provider == "CUDAExecutionProvider"
 
 
-def test_cpu_never_touches_cuda(gpu_machine: list[Any], tiny_path: Path) -> None:
-    gpu_machine[0] = AssertionError("a CUDA session was made")
+def test_cpu_never_touches_cuda(gpu_machine: Machine, tiny_path: Path) -> None:
+    gpu_machine.failure = AssertionError("a CUDA session was made")
     assert open_backend(tiny_path, device="cpu").provider == "CPUExecutionProvider"
 
 
 def test_a_session_that_fell_back_to_the_cpu_is_refused(
-    gpu_machine: list[Any], tiny_path: Path, capfd: pytest.CaptureFixture[str]
+    gpu_machine: Machine, tiny_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    gpu_machine[0] = ["CPUExecutionProvider"]
-    with pytest.raises(DeviceError, match=r"expected the model to run on CUDA.*took the CPU"):
+    gpu_machine.reports = ["CPUExecutionProvider"]
+    with pytest.raises(
+        DeviceError, match=r"expected CUDAExecutionProvider to run the model.*took the CPU"
+    ):
         open_backend(tiny_path, device="cuda")
     assert capfd.readouterr() == ("", "")
 
 
 def test_a_session_that_does_not_start_is_refused_with_its_cause(
-    gpu_machine: list[Any], tiny_path: Path
+    gpu_machine: Machine, tiny_path: Path
 ) -> None:
-    gpu_machine[0] = RuntimeError(
+    gpu_machine.failure = RuntimeError(
         "/onnxruntime_src/cuda_call.cc:154 std::conditional_t<...> CUDA failure 100: "
         "no CUDA-capable device is detected ; GPU=0 ; hostname=box ; expr=cudaSetDevice(0);"
     )
@@ -95,18 +122,20 @@ def test_a_session_that_does_not_start_is_refused_with_its_cause(
 
 
 def test_cuda_without_cudnn_is_refused(
-    gpu_machine: list[Any], tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+    gpu_machine: Machine, tiny_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnx, "has_cudnn", lambda: False)
-    monkeypatch.setattr(onnx, "explain_cuda", lambda device, built_for: "missing libcudnn.so.9; x")
+    monkeypatch.setattr(sessions, "has_cudnn", lambda: False)
+    monkeypatch.setattr(
+        sessions, "explain_cuda", lambda device, built_for: "missing libcudnn.so.9; x"
+    )
     with pytest.raises(DeviceError, match="missing libcudnn"):
         open_backend(tiny_path, device="cuda")
 
 
 def test_auto_says_when_it_leaves_a_gpu_unused(
-    gpu_machine: list[Any], tiny_path: Path, caplog: pytest.LogCaptureFixture
+    gpu_machine: Machine, tiny_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    gpu_machine[0] = ["CPUExecutionProvider"]
+    gpu_machine.reports = ["CPUExecutionProvider"]
     with caplog.at_level(logging.WARNING):
         backend = open_backend(tiny_path, device="auto")
     assert backend.provider == "CPUExecutionProvider"
@@ -114,18 +143,18 @@ def test_auto_says_when_it_leaves_a_gpu_unused(
 
 
 def test_auto_without_a_gpu_takes_the_cpu_silently(
-    gpu_machine: list[Any],
+    gpu_machine: Machine,
     tiny_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(onnx, "probe_driver", lambda: Driver(0, None, "no driver"))
+    monkeypatch.setattr(sessions, "probe_driver", lambda: Driver(0, None, "no driver"))
     assert open_backend(tiny_path, device="auto").provider == "CPUExecutionProvider"
     assert caplog.text == ""
 
 
 def test_a_broken_graph_on_a_gpu_is_the_files_fault(
-    gpu_machine: list[Any], tiny_content: bytes, tmp_path: Path, write_sealed: WriteSealed
+    gpu_machine: Machine, tiny_content: bytes, tmp_path: Path, write_sealed: WriteSealed
 ) -> None:
     path = write_sealed(tmp_path / "broken.onnx", tiny_content.replace(b"ReduceMax", b"ReduceMix"))
     with pytest.raises(ArtifactError, match="ReduceMix"):
@@ -135,7 +164,7 @@ def test_a_broken_graph_on_a_gpu_is_the_files_fault(
 def test_an_onnxruntime_without_cuda_is_named(
     tiny_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(onnx.ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    monkeypatch.setattr(sessions.ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
     with pytest.raises(DeviceError, match="pip uninstall onnxruntime"):
         open_backend(tiny_path, device="cuda")
 
@@ -265,6 +294,102 @@ def test_a_missing_file_a_folder_and_a_checkpoint_are_named(tmp_path: Path) -> N
 
 
 def test_threads_must_be_positive(tiny_path: Path) -> None:
-    assert open_backend(tiny_path, device="cpu", threads=1).provider == "CPUExecutionProvider"
+    backend = open_backend(tiny_path, device="cpu", resources=Resources(threads=1))
+    assert backend.provider == "CPUExecutionProvider"
     with pytest.raises(InputError, match="threads"):
-        open_backend(tiny_path, threads=0)
+        Resources(threads=0)
+    with pytest.raises(InputError, match="gpu_mem_limit"):
+        Segmenter.load(tiny_path, device="cpu", gpu_mem_limit=0)
+
+
+@pytest.mark.parametrize(
+    ("parts", "found"),
+    [
+        pytest.param(
+            [("CUDAExecutionProvider", ["Add"]), ("CPUExecutionProvider", ["Conv", "Conv"])],
+            "CPUExecutionProvider runs 2 Conv of the graph",
+            id="convolutions on the CPU",
+        ),
+        pytest.param(
+            [("CPUExecutionProvider", ["Add"])], "it runs no node of the graph", id="nothing"
+        ),
+    ],
+)
+def test_a_session_that_lists_cuda_and_computes_elsewhere_is_refused(
+    gpu_machine: Machine, tiny_path: Path, parts: list[tuple[str, list[str]]], found: str
+) -> None:
+    gpu_machine.parts = parts
+    with pytest.raises(DeviceError, match=found):
+        open_backend(tiny_path, device="cuda")
+
+
+def test_shape_arithmetic_may_stay_on_the_cpu(gpu_machine: Machine, tiny_path: Path) -> None:
+    gpu_machine.parts = [(sessions.CUDA, ["Conv", "Conv"]), (sessions.CPU, ["Add", "Shape"])]
+    segmenter = Segmenter.load(tiny_path, device="cuda")
+    assert segmenter.info.nodes() == {sessions.CUDA: 2, sessions.CPU: 2}
+    assert segmenter.info.to_dict()["placement"][sessions.CUDA] == {"Conv": 2}
+
+
+def test_the_limit_of_gpu_memory_reaches_cuda(gpu_machine: Machine, tiny_path: Path) -> None:
+    Segmenter.load(tiny_path, device="cuda:1", gpu_mem_limit=2 << 30, self_test=False)
+    ((provider, options),) = gpu_machine.asked
+    assert provider == sessions.CUDA
+    assert options["device_id"] == "1"
+    assert options["gpu_mem_limit"] == str(2 << 30)
+
+
+def test_tensorrt_keeps_its_engines_by_artifact(
+    gpu_machine: Machine, tiny_path: Path, tmp_path: Path
+) -> None:
+    gpu_machine.reports = [sessions.TENSORRT, sessions.CUDA, sessions.CPU]
+    gpu_machine.parts = [(sessions.TENSORRT, ["Conv"]), (sessions.CUDA, ["Conv"])]
+    segmenter = Segmenter.load(tiny_path, device="tensorrt", engine_cache=tmp_path)
+    assert segmenter.provider == sessions.TENSORRT
+    assert [provider for provider, _ in gpu_machine.asked] == [sessions.TENSORRT, sessions.CUDA]
+    options = gpu_machine.asked[0][1]
+    folder = tmp_path / segmenter.info.digest[:16]
+    assert folder.is_dir()
+    assert options["trt_engine_cache_path"] == str(folder)
+    assert options["trt_fp16_enable"] == "0"
+
+
+def test_tensorrt_that_leaves_everything_to_cuda_is_refused(
+    gpu_machine: Machine, tiny_path: Path
+) -> None:
+    gpu_machine.reports = [sessions.TENSORRT, sessions.CUDA, sessions.CPU]
+    gpu_machine.parts = [(sessions.CUDA, ["Conv"])]
+    with pytest.raises(DeviceError, match="TensorrtExecutionProvider to run the model"):
+        open_backend(tiny_path, device="tensorrt")
+
+
+def test_the_placement_on_the_cpu_counts_every_node(tiny_path: Path) -> None:
+    session = onnx.ort.InferenceSession(str(tiny_path), providers=[sessions.CPU])
+    with pytest.raises(Exception, match="record_ep_graph_assignment_info"):
+        read_placement(session)  # only a session that was asked to has a record
+    placement = open_backend(tiny_path, device="cpu").placement
+    assert placement is not None
+    assert placement[sessions.CPU]["GatherND"] == 3
+    assert not misplaced(placement, sessions.CPU, frozenset({sessions.CPU}))
+
+
+def test_memory_that_is_given_back_changes_no_answer(
+    tiny_path: Path, street: NDArray[np.uint8]
+) -> None:
+    with (
+        Segmenter.load(tiny_path, device="cpu") as keeping,
+        Segmenter.load(tiny_path, device="cpu", shrink_memory=True) as shrinking,
+    ):
+        for size in (40, 20, 40):
+            found, expected = shrinking(street[:size]), keeping(street[:size])
+            np.testing.assert_array_equal(found.boxes, expected.boxes)
+            np.testing.assert_array_equal(found.scores, expected.scores)
+
+
+def test_only_a_fixed_shape_has_its_memory_planned(
+    gpu_machine: Machine, tiny_path: Path, fixed_path: Path
+) -> None:
+    """onnxruntime keeps a plan per image size for ever: a leak where sizes vary."""
+    open_backend(tiny_path, device="cuda")
+    assert not gpu_machine.options.enable_mem_pattern
+    open_backend(fixed_path, device="cuda")
+    assert gpu_machine.options.enable_mem_pattern

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,8 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from pedseg_runtime import ArtifactError, InputError, Manifest, Segmenter
-from pedseg_runtime.backends import Outputs
+from pedseg_runtime import ArtifactError, ClosedError, InputError, Manifest, Segmenter
+from pedseg_runtime.backends import Artifact, Outputs
 from pedseg_runtime.segmenter import group_by_size
 
 
@@ -20,23 +22,25 @@ class Recorder:
     """A backend that remembers the shapes it was given and answers with chosen outputs."""
 
     provider = "recorder"
-
-    golden = None
+    library = "none 0"
+    placement = None
 
     def __init__(self, outputs: Outputs | None = None, **manifest: Any) -> None:
-        self.manifest = Manifest(
+        facts = Manifest(
             architecture="none",
             class_names=("background", "person"),
             checkpoint_sha256="0" * 64,
             format="onnx",
             **manifest,
         )
+        self.artifact = Artifact(Path("none.onnx"), "", facts)
         self.outputs = outputs
         self.shapes: list[tuple[int, ...]] = []
         self.closed = 0
 
     def run(self, images: NDArray[np.uint8]) -> Outputs:
         self.shapes.append(images.shape)
+        self.images = images
         return self.outputs if self.outputs is not None else outputs(0)
 
     def close(self) -> None:
@@ -155,7 +159,7 @@ def test_a_closed_segmenter_says_so(tiny_path: Path, street: NDArray[np.uint8]) 
         assert repr(segmenter) == "<Segmenter tiny_blobs fp32 onnx on CPUExecutionProvider>"
     segmenter.close()
     assert "closed" in repr(segmenter)
-    with pytest.raises(InputError, match="found it closed; load it again"):
+    with pytest.raises(ClosedError, match="found it closed; load it again"):
         segmenter(street)
 
 
@@ -276,3 +280,31 @@ def test_threads_share_a_segmenter(segmenter: Segmenter, street: NDArray[np.uint
     for worker in workers:
         worker.join()
     assert counts == [[2] * 20, [2, 2] * 20, [0] * 20] * 2
+
+
+def test_info_tells_what_runs_where(tiny_path: Path) -> None:
+    with Segmenter.load(tiny_path, device="cpu") as segmenter:
+        info = segmenter.info
+    content = tiny_path.read_bytes()
+    assert info.artifact == str(tiny_path)
+    assert info.digest == hashlib.sha256(content[:-64]).hexdigest()
+    assert info.provider == "CPUExecutionProvider"
+    assert sum(info.nodes().values()) == 31
+    assert info.thresholds["score_threshold"] == 0.05
+    assert {"pedseg", "python", "numpy", "onnxruntime"} <= set(info.versions)
+    assert json.loads(json.dumps(info.to_dict()))["self_test"] == "not in the artifact"
+    with pytest.raises(ClosedError):
+        _ = segmenter.info
+
+
+def test_one_image_is_not_copied_on_its_way(street: NDArray[np.uint8]) -> None:
+    backend = Recorder()
+    Segmenter(backend)(street)
+    assert np.shares_memory(backend.images, street)
+
+
+def test_larger_images_than_allowed_are_refused(tiny_path: Path, street: NDArray[np.uint8]) -> None:
+    with Segmenter.load(tiny_path, device="cpu", max_pixels=40 * 60) as segmenter:
+        assert len(segmenter(street)) == 2
+        with pytest.raises(InputError, match="pixels"):
+            segmenter(np.zeros((41, 60, 3), np.uint8))

@@ -26,11 +26,11 @@ def cut(path: Path, device: torch.device, levels: int) -> tuple[CutArtifact, Man
         DeviceError: the device does not run it.
     """
     backend = open_backend(path, device=str(device))
-    manifest = backend.manifest
+    manifest = backend.artifact.manifest
     if not isinstance(backend, TorchScriptBackend):
         backend.close()
         return CutOnnx(path, manifest, device, levels), manifest
-    module = backend._module
+    module = backend.module
     if isinstance(module, torch.jit.ScriptModule):
         return CutScript(path, module, manifest, device, levels), manifest
     return CutProgram(path, module, manifest, device, levels), manifest

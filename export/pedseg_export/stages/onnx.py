@@ -13,8 +13,8 @@ import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
-from pedseg_runtime.backends import one_line
-from pedseg_runtime.backends.onnx import CPU, CUDA, CUDA_OPTIONS, LOG_FATAL
+from pedseg_runtime.backends.failures import one_line
+from pedseg_runtime.backends.sessions import CPU, CUDA, CUDA_OPTIONS, LOG_FATAL
 from pedseg_runtime.errors import ArtifactError, DeviceError
 from pedseg_runtime.manifest import INPUT_NAME, Manifest
 

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import fx
 
-from pedseg_runtime.backends import one_line
+from pedseg_runtime.backends.failures import one_line
 from pedseg_runtime.manifest import INPUT_NAME, Manifest, output_specs
 from pedseg_train.eager import float32_only
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.models.detection.transform import resize_boxes
 
-from pedseg_runtime.backends import one_line
+from pedseg_runtime.backends.failures import one_line
 from pedseg_runtime.manifest import Manifest
 from pedseg_train.eager import float32_only
 

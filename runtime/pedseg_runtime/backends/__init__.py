@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..contents import is_archive, read_contents
 from ..devices import parse_device
-from ..errors import ArtifactError, DeviceError, InputError
+from ..errors import ArtifactError, InputError
 from ..manifest import Manifest
 from ..seal import check_seal
 
@@ -27,22 +28,61 @@ Outputs = tuple[
     NDArray[Any],
     NDArray[np.int64],
 ]
+Placement = Mapping[str, Mapping[str, int]]  # provider -> operator -> number of nodes
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """An artifact whose seal was checked, as far as it can be read without running it.
+
+    Attributes:
+        path: its file.
+        digest: SHA-256 of its content, as sealed at the export: 64 hex digits.
+        manifest: what its exporter wrote about it.
+        golden: the samples of its self-test as text (`golden.decode` reads it), None if it has
+            none.
+    """
+
+    path: Path
+    digest: str
+    manifest: Manifest
+    golden: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a backend may use of the machine; see `Segmenter.load`."""
+
+    threads: int | None = None
+    gpu_mem_limit: int | None = None
+    shrink_memory: bool = False
+    engine_cache: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "gpu_mem_limit"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name}: expected a positive number or None, found {value}")
 
 
 class Backend(Protocol):
     """A loaded artifact on a device."""
 
     @property
-    def manifest(self) -> Manifest:
-        """What the artifact says of itself."""
-
-    @property
-    def golden(self) -> str | None:
-        """The samples of its self-test as text (`golden.decode` reads it), None if it has none."""
+    def artifact(self) -> Artifact:
+        """What it runs."""
 
     @property
     def provider(self) -> str:
         """What really runs it: an onnxruntime provider, "torch:cpu" or "torch:cuda:N"."""
+
+    @property
+    def library(self) -> str:
+        """The library beneath, with its version: "onnxruntime 1.31.1", "torch 2.14.1"."""
+
+    @property
+    def placement(self) -> Placement | None:
+        """Which provider runs how many nodes; None where the library has one device only."""
 
     def run(self, images: NDArray[np.uint8]) -> Outputs:
         """Segment uint8 [N, H, W, 3] RGB; detections of all images, ordered by image."""
@@ -51,72 +91,57 @@ class Backend(Protocol):
         """Let go of the model and its memory; runs under way in other threads finish."""
 
 
-def open_backend(path: str | Path, *, device: str = "auto", threads: int | None = None) -> Backend:
-    """Load an artifact with the backend its content asks for.
-
-    Args:
-        path: the artifact: an ONNX file, or an archive of TorchScript or torch.export.
-        device: "auto", "cpu", "cuda" or "cuda:N".
-        threads: CPU threads for one run; None leaves it to the backend.
+def read_artifact(path: str | Path) -> Artifact:
+    """Read and check the artifact at `path`, without the library that will run it.
 
     Raises:
         ArtifactError: the file is missing, foreign, damaged, edited or of a newer schema.
-        DeviceError: CUDA was asked for and does not run the model.
-        InputError: the device has an unknown name, or threads is not positive.
     """
-    if threads is not None and threads < 1:
-        raise InputError(f"threads: expected a positive number or None, found {threads}")
-    path, wanted = Path(path), parse_device(device)
+    path = Path(path)
+    if path.suffix == ".safetensors" and path.is_file():
+        raise ArtifactError(
+            f"{path}: expected an artifact, found a checkpoint; export it with pedseg-export"
+        )
     try:
-        archive = is_archive(path)
+        digest = check_seal(path)
     except OSError as error:
         raise ArtifactError(
             f"{path}: expected an artifact, found none ({error.strerror}); check the path"
         ) from error
-    if path.suffix == ".safetensors":
-        raise ArtifactError(
-            f"{path}: expected an artifact, found a checkpoint; export it with pedseg-export"
+    contents = read_contents(path)
+    return Artifact(path, digest, contents.manifest, contents.golden)
+
+
+def open_backend(
+    path: str | Path, *, device: str = "auto", resources: Resources | None = None
+) -> Backend:
+    """Load an artifact with the backend its content asks for.
+
+    Args:
+        path: the artifact: an ONNX file, or an archive of TorchScript or torch.export.
+        device: "auto", "cpu", "cuda", "cuda:N", "tensorrt" or "tensorrt:N".
+        resources: what it may use; None leaves all to the backend.
+
+    Raises:
+        ArtifactError: the file is missing, foreign, damaged, edited or of a newer schema.
+        DeviceError: another device than the CPU was asked for and does not run the model.
+        InputError: the device has an unknown name, or cannot run this format.
+    """
+    wanted = parse_device(device)
+    artifact, resources = read_artifact(path), resources or Resources()
+    if not is_archive(artifact.path):
+        from .onnx import OnnxBackend
+
+        return OnnxBackend(artifact, wanted, resources)
+    if wanted.kind == "tensorrt":
+        raise InputError(
+            f"device: expected auto, cpu or cuda for {artifact.path}, which torch runs, found "
+            f"{device!r}; export with --format onnx for TensorRT"
         )
-    check_seal(path)
-    if archive and read_contents(path).manifest.format == "pt2":
+    if artifact.manifest.format == "pt2":
         from .pt2 import Pt2Backend
 
-        return Pt2Backend(path, device=wanted, threads=threads)
-    if archive:
-        from .torchscript import TorchScriptBackend
+        return Pt2Backend(artifact, wanted, resources)
+    from .torchscript import TorchScriptBackend
 
-        return TorchScriptBackend(path, device=wanted, threads=threads)
-    from .onnx import OnnxBackend
-
-    return OnnxBackend(path, device=wanted, threads=threads)
-
-
-def run_failure(
-    path: Path, provider: str, error: Exception, shape: tuple[int, ...]
-) -> ArtifactError | DeviceError:
-    """The pedseg error for a run of `path` on `provider` that failed on images of `shape`."""
-    text = one_line(error)
-    images = f"{shape[0]} images of {shape[1]}x{shape[2]}"
-    if re.search(r"alloc|out of memory", text, re.IGNORECASE):
-        return DeviceError(
-            f"{path}: expected {provider} to have memory for {images}, found {text}; "
-            "use a smaller batch_size or smaller images"
-        )
-    if "cuda" in provider.lower():
-        return DeviceError(
-            f"{path}: expected {provider} to run {images}, found {text}; try device='cpu'"
-        )
-    return ArtifactError(
-        f"{path}: expected the graph to run on {images}, found {text}; "
-        "export the checkpoint again with pedseg-export"
-    )
-
-
-def one_line(error: Exception) -> str:
-    """What a library's message says, without onnxruntime's tags and CUDA's call stacks."""
-    text = " ".join(str(error).split())
-    failure = re.search(r"CU[A-Z]* failure \d+: [^;]+", text)
-    if failure:
-        return failure.group().strip()
-    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from \S+ failed:)?", "", text)
-    return text if len(text) <= 300 else f"{text[:300]}..."
+    return TorchScriptBackend(artifact, wanted, resources)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ArtifactError
-from . import one_line
+from .failures import one_line
 from .suppression import register_suppression
 from .torchscript import TorchScriptBackend
 
@@ -31,7 +31,7 @@ class Pt2Backend(TorchScriptBackend):
                     program = move(program, self._device)
                 return program.module()
         except Exception as error:  # torch's deserialiser fails in any way it can
-            exported_by = self.manifest.versions.get("torch", "an unknown version")
+            exported_by = self.artifact.manifest.versions.get("torch", "an unknown version")
             raise ArtifactError(
                 f"{path}: expected an exported program that torch {torch.__version__} can load, "
                 f"found {one_line(error)}; it was exported by torch {exported_by}: use that one, "

@@ -10,36 +10,45 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..contents import read_contents
 from ..devices import Device, explain_cuda, probe_driver
 from ..errors import ArtifactError, DeviceError
-from . import Outputs, logger, one_line, run_failure
+from . import Artifact, Outputs, Placement, Resources, logger
+from .failures import one_line, run_failure
 
 
 class TorchScriptBackend:
     """A TorchScript artifact in this process's torch.
 
     `run` may be called from several threads at once. That is safe and does not make it faster.
-    `threads` sets torch's CPU threads for the whole process: torch has no other way.
+    Torch has no settings per model: `threads` and `gpu_mem_limit` hold for the whole process.
+
+    Attributes:
+        module: the loaded module; None once it is closed.
     """
 
-    def __init__(self, path: Path, *, device: Device, threads: int | None = None) -> None:
-        """Load the archive at `path`.
+    placement: Placement | None = None
+
+    def __init__(self, artifact: Artifact, device: Device, resources: Resources) -> None:
+        """Load the archive of `artifact`.
 
         Raises:
             ArtifactError: the file is damaged or not an artifact of pedseg, or torch is missing.
             DeviceError: CUDA was asked for and torch cannot use it.
         """
-        self._path = path
-        contents = read_contents(path)  # before torch is imported: a wrong file fails fast
-        self.manifest, self.golden = contents.manifest, contents.golden
-        self._torch = _import_torch(path)
+        self.artifact = artifact
+        self._torch = _import_torch(artifact.path)
         chosen = _choose(self._torch, device)
-        if threads is not None:
-            self._torch.set_num_threads(threads)
         self._device = str(chosen)
-        self._module: Any = self._load(path)
+        self._shrinks = resources.shrink_memory and chosen.kind == "cuda"
+        self.library = f"torch {self._torch.__version__}"
         self.provider = f"torch:{self._device}"
+        if resources.threads is not None:
+            self._torch.set_num_threads(resources.threads)
+        if resources.gpu_mem_limit is not None and chosen.kind == "cuda":
+            memory = self._torch.cuda.get_device_properties(chosen.index).total_memory
+            share = min(1.0, resources.gpu_mem_limit / memory)
+            self._torch.cuda.set_per_process_memory_fraction(share, chosen.index)
+        self.module: Any = self._load(artifact.path)
 
     def run(self, images: NDArray[np.uint8]) -> Outputs:
         """Segment uint8 [N, H, W, 3] RGB; see `Backend.run`.
@@ -48,17 +57,20 @@ class TorchScriptBackend:
         anew in the first calls and for later shapes, and no call was faster for it (a toy detector
         on 2 CPU cores: first calls 80 and 39 ms with it, 12 and 5 ms without, then 5 to 6 ms both).
         """
-        torch, module = self._torch, self._module
+        torch, module = self._torch, self.module
         try:
             with torch.inference_mode(), torch.jit.optimized_execution(False):
                 outputs = module(torch.from_numpy(images).to(self._device))
                 return tuple(output.cpu().numpy() for output in outputs)
         except RuntimeError as error:
-            raise run_failure(self._path, self.provider, error, images.shape) from error
+            raise run_failure(self.artifact.path, self.provider, error, images.shape) from error
+        finally:
+            if self._shrinks:
+                torch.cuda.empty_cache()
 
     def close(self) -> None:
         """Let go of the module; a run under way in another thread finishes."""
-        self._module = None
+        self.module = None
 
     def _load(self, path: Path) -> Any:
         """The scripted module in eval mode on the device."""

@@ -1,0 +1,178 @@
+"""Sessions of onnxruntime on the CPU, on CUDA or by TensorRT, and never silently on another."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+
+from ..devices import (
+    CUDA_EXTRA,
+    Device,
+    explain_cuda,
+    explain_tensorrt,
+    has_cudnn,
+    preload_tensorrt,
+    probe_driver,
+)
+from ..errors import ArtifactError, DeviceError
+from . import Artifact, Resources, logger
+from .failures import one_line
+from .placement import RECORD, misplaced, read_placement
+
+CPU = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+TENSORRT = "TensorrtExecutionProvider"
+PROVIDERS = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT}
+# Image sizes vary, so every size is a new shape. HEURISTIC picks a convolution algorithm in
+# milliseconds where onnxruntime's EXHAUSTIVE times all of them anew for each shape. The arena keeps
+# its default growth by powers of two: growing by what is asked for leaves holes that no later
+# shape fits, and memory rises without end (microsoft/onnxruntime#14474). TF32 is off because
+# the artifact's parity was measured in float32.
+CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
+LOG_WARNING, LOG_FATAL = 2, 4
+
+
+def start_session(artifact: Artifact, device: Device, resources: Resources) -> Any:
+    """A session on `device`; for "auto" on CUDA if that really runs, else on the CPU.
+
+    Raises:
+        ArtifactError: the file is not a graph that this onnxruntime can run.
+        DeviceError: onnxruntime runs the model on something else than `device`.
+    """
+    options = _options(artifact, resources)
+    if device.kind in ("cuda", "tensorrt"):
+        return _start_on_gpu(artifact, device, options, resources)
+    if device.kind == "auto" and CUDA in ort.get_available_providers() and probe_driver().devices:
+        try:
+            return _start_on_gpu(artifact, Device("cuda", device.index), options, resources)
+        except DeviceError as error:
+            logger.warning("running on the CPU although there is a GPU: %s", error)
+    return _start_on_cpu(artifact.path, options)
+
+
+def run_options(device_index: int, provider: str, resources: Resources) -> Any:
+    """Options of every run: nothing on standard error, and memory given back if that is wanted."""
+    options = ort.RunOptions()
+    options.log_severity_level = LOG_FATAL
+    if resources.shrink_memory:
+        arenas = "cpu:0" if provider == CPU else f"cpu:0;gpu:{device_index}"
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", arenas)
+    return options
+
+
+def _options(artifact: Artifact, resources: Resources) -> Any:
+    """Options that keep onnxruntime off standard error: whatever fails is raised as well."""
+    if os.environ.get("ORT_DISABLE_TELEMETRY") == "1":
+        ort.disable_telemetry_events()  # for an onnxruntime that was imported before pedseg
+    options = ort.SessionOptions()
+    options.log_severity_level = LOG_FATAL
+    options.add_session_config_entry(*RECORD)
+    # onnxruntime keeps one plan of its memory per image size, for ever: a leak where sizes vary.
+    options.enable_mem_pattern = artifact.manifest.static_shape is not None
+    if resources.shrink_memory:  # weights in the arena would pin the blocks that shall go
+        options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
+    if resources.threads is not None:
+        options.intra_op_num_threads = resources.threads
+    return options
+
+
+def _start_on_cpu(path: Path, options: Any) -> Any:
+    """A session on the CPU, or an `ArtifactError`."""
+    try:
+        return ort.InferenceSession(str(path), options, providers=[CPU])
+    except Exception as error:  # onnxruntime's errors share no narrower base
+        raise ArtifactError(
+            f"{path}: expected an ONNX model that onnxruntime {ort.__version__} can run, found "
+            f"{one_line(error)}; export the checkpoint again with pedseg-export"
+        ) from error
+
+
+def _start_on_gpu(artifact: Artifact, device: Device, options: Any, resources: Resources) -> Any:
+    """A session that runs on a GPU first, or a `DeviceError`; `ArtifactError` if it runs nowhere.
+
+    What counts is where onnxruntime put the nodes, not what it was asked for.
+    """
+    wanted = PROVIDERS[device.kind]
+    available = ort.get_available_providers()
+    if wanted not in available:
+        raise DeviceError(
+            f"{device}: expected an onnxruntime built for {wanted}, found {ort.__version__} with "
+            f"{', '.join(available)}; pip uninstall onnxruntime, then {CUDA_EXTRA}"
+        )
+    providers = _gpu_providers(artifact, device, resources)
+    found = "onnxruntime took the CPU without saying why"
+    with _quiet():
+        ort.preload_dlls()  # CUDA and cuDNN of the `cuda` extra's wheels, or of the system
+        if device.kind == "tensorrt":
+            preload_tensorrt()
+        try:
+            session = ort.InferenceSession(
+                str(artifact.path), options, providers=providers, enable_fallback=0
+            )
+            if session.get_providers()[0] == wanted and has_cudnn():
+                allowed = frozenset(name for name, _ in providers)
+                found = misplaced(read_placement(session), wanted, allowed)
+                if not found:
+                    return session
+        except Exception as error:  # onnxruntime's errors share no narrower base
+            found = one_line(error)
+            _start_on_cpu(artifact.path, options)  # raises if the file is at fault
+    explain = explain_tensorrt if device.kind == "tensorrt" else explain_cuda
+    cause = explain(device, ort.cuda_version) or f"{found}; see nvidia-smi and free GPU memory"
+    raise DeviceError(
+        f"{device}: expected {wanted} to run the model, found that it does not: {cause}"
+    )
+
+
+def _gpu_providers(
+    artifact: Artifact, device: Device, resources: Resources
+) -> list[tuple[str, dict[str, str]]]:
+    """What onnxruntime may use, best first; it adds the CPU for what nothing else can run."""
+    cuda = {"device_id": str(device.index), **CUDA_OPTIONS}
+    if resources.gpu_mem_limit is not None:
+        cuda["gpu_mem_limit"] = str(resources.gpu_mem_limit)
+    if device.kind == "cuda":
+        return [(CUDA, cuda)]
+    return [(TENSORRT, _tensorrt_options(artifact, device, resources)), (CUDA, cuda)]
+
+
+def _tensorrt_options(artifact: Artifact, device: Device, resources: Resources) -> dict[str, str]:
+    """TensorRT with its engines kept on disk: building them takes minutes.
+
+    Engines depend on the artifact, the GPU and TensorRT; onnxruntime tells the last two apart by
+    itself, the artifact's digest names the folder.
+    """
+    options = {
+        "device_id": str(device.index),
+        # An fp32 artifact keeps its promise only without half precision.
+        "trt_fp16_enable": "1" if artifact.manifest.precision == "fp16" else "0",
+    }
+    if resources.gpu_mem_limit is not None:
+        options["trt_max_workspace_size"] = str(resources.gpu_mem_limit)
+    if resources.engine_cache is not None:
+        folder = resources.engine_cache / artifact.digest[:16]
+        folder.mkdir(parents=True, exist_ok=True)
+        for kind in ("engine", "timing"):
+            options[f"trt_{kind}_cache_enable"] = "1"
+            options[f"trt_{kind}_cache_path"] = str(folder)
+    return options
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what onnxruntime prints while it looks for a GPU; the caller reports it better.
+
+    The severity of its default logger cannot be read, so its default is what comes back.
+    """
+    ort.set_default_logger_severity(LOG_FATAL)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            yield
+    finally:
+        ort.set_default_logger_severity(LOG_WARNING)
