@@ -50,7 +50,3 @@ def misplaced(placement: Placement, wanted: str, allowed: frozenset[str]) -> str
             return f"{provider} runs {nodes} of the graph"
     return ""
 
-
-def total(placement: Placement) -> dict[str, int]:
-    """The number of nodes of each provider."""
-    return {provider: sum(operators.values()) for provider, operators in placement.items()}
