@@ -29,9 +29,11 @@ from .errors import (
     TrainingError,
 )
 from .images import find_images, read_image
+from .info import SegmenterInfo
 from .manifest import Manifest
 from .parity import FP32, ParityReport, Tolerances, compare
 from .segmenter import Segmenter
+from .serving.batching import BatchingSegmenter
 
 __version__ = "0.1.0"
 
@@ -42,6 +44,7 @@ _os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 __all__ = [
     "FP32",
     "ArtifactError",
+    "BatchingSegmenter",
     "CheckpointError",
     "ClosedError",
     "DatasetError",
@@ -57,6 +60,7 @@ __all__ = [
     "PedsegError",
     "QueueFullError",
     "Segmenter",
+    "SegmenterInfo",
     "Tolerances",
     "TrainingError",
     "compare",

@@ -143,15 +143,15 @@ class Segmenter:
                 artifact of a fixed shape takes.
         """
         backend = self._open_backend()
-        self._check_threshold(score_threshold)
+        self.check_threshold(score_threshold)
         if batch_size < 1:
             raise InputError(f"batch_size: expected a positive number, found {batch_size}")
         fixed = self.manifest.static_shape
         if fixed is not None:
             batch_size = min(batch_size, fixed[0])
-        arrays = [read_image(image, max_pixels=self._max_pixels) for image in _several(images)]
-        for index, array in enumerate(arrays):
-            self._check_size(index, array.shape[:2])
+        arrays = [
+            self.read(image, f"image {index}") for index, image in enumerate(_several(images))
+        ]
         results: dict[int, Detections] = {}
         for group in group_by_size([array.shape[:2] for array in arrays], batch_size):
             batch = _stacked([arrays[index] for index in group])
@@ -160,6 +160,43 @@ class Segmenter:
         if score_threshold is None:
             return ordered
         return [detections.above(score_threshold) for detections in ordered]
+
+    def read(self, image: Source, name: str = "image") -> NDArray[np.uint8]:
+        """Read one image as `predict` does, without segmenting it: it takes the result as it is.
+
+        Args:
+            image: see `read_image` for what it may be.
+            name: what to call it if its size is wrong.
+
+        Returns:
+            uint8 [H, W, 3] RGB.
+
+        Raises:
+            InputError: the image cannot be used, is larger than `max_pixels`, or has another size
+                than an artifact of a fixed shape takes.
+        """
+        pixels = read_image(image, max_pixels=self._max_pixels)
+        fixed = self.manifest.static_shape
+        if fixed is not None and pixels.shape[:2] != fixed[1:]:
+            raise InputError(
+                f"{name}: expected {fixed[1]}x{fixed[2]} (height x width), the one size that this "
+                f"artifact is fixed to, found {pixels.shape[0]}x{pixels.shape[1]}; resize the "
+                "image, or export without --static"
+            )
+        return pixels
+
+    def check_threshold(self, score_threshold: float | None) -> None:
+        """Refuse a threshold that `predict` cannot apply.
+
+        Raises:
+            InputError: it is below the one that is built into the artifact, or above 1.
+        """
+        built_in = self.manifest.score_threshold
+        if score_threshold is not None and not built_in <= score_threshold <= 1:
+            raise InputError(
+                f"score_threshold: expected {built_in} (built into the artifact) to 1, found "
+                f"{score_threshold}; export again with a lower threshold to see weaker detections"
+            )
 
     @property
     def info(self) -> SegmenterInfo:
@@ -237,14 +274,6 @@ class Segmenter:
         self._backend = None
         self._gone = "inherited from the process that forked this one"
 
-    def _check_threshold(self, score_threshold: float | None) -> None:
-        built_in = self.manifest.score_threshold
-        if score_threshold is not None and not built_in <= score_threshold <= 1:
-            raise InputError(
-                f"score_threshold: expected {built_in} (built into the artifact) to 1, found "
-                f"{score_threshold}; export again with a lower threshold to see weaker detections"
-            )
-
     def _run(self, backend: Backend, batch: NDArray[np.uint8]) -> list[Detections]:
         """Segment uint8 [N, H, W, 3], filled up with black images where the graph's N is fixed."""
         fixed = self.manifest.static_shape
@@ -255,16 +284,6 @@ class Segmenter:
         outputs = backend.run(images)
         check_outputs(outputs, images.shape, self.manifest)
         return split_outputs(outputs, images.shape, self.manifest)[: len(batch)]
-
-    def _check_size(self, index: int, size: tuple[int, ...]) -> None:
-        """Refuse an image of another (height, width) than a graph of fixed shapes takes."""
-        fixed = self.manifest.static_shape
-        if fixed is not None and size != fixed[1:]:
-            raise InputError(
-                f"image {index}: expected {fixed[1]}x{fixed[2]} (height x width), the one size "
-                f"that this artifact is fixed to, found {size[0]}x{size[1]}; resize the image, or "
-                "export without --static"
-            )
 
 
 def _several(images: Iterable[Source]) -> Iterable[Source]:

@@ -49,4 +49,3 @@ def misplaced(placement: Placement, wanted: str, allowed: frozenset[str]) -> str
             nodes = ", ".join(f"{count} {name}" for name, count in heavy.items())
             return f"{provider} runs {nodes} of the graph"
     return ""
-

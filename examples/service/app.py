@@ -1,0 +1,120 @@
+"""A web service around an artifact: an image in, detections as JSON out.
+
+    pip install "pedseg" fastapi uvicorn
+    PEDSEG_ARTIFACT=pedseg.onnx PEDSEG_DEVICE=cuda uvicorn --factory app:from_environment
+
+    curl --data-binary @street.jpg "http://localhost:8000/segment?score_threshold=0.5"
+    curl http://localhost:8000/health
+
+One process per GPU; more clients at once make fuller batches, not more sessions.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from fastapi import FastAPI, Query, Request
+from fastapi.responses import JSONResponse
+
+from pedseg_runtime import (
+    BatchingSegmenter,
+    ClosedError,
+    DeadlineError,
+    InputError,
+    PedsegError,
+    QueueFullError,
+    Segmenter,
+)
+
+STATUS: dict[type[PedsegError], int] = {
+    InputError: 400,
+    ClosedError: 503,
+    QueueFullError: 503,
+    DeadlineError: 504,
+}
+
+
+def from_environment() -> FastAPI:
+    """The service that PEDSEG_ARTIFACT and PEDSEG_DEVICE name."""
+    return create_app(os.environ["PEDSEG_ARTIFACT"], device=os.environ.get("PEDSEG_DEVICE", "auto"))
+
+
+def create_app(
+    artifact: str,
+    *,
+    device: str = "auto",
+    max_bytes: int = 20 << 20,
+    max_pixels: int = 4096 * 4096,
+    seconds: float = 10.0,
+    queue_limit: int = 64,
+) -> FastAPI:
+    """The service for one artifact.
+
+    Args:
+        artifact: a file made by pedseg-export.
+        device: "cpu" and "cuda" run there, or the service does not start.
+        max_bytes: largest request body; larger ones get 413 and are not read to their end.
+        max_pixels: largest image.
+        seconds: a request that takes longer gets 504.
+        queue_limit: more waiting requests than this get 503 at once.
+    """
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        """Load before the first request; answer what waits before the end."""
+        with (
+            Segmenter.load(artifact, device=device, max_pixels=max_pixels) as segmenter,
+            BatchingSegmenter(segmenter, queue_limit=queue_limit) as batching,
+        ):
+            app.state.segmenter, app.state.batching = segmenter, batching
+            yield
+
+    app = FastAPI(title="pedseg", lifespan=lifespan)
+
+    @app.exception_handler(PedsegError)
+    async def failed(_request: Request, error: PedsegError) -> JSONResponse:
+        status = STATUS.get(type(error), 500)
+        headers = {"Retry-After": "1"} if status == 503 else {}
+        content = {"error": type(error).__name__, "message": str(error)}
+        return JSONResponse(content, status, headers)
+
+    @app.get("/health")
+    async def health() -> dict[str, Any]:
+        """What really answers here, not what was asked for."""
+        info = app.state.segmenter.info
+        return {
+            "provider": info.provider,
+            "nodes": info.nodes(),
+            "self_test": info.self_test,
+            "digest": info.digest,
+            "precision": info.precision,
+            "versions": info.versions,
+        }
+
+    @app.get("/stats")
+    async def stats() -> dict[str, Any]:
+        """Counts of requests and batches since the start."""
+        counts: dict[str, Any] = app.state.batching.stats().to_dict()
+        return counts
+
+    @app.post("/segment", response_model=None)
+    async def segment(
+        request: Request, score_threshold: float | None = Query(None, ge=0, le=1)
+    ) -> JSONResponse | dict[str, Any]:
+        """Detections of the image in the body: COCO entries with run-length masks."""
+        body = bytearray()
+        async for chunk in request.stream():
+            body += chunk
+            if len(body) > max_bytes:
+                message = f"expected at most {max_bytes} bytes, found more; send a smaller image"
+                return JSONResponse({"error": "TooLarge", "message": message}, 413)
+        detections = await app.state.batching.asegment(
+            bytes(body), score_threshold=score_threshold, timeout=seconds
+        )
+        height, width = detections.image_size
+        return {"width": width, "height": height, "detections": detections.to_coco("image")}
+
+    return app

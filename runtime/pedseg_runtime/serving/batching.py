@@ -1,0 +1,288 @@
+"""Single images of many callers, answered in batches by one model."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import logging
+from concurrent.futures import Future
+from types import TracebackType
+from typing import Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..detections import Detections
+from ..errors import InputError
+from ..forks import watch
+from ..images import Source
+from ..manifest import Manifest
+from ..segmenter import group_by_size
+from .requests import BatchingStats, Request, RequestQueue, late_error
+from .worker import Worker
+
+logger = logging.getLogger(__name__)
+
+
+class Predictor(Protocol):
+    """What can be batched: a `Segmenter`, or a `ShadowSegmenter` around one."""
+
+    manifest: Manifest
+    provider: str
+
+    def read(self, image: Source, name: str = "image") -> NDArray[np.uint8]:
+        """See `Segmenter.read`."""
+
+    def check_threshold(self, score_threshold: float | None) -> None:
+        """See `Segmenter.check_threshold`."""
+
+    def predict(
+        self,
+        images: list[NDArray[np.uint8]],
+        *,
+        score_threshold: float | None = None,
+        batch_size: int = 8,
+    ) -> list[Detections]:
+        """See `Segmenter.predict`."""
+
+
+class BatchingSegmenter:
+    """Collects concurrent calls into batches, which use a GPU better than one image at a time.
+
+        with Segmenter.load("pedseg.onnx") as segmenter, BatchingSegmenter(segmenter) as batching:
+            detections = batching("street.jpg", timeout=2.0)  # from any thread
+            detections = await batching.asegment(upload)  # from a coroutine
+
+    A call reserves a place in the queue, decodes its image in its own thread and waits. One thread
+    runs the model: it takes waiting images in the order of their arrival, up to `max_batch_size`,
+    as soon as there are so many or the first has waited `batch_timeout`. Images of one size share
+    a run. If a run of several fails, each is tried alone, so that one image costs no other caller
+    its answer.
+
+    A forked child cannot use it and gets a `ClosedError`. `close` leaves the segmenter open:
+    whoever made it closes it.
+    """
+
+    def __init__(
+        self,
+        segmenter: Predictor,
+        *,
+        max_batch_size: int = 8,
+        batch_timeout: float = 0.002,
+        queue_limit: int = 64,
+    ) -> None:
+        """Start the thread that runs the model.
+
+        Args:
+            segmenter: what answers; nobody else needs to keep off it.
+            max_batch_size: most images in one batch; memory grows with it.
+            batch_timeout: longest time in seconds that an image waits for company.
+            queue_limit: most requests that may wait; one more gets a `QueueFullError`.
+
+        Raises:
+            InputError: a number that is not positive.
+        """
+        for name, value in (("max_batch_size", max_batch_size), ("queue_limit", queue_limit)):
+            if value < 1:
+                raise InputError(f"{name}: expected a positive number, found {value}")
+        if batch_timeout < 0:
+            raise InputError(f"batch_timeout: expected 0 or more seconds, found {batch_timeout}")
+        self._segmenter = segmenter
+        self._queue = RequestQueue(queue_limit)
+        queue = self._queue
+        self._worker = Worker(
+            self,
+            "pedseg-batching",
+            work=lambda: _work(queue, segmenter, max_batch_size, batch_timeout),
+            stop=lambda: queue.close("forgotten by its owner", drain=False),
+        )
+        watch(self)
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the artifact says of itself."""
+        return self._segmenter.manifest
+
+    @property
+    def provider(self) -> str:
+        """What really runs it."""
+        return self._segmenter.provider
+
+    def __call__(
+        self,
+        image: Source,
+        *,
+        score_threshold: float | None = None,
+        timeout: float | None = None,
+    ) -> Detections:
+        """Segment one image and wait for it.
+
+        Args:
+            image: see `read_image` for what it may be.
+            score_threshold: see `Segmenter.predict`.
+            timeout: seconds from now; None waits as long as it takes.
+
+        Raises:
+            ClosedError: the batching segmenter is closed, or a forked process inherited it.
+            DeadlineError: there was no answer within `timeout`.
+            InputError: the image or an argument cannot be used.
+            QueueFullError: too many requests are waiting.
+        """
+        request = self._submit(image, score_threshold, timeout)
+        try:
+            return request.future.result(request.remaining())
+        except concurrent.futures.TimeoutError as error:
+            request.give_up()
+            raise late_error(request) from error
+
+    def submit(
+        self,
+        image: Source,
+        *,
+        score_threshold: float | None = None,
+        timeout: float | None = None,
+    ) -> Future[Detections]:
+        """Segment one image without waiting for it; cancelling the future frees its place.
+
+        The image is decoded before this returns. Arguments and errors are those of a call; after
+        it returned, the errors are in the future.
+        """
+        return self._submit(image, score_threshold, timeout).future
+
+    async def asegment(
+        self,
+        image: Source,
+        *,
+        score_threshold: float | None = None,
+        timeout: float | None = None,
+    ) -> Detections:
+        """The same for coroutines: nothing blocks the event loop, cancelling frees the place."""
+        import asyncio
+
+        request = self._reserve(score_threshold, timeout)
+        try:
+            await asyncio.to_thread(self._fill, request, image)
+            answer = asyncio.wrap_future(request.future)
+            await asyncio.wait([answer], timeout=request.remaining())
+        except asyncio.CancelledError:
+            request.future.cancel()
+            raise
+        if answer.done():
+            return answer.result()
+        request.give_up()
+        raise late_error(request)
+
+    def stats(self) -> BatchingStats:
+        """Counts of requests and batches since the start."""
+        return self._queue.stats()
+
+    def close(self, *, drain: bool = True) -> None:
+        """Take no more requests, and end the thread; closing twice is fine.
+
+        Args:
+            drain: answer those that wait; otherwise they get a `ClosedError`. A run that is under
+                way is finished either way.
+        """
+        self._queue.close("closed", drain=drain)
+        self._worker.join()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _submit(
+        self, image: Source, score_threshold: float | None, timeout: float | None
+    ) -> Request:
+        request = self._reserve(score_threshold, timeout)
+        self._fill(request, image)
+        return request
+
+    def _reserve(self, score_threshold: float | None, timeout: float | None) -> Request:
+        """A request with a place in the queue and no image yet."""
+        self._segmenter.check_threshold(score_threshold)
+        self._queue.reserve()
+        return Request(timeout, score_threshold)
+
+    def _fill(self, request: Request, image: Source) -> None:
+        """Decode an image on the place that is reserved for it, and make its request ready."""
+        try:
+            request.image = self._segmenter.read(image)
+        except BaseException:
+            self._queue.release(failed=1)
+            raise
+        self._queue.put(request)
+
+    def _forked(self) -> None:
+        """Forget the queue, whose lock another thread may have held, and the thread, which is gone.
+
+        Those who wait in the parent are not here: the forked process has one thread.
+        """
+        self._queue = RequestQueue(1)
+        self._queue.close("inherited from the process that forked this one", drain=False)
+        self._worker.abandon()
+
+
+def _work(queue: RequestQueue, segmenter: Predictor, most: int, patience: float) -> None:
+    """What the thread does until the queue is closed and empty."""
+    while True:
+        requests = queue.take(most, patience)
+        if not requests:
+            return
+        _answer(requests, queue, segmenter)
+
+
+def _answer(requests: list[Request], queue: RequestQueue, segmenter: Predictor) -> None:
+    """Run a batch, the images of one size together, and give every caller its own."""
+    images = [request.image for request in requests]
+    sizes = [image.shape[:2] for image in images if image is not None]
+    queue.count(batches=1, images=len(requests))
+    for group in group_by_size(sizes, len(requests)):
+        members = [requests[index] for index in group]
+        try:
+            results = _run(members, segmenter)
+        except Exception as error:  # whatever it is, it is for the callers and not for the thread
+            _fail_or_retry(members, error, queue, segmenter)
+            continue
+        _deliver(members, results, queue)
+
+
+def _run(members: list[Request], segmenter: Predictor) -> list[Detections]:
+    """Detections of images of one size, each above its own caller's threshold."""
+    images = [request.image for request in members if request.image is not None]
+    if len(members) == 1:
+        return segmenter.predict(images, score_threshold=members[0].score_threshold)
+    results = segmenter.predict(images, batch_size=len(images))
+    return [
+        found if request.score_threshold is None else found.above(request.score_threshold)
+        for request, found in zip(members, results, strict=True)
+    ]
+
+
+def _fail_or_retry(
+    members: list[Request], error: Exception, queue: RequestQueue, segmenter: Predictor
+) -> None:
+    """Hand one caller the error; of several, run each alone to find out whose it is."""
+    if len(members) == 1:
+        queue.count(failed=1)
+        members[0].future.set_exception(error)
+        return
+    logger.warning("a batch of %d images failed, trying each alone: %s", len(members), error)
+    for request in members:
+        try:
+            results = _run([request], segmenter)
+        except Exception as own:  # as above
+            _fail_or_retry([request], own, queue, segmenter)
+        else:
+            _deliver([request], results, queue)
+
+
+def _deliver(members: list[Request], results: list[Detections], queue: RequestQueue) -> None:
+    queue.count(answered=len(members))
+    for request, found in zip(members, results, strict=True):
+        request.future.set_result(found)

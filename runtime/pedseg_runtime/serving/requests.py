@@ -1,0 +1,232 @@
+"""Requests that wait for the model, in a queue of bounded length, and what became of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections import deque
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..detections import Detections
+from ..errors import ClosedError, DeadlineError, QueueFullError
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """One image and whoever waits for its detections.
+
+    Attributes:
+        timeout: seconds from its arrival in which it is worth an answer; None waits for ever.
+        score_threshold: of its caller; None keeps all detections.
+        arrived: when the request was made, on `time.monotonic`.
+        image: uint8 [H, W, 3], once it is decoded.
+        given_up: whether its caller has stopped waiting because the deadline passed.
+    """
+
+    timeout: float | None
+    score_threshold: float | None
+    arrived: float = field(default_factory=time.monotonic)
+    image: NDArray[np.uint8] | None = None
+    future: Future[Detections] = field(default_factory=Future)
+    given_up: bool = False
+
+    def remaining(self) -> float | None:
+        """Seconds to the deadline, at least 0; None waits for ever."""
+        if self.timeout is None:
+            return None
+        return max(0.0, self.arrived + self.timeout - time.monotonic())
+
+    def expired(self) -> bool:
+        """Whether nobody waits for the answer any more."""
+        return self.remaining() == 0.0
+
+    def give_up(self) -> None:
+        """Stop waiting because the deadline passed; a run that is under way goes on."""
+        self.given_up = True
+        self.future.cancel()
+
+
+@dataclass(frozen=True, slots=True)
+class BatchingStats:
+    """Counts since the start.
+
+    Attributes:
+        accepted: requests that got a place. Each of them ends in one of the next four.
+        answered: got detections.
+        failed: got an error, also of an image that cannot be read.
+        expired: their deadline passed before the model ran them.
+        cancelled: nobody wanted them any more, or the queue was closed over them.
+        rejected: found no place.
+        batches, images: batches that the model was given, and images in them.
+        waiting: requests that have a place now and are not being run.
+    """
+
+    accepted: int = 0
+    answered: int = 0
+    failed: int = 0
+    expired: int = 0
+    cancelled: int = 0
+    rejected: int = 0
+    batches: int = 0
+    images: int = 0
+    waiting: int = 0
+
+    @property
+    def mean_batch_size(self) -> float:
+        """Images per batch; 0 before the first."""
+        return self.images / self.batches if self.batches else 0.0
+
+    def to_dict(self) -> dict[str, float]:
+        """All counts and `mean_batch_size`, e.g. for a page of metrics."""
+        return {**dataclasses.asdict(self), "mean_batch_size": self.mean_batch_size}
+
+
+class RequestQueue:
+    """Places for a bounded number of requests; safe to use from several threads."""
+
+    def __init__(self, limit: int) -> None:
+        """Make a queue of `limit` places."""
+        self._limit = limit
+        self._changed = threading.Condition()
+        self._ready: deque[Request] = deque()
+        self._places = 0  # taken: being decoded or ready
+        self._closed = ""
+        self._drains = False
+        self._counts: dict[str, int] = {}
+
+    def reserve(self) -> None:
+        """Take a place, before anything is spent on the request.
+
+        Raises:
+            ClosedError: the queue is closed.
+            QueueFullError: no place is left.
+        """
+        with self._changed:
+            if self._closed:
+                raise closed_error(self._closed)
+            if self._places >= self._limit:
+                self._count(rejected=1)
+                raise QueueFullError(
+                    f"queue: expected at most {self._limit} waiting requests, found it full; come "
+                    "back later, or raise queue_limit"
+                )
+            self._places += 1
+            self._count(accepted=1)
+
+    def release(self, **counts: int) -> None:
+        """Give back a place whose request never became ready, and count what became of it."""
+        with self._changed:
+            self._places -= 1
+            self._count(**counts)
+            self._changed.notify_all()
+
+    def put(self, request: Request) -> None:
+        """Make a request ready on the place that was reserved for it.
+
+        Raises:
+            ClosedError: the queue was closed meanwhile, and not to be drained.
+        """
+        with self._changed:
+            if self._closed and not self._drains:
+                self.release(cancelled=1)
+                raise closed_error(self._closed)
+            self._ready.append(request)
+            self._changed.notify_all()
+        request.future.add_done_callback(lambda future: self._drop(request, future))
+
+    def take(self, most: int, patience: float) -> list[Request]:
+        """Wait for requests and take the oldest: `most`, or fewer when the first waited `patience`.
+
+        Requests that are cancelled or too late are left out.
+
+        Returns:
+            The requests, marked as running; none when the queue is closed and empty.
+        """
+        most = min(most, self._limit)
+        while True:
+            with self._changed:
+                self._wait(most, patience)
+                oldest = [self._ready.popleft() for _ in range(min(most, len(self._ready)))]
+                self._places -= len(oldest)
+                is_over = not oldest
+            wanted = [request for request in oldest if self._is_wanted(request)]
+            if wanted or is_over:
+                return wanted
+
+    def count(self, **counts: int) -> None:
+        """Count what became of requests that were taken."""
+        with self._changed:
+            self._count(**counts)
+
+    def close(self, why: str, *, drain: bool) -> None:
+        """Take no more requests; without `drain`, those that wait get a `ClosedError`."""
+        with self._changed:
+            self._closed, self._drains = self._closed or why, drain
+            dropped = [] if drain else list(self._ready)
+            for _ in dropped:
+                self._ready.popleft()
+                self.release(cancelled=1)
+            self._changed.notify_all()
+        for request in dropped:
+            if request.future.set_running_or_notify_cancel():
+                request.future.set_exception(closed_error(why))
+
+    def stats(self) -> BatchingStats:
+        """The counts now."""
+        with self._changed:
+            return BatchingStats(**self._counts, waiting=self._places)
+
+    def _wait(self, most: int, patience: float) -> None:
+        """Until a batch is full or its first request waited long enough, or all is over."""
+        while not self._ready and not (self._closed and self._places == 0):
+            self._changed.wait()
+        while self._ready and len(self._ready) < most and not self._closed:
+            remaining = self._ready[0].arrived + patience - time.monotonic()
+            if remaining <= 0:
+                return
+            self._changed.wait(remaining)
+
+    def _is_wanted(self, request: Request) -> bool:
+        """Whether somebody waits for it still; if so it can be cancelled no more."""
+        if not request.future.set_running_or_notify_cancel():
+            self.count(**{_fate(request): 1})
+            return False
+        if request.expired():
+            self.count(expired=1)
+            request.future.set_exception(late_error(request))
+            return False
+        return True
+
+    def _drop(self, request: Request, future: Future[Detections]) -> None:
+        """Free the place of a request that was cancelled while it waited."""
+        with self._changed:
+            if future.cancelled() and request in self._ready:
+                self._ready.remove(request)
+                self.release(**{_fate(request): 1})
+
+    def _count(self, **counts: int) -> None:
+        for name, count in counts.items():
+            self._counts[name] = self._counts.get(name, 0) + count
+
+
+def _fate(request: Request) -> str:
+    """As what a request counts that nobody waits for."""
+    return "expired" if request.given_up else "cancelled"
+
+
+def closed_error(why: str) -> ClosedError:
+    """The error for a request that came too late for a closed queue."""
+    return ClosedError(f"batching segmenter: expected an open one, found it {why}; make a new one")
+
+
+def late_error(request: Request) -> DeadlineError:
+    """The error for a request whose deadline has passed."""
+    return DeadlineError(
+        f"request: expected an answer within {request.timeout} s, found none; come back later, or "
+        "give it more time"
+    )
