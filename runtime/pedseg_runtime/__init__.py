@@ -34,6 +34,8 @@ from .manifest import Manifest
 from .parity import FP32, ParityReport, Tolerances, compare
 from .segmenter import Segmenter
 from .serving.batching import BatchingSegmenter
+from .serving.requests import BatchingStats
+from .serving.shadow import ShadowReport, ShadowSegmenter
 
 __version__ = "0.1.0"
 
@@ -45,6 +47,7 @@ __all__ = [
     "FP32",
     "ArtifactError",
     "BatchingSegmenter",
+    "BatchingStats",
     "CheckpointError",
     "ClosedError",
     "DatasetError",
@@ -61,6 +64,8 @@ __all__ = [
     "QueueFullError",
     "Segmenter",
     "SegmenterInfo",
+    "ShadowReport",
+    "ShadowSegmenter",
     "Tolerances",
     "TrainingError",
     "compare",
