@@ -115,12 +115,15 @@ def encode_crops(crops: Iterable[PastedMask], image_size: tuple[int, int]) -> li
 def run_lengths(crop: PastedMask, image_size: tuple[int, int]) -> list[int]:
     """COCO's uncompressed counts of `crop` in its full frame: down the columns, zeros first."""
     height, width = image_size
-    rows = max(crop.bits.shape[0], 1)
-    column, row = np.divmod(np.flatnonzero(crop.bits.T), rows)
-    position = (column + crop.left) * height + row + crop.top
-    is_first = np.diff(position, prepend=-2) != 1
-    is_last = np.diff(position, append=height * width + 1) != 1
-    edges = np.stack([position[is_first], position[is_last] + 1], axis=1).ravel()
+    columns = np.ascontiguousarray(crop.bits.T)
+    padded = np.zeros((columns.shape[0], columns.shape[1] + 2), np.bool_)
+    padded[:, 1:-1] = columns
+    changes = np.flatnonzero(padded[:, 1:] != padded[:, :-1])
+    column, row = np.divmod(changes, columns.shape[1] + 1)
+    edges = (column + crop.left) * height + row + crop.top
+    # A run that reaches the bottom of the image goes on at the top of the next column.
+    touches = np.flatnonzero(edges[1:] == edges[:-1])
+    edges = np.delete(edges, np.concatenate([touches, touches + 1]))
     counts: list[int] = np.diff(edges, prepend=0, append=height * width).tolist()
     if counts[-1] == 0 and len(counts) > 1:  # the mask ends with the image's last pixel
         counts.pop()
@@ -163,13 +166,11 @@ def _paste(
     top, bottom = max(y1, 0), min(y2 + 1, height)
     if left >= right or top >= bottom:
         return PastedMask(0, 0, np.zeros((0, 0), dtype=np.bool_))
-    soft = _resize(
-        mask,
-        _taps(np.arange(top - y1, bottom - y1), len(mask), y2 - y1 + 1),
-        _taps(np.arange(left - x1, right - x1), len(mask), x2 - x1 + 1),
-        is_small=(y2 - y1 + 1) + (x2 - x1 + 1) <= SMALL_OUTPUT,
-    )
-    return PastedMask(top, left, soft >= np.float32(threshold))
+    y = _taps(np.arange(top - y1, bottom - y1), len(mask), y2 - y1 + 1)
+    x = _taps(np.arange(left - x1, right - x1), len(mask), x2 - x1 + 1)
+    is_small = (y2 - y1 + 1) + (x2 - x1 + 1) <= SMALL_OUTPUT
+    resize = _at_once_at_least if is_small else _along_rows_at_least
+    return PastedMask(top, left, resize(mask, y, x, np.float32(threshold)))
 
 
 class _Taps(NamedTuple):
@@ -190,22 +191,44 @@ def _taps(targets: NDArray[np.int64], count: int, size: int) -> _Taps:
     return _Taps(lower, np.minimum(lower + 1, count - 1), np.float32(1) - far, far)
 
 
-def _resize(
-    mask: NDArray[np.float32], y: _Taps, x: _Taps, *, is_small: bool
-) -> NDArray[np.float32]:
-    """Bilinear values at rows `y` and columns `x`, in torch's order of operations.
+# torch's CPU code has two kernels for bilinear values at rows `y` and columns `x`, which round
+# differently; each function below follows the order of operations of one and compares the values
+# with a threshold.
 
-    torch's CPU code has two kernels that round differently: one weighs the four neighbours of a
-    pixel at once (small outputs), the other goes along the row first, then down the column.
-    """
-    if not is_small:
-        across = _fused(mask[:, x.lower], x.near, mask[:, x.upper] * x.far)
-        return _fused(across[y.lower], y.near[:, None], across[y.upper] * y.far[:, None])
+
+def _at_once_at_least(
+    mask: NDArray[np.float32], y: _Taps, x: _Taps, threshold: np.float32
+) -> NDArray[np.bool_]:
+    """The kernel for small outputs weighs the four neighbours of a pixel at once."""
     near, far = y.near[:, None], y.far[:, None]
     value = mask[np.ix_(y.lower, x.upper)] * (near * x.far)
     value = _fused(mask[np.ix_(y.lower, x.lower)], near * x.near, value)
     value = _fused(mask[np.ix_(y.upper, x.lower)], far * x.near, value)
-    return _fused(mask[np.ix_(y.upper, x.upper)], far * x.far, value)
+    return _fused(mask[np.ix_(y.upper, x.upper)], far * x.far, value) >= threshold
+
+
+def _along_rows_at_least(
+    mask: NDArray[np.float32], y: _Taps, x: _Taps, threshold: np.float32
+) -> NDArray[np.bool_]:
+    """The other kernel goes along the row first, then down the column.
+
+    Down the column the exact, fused sum is only needed next to the threshold: rounding the product
+    as well moves a value below 2 by less than `doubt`.
+    """
+    doubt = np.float32(2.5e-7)
+    across = _fused(mask[:, x.lower], x.near, mask[:, x.upper] * x.far)
+    value = across[y.lower]
+    value *= y.near[:, None]
+    lower = across[y.upper]
+    lower *= y.far[:, None]
+    value += lower
+    result: NDArray[np.bool_] = value >= threshold
+    value -= threshold
+    doubtful = np.flatnonzero(np.abs(value, out=value) <= doubt)
+    row, column = np.divmod(doubtful, value.shape[1])
+    exact = _fused(across[y.lower[row], column], y.near[row], lower[row, column])
+    result[row, column] = exact >= threshold
+    return result
 
 
 def _fused(

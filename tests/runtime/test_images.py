@@ -168,12 +168,89 @@ def test_a_bad_file_is_named(
     assert "\n" not in str(caught.value)
 
 
-def test_an_image_between_pillows_two_limits_is_refused_without_a_warning(
+def test_pillows_own_warning_of_large_images_reaches_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 300)
-    with pytest.raises(InputError, match="20x20 pixels"):
-        read_image(encoded(Image.new("RGB", (20, 20))))
+    assert read_image(encoded(Image.new("RGB", (20, 20)))).shape == (20, 20, 3)
+    with pytest.raises(InputError, match=r"raise max_pixels and PIL\.Image\.MAX_IMAGE_PIXELS"):
+        read_image(encoded(Image.new("RGB", (30, 30))), max_pixels=None)
+
+
+@pytest.mark.parametrize("kind", ["array", "grey", "PIL", "bytes", "path", "file"])
+def test_an_image_of_more_pixels_than_allowed_is_refused(kind: str, tmp_path: Path) -> None:
+    image = Image.new("RGB", (30, 20))
+    (tmp_path / "a.png").write_bytes(encoded(image))
+    source = {
+        "array": np.asarray(image),
+        "grey": np.asarray(image)[..., 0],
+        "PIL": image,
+        "bytes": encoded(image),
+        "path": tmp_path / "a.png",
+        "file": io.BytesIO(encoded(image)),
+    }[kind]
+    with pytest.raises(InputError, match="expected at most 599 pixels, found 30x20"):
+        read_image(source, max_pixels=599)
+    if kind != "file":
+        assert read_image(source, max_pixels=600).shape == (20, 30, 3)
+
+
+class Socket(io.RawIOBase):
+    """A stream that can be read and not sought."""
+
+    def __init__(self, content: bytes) -> None:
+        self.rest = io.BytesIO(content)
+
+    def readable(self) -> bool:
+        return True
+
+    def readall(self) -> bytes:
+        return self.rest.read()
+
+
+def test_file_objects_are_read_from_where_they_stand(pixels: NDArray[np.uint8]) -> None:
+    content = encoded(Image.fromarray(pixels))
+    stream = io.BytesIO(b"before" + content)
+    stream.seek(6)
+    np.testing.assert_array_equal(read_image(stream), pixels)
+    assert not stream.closed
+    np.testing.assert_array_equal(read_image(Socket(content)), pixels)
+
+
+@pytest.mark.parametrize(
+    ("stream", "message"),
+    [
+        pytest.param(io.StringIO("text"), "open it in mode 'rb'", id="text"),
+        pytest.param(io.BytesIO(b""), "no known image format", id="empty"),
+    ],
+)
+def test_other_streams_are_refused(stream: io.IOBase, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        read_image(stream)
+
+
+def test_a_closed_stream_is_refused() -> None:
+    stream = io.BytesIO(b"")
+    stream.close()
+    with pytest.raises(InputError, match="closed file"):
+        read_image(stream)
+
+
+def test_of_an_animation_the_first_frame_is_taken() -> None:
+    frames = [Image.new("RGB", (6, 4), color) for color in ("red", "blue")]
+    stream = io.BytesIO()
+    frames[0].save(stream, "GIF", save_all=True, append_images=frames[1:])
+    assert read_image(stream.getvalue())[0, 0].tolist() == [255, 0, 0]
+
+
+def test_no_stranger_starts_ghostscript(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[object] = []
+    monkeypatch.setattr("subprocess.Popen", lambda *command, **options: started.append(command))
+    stream = io.BytesIO()
+    Image.new("RGB", (6, 4)).save(stream, "EPS")
+    with pytest.raises(InputError, match="no known image format"):
+        read_image(stream.getvalue())
+    assert started == []
 
 
 @pytest.mark.parametrize(

@@ -176,3 +176,19 @@ def _recorded_case() -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         np.float32,
     )
     return masks, boxes
+
+
+def test_values_next_to_the_threshold_fall_as_torchvisions_do() -> None:
+    """The sum is rounded once in torch; next to the threshold the last bit decides."""
+    torch = pytest.importorskip("torch")
+    roi_heads = pytest.importorskip("torchvision.models.detection.roi_heads")
+    rng = np.random.default_rng(0)
+    masks = (0.5 + rng.normal(0, 2e-7, (40, 28, 28))).astype(np.float32)
+    corner = rng.uniform(-20, 60, (40, 2))
+    boxes = np.concatenate([corner, corner + rng.uniform(20, 200, (40, 2))], 1).astype(np.float32)
+    expected = roi_heads.paste_masks_in_image(
+        torch.from_numpy(masks)[:, None], torch.from_numpy(boxes), (200, 180)
+    )
+    np.testing.assert_array_equal(
+        paste_masks(masks, boxes, (200, 180)), expected[:, 0].numpy() >= 0.5
+    )
