@@ -126,6 +126,19 @@ class Detections:
 
         return encode_crops(self.crops(threshold), self.image_size)
 
+    def polygons(self, threshold: float = MASK_THRESHOLD) -> list[list[NDArray[np.float32]]]:
+        """The outlines of every mask, float32 [P, 2] each: x y in pixels, along pixel edges.
+
+        A mask of several parts has several outlines, the largest first; holes are left out. For
+        COCO's list of numbers take `outline.ravel().tolist()`.
+
+        Raises:
+            InputError: another threshold than 0.5 for masks that the artifact pasted already.
+        """
+        from .polygons import outlines
+
+        return [outlines(crop) for crop in self.crops(threshold)]
+
     def to_coco(self, image_id: int | str) -> list[dict[str, Any]]:
         """COCO result entries: bbox as x y width height, segmentation as RLE."""
         return list(self._coco_entries(image_id))
