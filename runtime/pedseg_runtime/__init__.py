@@ -34,8 +34,9 @@ from .manifest import Manifest
 from .parity import FP32, ParityReport, Tolerances, compare
 from .segmenter import Segmenter
 from .serving.batching import BatchingSegmenter
+from .serving.reference import ShadowReport
 from .serving.requests import BatchingStats
-from .serving.shadow import ShadowReport, ShadowSegmenter
+from .serving.shadow import ShadowSegmenter
 
 __version__ = "0.1.0"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -15,6 +15,7 @@ from .detections import Detections
 from .errors import ArtifactError, ClosedError, InputError, ParityError
 from .forks import never_free, watch
 from .golden import decode, replay
+from .grouping import group_by_size, several, stacked
 from .images import DEFAULT_MAX_PIXELS, Source, read_image
 from .info import SegmenterInfo, describe
 from .manifest import Manifest
@@ -149,12 +150,10 @@ class Segmenter:
         fixed = self.manifest.static_shape
         if fixed is not None:
             batch_size = min(batch_size, fixed[0])
-        arrays = [
-            self.read(image, f"image {index}") for index, image in enumerate(_several(images))
-        ]
+        arrays = [self.read(image, f"image {index}") for index, image in enumerate(several(images))]
         results: dict[int, Detections] = {}
         for group in group_by_size([array.shape[:2] for array in arrays], batch_size):
-            batch = _stacked([arrays[index] for index in group])
+            batch = stacked([arrays[index] for index in group])
             results.update(zip(group, self._run(backend, batch), strict=True))
         ordered = [results[index] for index in range(len(arrays))]
         if score_threshold is None:
@@ -284,38 +283,3 @@ class Segmenter:
         outputs = backend.run(images)
         check_outputs(outputs, images.shape, self.manifest)
         return split_outputs(outputs, images.shape, self.manifest)[: len(batch)]
-
-
-def _several(images: Iterable[Source]) -> Iterable[Source]:
-    """The argument itself, unless it is one image: its rows or letters would pass for images."""
-    if isinstance(images, np.ndarray):
-        is_one = images.ndim != 4
-    else:
-        is_one = isinstance(images, str | bytes) or not isinstance(images, Iterable)
-    if is_one:
-        raise InputError(
-            f"images: expected a list of images, found one {type(images).__name__}; "
-            "call segmenter(image) for a single image"
-        )
-    return images
-
-
-def _stacked(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
-    """Images [H, W, 3] of one size as [N, H, W, 3]; a single one is not copied."""
-    return images[0][None] if len(images) == 1 else np.stack(images)
-
-
-def group_by_size(sizes: Sequence[tuple[int, ...]], batch_size: int) -> list[list[int]]:
-    """Indices of images that can share a run: equal sizes, at most `batch_size`, order kept.
-
-    Groups come in the order of their first image.
-    """
-    by_size: dict[tuple[int, ...], list[int]] = {}
-    for index, size in enumerate(sizes):
-        by_size.setdefault(size, []).append(index)
-    groups = [
-        indices[start : start + batch_size]
-        for indices in by_size.values()
-        for start in range(0, len(indices), batch_size)
-    ]
-    return sorted(groups)

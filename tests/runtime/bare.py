@@ -6,7 +6,7 @@ import sys
 import time
 
 BANNED = ("torch", "torchvision", "onnx", "onnxscript", "matplotlib", "safetensors")
-LIMIT = 0.6  # seconds
+LIMIT = 0.5  # seconds
 
 present = [name for name in BANNED if importlib.util.find_spec(name)]
 if present:

@@ -15,7 +15,7 @@ from PIL import Image
 
 from pedseg_runtime import ArtifactError, ClosedError, InputError, Manifest, Segmenter
 from pedseg_runtime.backends import Artifact, Outputs
-from pedseg_runtime.segmenter import group_by_size
+from pedseg_runtime.grouping import group_by_size
 
 
 class Recorder:
