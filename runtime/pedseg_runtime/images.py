@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
+import inspect
 import io
 import os
-import threading
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
+from .opening import open_image
+from .silence import silence
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -32,11 +30,7 @@ DEFAULT_MAX_PIXELS = 89_478_485
 Pillow warns of decompression bombs from here on: 256 MiB of RGB.
 """
 
-# What cameras, browsers and datasets write. Pillow knows 40 more, among them EPS, for which it
-# starts Ghostscript: nothing that strangers' bytes should choose.
-FORMATS = ("JPEG", "PNG", "WEBP", "AVIF", "JPEG2000", "GIF", "BMP", "DIB", "TIFF", "PPM")
 _EXIF_ORIENTATION = 0x0112
-_quiet_lock = threading.Lock()
 
 
 def read_image(source: Source, *, max_pixels: int | None = DEFAULT_MAX_PIXELS) -> NDArray[np.uint8]:
@@ -61,7 +55,7 @@ def read_image(source: Source, *, max_pixels: int | None = DEFAULT_MAX_PIXELS) -
         _check_pixels("image", source.shape[1::-1], max_pixels)
         return _from_array(source)
     if isinstance(source, bytes | bytearray | memoryview):
-        return _from_file(io.BytesIO(source), "image bytes", max_pixels)
+        return _from_bytes(source, "image bytes", max_pixels)
     if isinstance(source, str | os.PathLike):
         return _from_path(Path(source), max_pixels)
     from PIL import Image
@@ -136,47 +130,43 @@ def _from_path(path: Path, max_pixels: int | None) -> NDArray[np.uint8]:
 def _from_stream(stream: IO[bytes], max_pixels: int | None) -> NDArray[np.uint8]:
     """Read what is left in a file object: Pillow wants to seek, which a socket cannot."""
     name = "image file"
+    if isinstance(stream, io.TextIOBase):
+        raise InputError(f"{name}: expected bytes, found a text file; open it in mode 'rb'")
     try:
         content = stream.read()
     except Exception as error:  # whatever stands behind it: a closed file, a network
         raise InputError(_damaged(name, error)) from error
-    if not isinstance(content, bytes):
+    if inspect.iscoroutine(content):
+        content.close()  # Python would warn that nobody awaited it
+        raise InputError(f"{name}: expected bytes, found a coroutine; await read() and pass those")
+    if not isinstance(content, bytes | bytearray | memoryview):
         raise InputError(
             f"{name}: expected bytes, found {type(content).__name__}; open it in mode 'rb'"
         )
-    return _from_file(io.BytesIO(content), name, max_pixels)
+    return _from_bytes(content, name, max_pixels)
+
+
+def _from_bytes(
+    content: bytes | bytearray | memoryview, name: str, max_pixels: int | None
+) -> NDArray[np.uint8]:
+    """Read an image file from memory."""
+    try:
+        stream = io.BytesIO(content)
+    except BufferError as error:  # every other byte of a buffer, for example
+        raise InputError(f"{name}: expected contiguous bytes, found {error}; pass bytes") from error
+    return _from_file(stream, name, max_pixels)
 
 
 def _from_file(stream: IO[bytes], name: str, max_pixels: int | None) -> NDArray[np.uint8]:
     """Decode an image file; whatever is wrong with its bytes becomes an `InputError`."""
-    from PIL import Image, UnidentifiedImageError
-
     try:
-        with _quiet_pillow():
-            image = Image.open(stream, formats=_known_formats())
-    except UnidentifiedImageError as error:
-        raise InputError(
-            f"{name}: expected an image, found data of no known image format "
-            f"({', '.join(_known_formats())}); check the file"
-        ) from error
-    except Image.DecompressionBombError as error:
-        raise InputError(
-            f"{name}: expected an image of reasonable size, found {error}; if you trust it, "
-            "raise max_pixels and PIL.Image.MAX_IMAGE_PIXELS"
-        ) from error
+        image = open_image(stream)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from error
     except Exception as error:  # hostile bytes make Pillow's parsers raise nearly anything
         raise InputError(_damaged(name, error)) from error
     _check_pixels(name, image.size, max_pixels)
     return _from_pil(image, name)
-
-
-@functools.cache
-def _known_formats() -> tuple[str, ...]:
-    """Those of `FORMATS` that this Pillow is built with."""
-    from PIL import Image
-
-    Image.init()
-    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def _check_pixels(name: str, size: tuple[int, ...], max_pixels: int | None) -> None:
@@ -191,10 +181,10 @@ def _check_pixels(name: str, size: tuple[int, ...], max_pixels: int | None) -> N
 def _from_pil(image: Image.Image, name: str) -> NDArray[np.uint8]:
     """Decode, turn upright and convert to RGB, without touching the caller's image."""
     try:
-        image.load()
-        with _quiet_pillow():
+        with silence():
+            image.load()
             orientation = image.getexif().get(_EXIF_ORIENTATION)
-        pixels = _rgb(_upright(image, orientation))
+            pixels = _rgb(_upright(image, orientation))
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
     except Exception as error:  # hostile bytes make Pillow's decoders raise nearly anything
@@ -225,35 +215,25 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode == "1":
         return _from_array(np.asarray(image).astype(np.uint8) * np.uint8(255))
     if image.mode == "I" or image.mode.startswith("I;16"):
-        return _from_array(_eight_bit(np.asarray(image).astype(np.int64)))
+        return _from_array(_eight_bit(np.asarray(image)))
     if image.mode == "F":
         raise InputError("expected 8 or 16 bit pixels, found 32-bit floats; scale them to 8 bit")
-    if image.mode == "LA":
-        return _from_array(np.asarray(image)[..., 0])
-    if image.mode == "P":  # straight to RGB, Pillow would warn of transparent palette entries
+    if image.mode in ("P", "RGBa"):  # P straight to RGB would warn of transparent colors
         image = image.convert("RGBA")
-    elif image.mode not in ("L", "RGB", "RGBA"):
-        image = image.convert("RGB")
+    if image.mode != "RGB":
+        image = image.convert("RGB")  # drops alpha
     return _from_array(np.asarray(image))
 
 
-def _eight_bit(values: NDArray[np.int64]) -> NDArray[np.uint8]:
+def _eight_bit(values: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
     """16-bit values scaled to 8 bit: 0 -> 0, 65535 -> 255."""
     if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
         raise InputError("expected 16-bit pixels, found 32-bit integers; scale them to 8 bit")
-    scaled: NDArray[np.uint8] = ((values * 255 + 32767) // 65535).astype(np.uint8)
-    return scaled
-
-
-@contextlib.contextmanager
-def _quiet_pillow() -> Iterator[None]:
-    """Keep Pillow's warnings about odd metadata from the user, who can do nothing about them.
-
-    The filters are global to the process, hence the lock; no pixels are decoded under it.
-    """
-    with _quiet_lock, warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    scaled = values.astype(np.uint32)  # in place from here on: images may be large
+    scaled *= 255
+    scaled += 32767
+    scaled //= 65535
+    return scaled.astype(np.uint8)
 
 
 def _damaged(name: str, error: Exception) -> str:

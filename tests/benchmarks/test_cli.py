@@ -18,7 +18,7 @@ from pedseg_benchmarks.cli import main
 from pedseg_benchmarks.contenders import Artifact, Eager, TorchDevice, artifact_names
 from pedseg_benchmarks.results import BenchmarkResult
 from pedseg_runtime.detections import Detections
-from pedseg_runtime.errors import InputError
+from pedseg_runtime.errors import ClosedError, InputError
 from pedseg_runtime.files import sha256_of
 from pedseg_runtime.manifest import Manifest
 from pedseg_train.checkpoint import CheckpointHeader, save_checkpoint
@@ -179,7 +179,7 @@ def test_a_real_onnx_file_is_a_contender():
     assert len(artifact.infer(image)) == 1
     assert (artifact.provider, artifact.format) == ("CPUExecutionProvider", "onnx")
     artifact.close()
-    with pytest.raises(InputError, match="closed"):
+    with pytest.raises(ClosedError, match="closed"):
         artifact.infer(image)
 
 

@@ -104,3 +104,11 @@ def test_a_missing_torch_is_named(
     monkeypatch.setattr(torchscript.importlib, "import_module", missing)
     with pytest.raises(ArtifactError, match="No module named 'torch'; pip install"):
         Segmenter.load(write_archive(tmp_path / "whole.pt", MANIFEST))
+
+
+def test_an_image_that_may_not_be_written_is_taken(script: Path) -> None:
+    """Pillow's pixels are read-only, and one image is not copied on its way."""
+    image = np.full((10, 12, 3), 51, np.uint8)
+    image.flags.writeable = False
+    with Segmenter.load(script, device="cpu") as segmenter:
+        assert len(segmenter(image)) == 1

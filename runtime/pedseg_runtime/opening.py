@@ -1,0 +1,150 @@
+"""Opening image files that strangers may have made, in bounded time and memory.
+
+Pillow is thorough about the pixels that a file claims, and less so about the rest: some headers
+cost it time that grows with the square of their length, and some small files decode for minutes.
+What a file may ask for is limited here, before and while Pillow reads it.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from typing import IO, TYPE_CHECKING, cast
+
+from .errors import InputError
+from .silence import silence
+
+if TYPE_CHECKING:
+    from PIL.ImageFile import ImageFile
+
+# What cameras, browsers and datasets write. Pillow knows 35 more, among them EPS, for which it
+# starts Ghostscript: nothing that strangers' bytes should choose.
+PLUGINS = {
+    "JPEG": "JpegImagePlugin",
+    "PNG": "PngImagePlugin",
+    "WEBP": "WebPImagePlugin",
+    "AVIF": "AvifImagePlugin",
+    "GIF": "GifImagePlugin",
+    "BMP": "BmpImagePlugin",
+    "TIFF": "TiffImagePlugin",
+    "PPM": "PpmImagePlugin",
+}
+MAX_HEADER_READS = 100_000
+"""Most reads before the pixels: some ten of a camera's file, three for each piece of metadata."""
+MAX_SCANS = 100
+"""Most scans of a JPEG; each costs a pass over all pixels, however few bytes it has.
+
+Encoders write at most a dozen; libtiff draws the same line.
+"""
+MAX_SPARE_TILE = 1 << 22
+"""Pixels of a TIFF's tile that may lie beyond its image; it is decoded as a whole."""
+_SCAN = b"\xff\xda"
+_TILE_WIDTH, _TILE_LENGTH = 322, 323
+
+
+class GuardedFile:
+    """The file object that Pillow reads an image from.
+
+    While it reads pixels, the end of the file is an error rather than nothing. A truncated file is
+    then refused even where somebody has set `PIL.ImageFile.LOAD_TRUNCATED_IMAGES`, which would
+    make it half grey. It has no file descriptor: libtiff would map the file into memory, and crash
+    if another process truncates it.
+    """
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        """Wrap a stream that can seek."""
+        self._stream = stream
+        self._header_reads = 0
+        self._scans = 0
+        self._is_header = True
+        self._is_jpeg = False
+        self.seek = stream.seek
+        self.tell = stream.tell
+
+    def read_pixels(self, *, is_jpeg: bool) -> None:
+        """From now on the pixels are read."""
+        self._is_header = False
+        self._is_jpeg = is_jpeg
+
+    def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes, or all there are.
+
+        Raises:
+            InputError: the file asks for too much or ends before its pixels do.
+        """
+        data = self._stream.read(size)
+        if self._is_header:
+            self._header_reads += 1
+            if self._header_reads > MAX_HEADER_READS:
+                raise InputError("expected an image, found far too much metadata; save it anew")
+            return data
+        if not data and size != 0:
+            raise InputError("expected an image, found a damaged one that ends early; get the file anew")
+        if self._is_jpeg:
+            self._scans += data.count(_SCAN)
+            if self._scans > MAX_SCANS:
+                raise InputError(
+                    f"expected a JPEG of at most {MAX_SCANS} scans, found more; save it anew"
+                )
+        return data
+
+
+def open_image(stream: IO[bytes]) -> ImageFile:
+    """Open an image file with Pillow, without decoding it.
+
+    Args:
+        stream: a file that can seek, at its start.
+
+    Raises:
+        InputError: it is of no known format or asks for too much.
+        Exception: whatever Pillow's parsers raise on a damaged header.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    guarded = GuardedFile(stream)
+    try:
+        with silence():
+            image = Image.open(cast("IO[bytes]", guarded), formats=_known_formats())
+    except UnidentifiedImageError as error:
+        raise InputError(
+            "expected an image, found data of no known image format "
+            f"({', '.join(_known_formats())}); check the file"
+        ) from error
+    except Image.DecompressionBombError as error:
+        raise InputError(
+            f"expected an image of reasonable size, found {error}; if you trust it, "
+            "raise max_pixels and PIL.Image.MAX_IMAGE_PIXELS"
+        ) from error
+    _check_encoding(image)
+    guarded.read_pixels(is_jpeg=image.format in ("JPEG", "MPO"))
+    return image
+
+
+@functools.cache
+def _known_formats() -> tuple[str, ...]:
+    """The formats that this Pillow has a plugin for; the plugins of others are not imported."""
+    from PIL import Image
+
+    for module in PLUGINS.values():
+        try:
+            importlib.import_module(f"PIL.{module}")
+        except ImportError:  # AVIF came with Pillow 11.3
+            continue
+    return tuple(name for name in PLUGINS if name in Image.OPEN)
+
+
+def _check_encoding(image: ImageFile) -> None:
+    """Refuse what is slow or large beyond the number of the image's pixels."""
+    from PIL import Image
+
+    if any(tile[0] in Image.DECODERS for tile in image.tile):  # written in Python: 2 MB a second
+        raise InputError(
+            f"expected binary pixels, found a {image.format} file of a rare, slow encoding (text, "
+            "run lengths, or another maximum than 255); save it as PNG"
+        )
+    tags = getattr(image, "tag_v2", {})
+    tile = int(tags.get(_TILE_WIDTH, 0)) * int(tags.get(_TILE_LENGTH, 0))
+    if tile > image.width * image.height + MAX_SPARE_TILE:
+        raise InputError(
+            f"expected tiles no larger than the image, found tiles of {tile} pixels; save it anew"
+        )
