@@ -61,7 +61,7 @@ def draw_detections(image: Image.Image | NDArray[np.uint8], detections: Detectio
     Raises:
         InputError: the image has another size than the detections.
     """
-    pixels = read_image(image)
+    pixels = read_image(image, max_pixels=None)
     if pixels.shape[:2] != detections.image_size:
         raise InputError(
             f"image: expected the detections' own size {detections.image_size} (height, width), "
@@ -91,7 +91,7 @@ def draw_instances(
     Raises:
         InputError: the masks have another size than the image.
     """
-    pixels = read_image(image)
+    pixels = read_image(image, max_pixels=None)
     masks = np.asarray(masks, np.bool_)
     if masks.ndim != 3 or masks.shape[1:] != pixels.shape[:2]:
         raise InputError(

@@ -42,8 +42,9 @@ def read_image(source: Source, *, max_pixels: int | None = DEFAULT_MAX_PIXELS) -
             stands and left open. EXIF orientation is applied, 16-bit grey is scaled to 8 bit, alpha
             is dropped, of an animation the first frame is taken.
         max_pixels: height times width of the largest image to accept, checked before pixels are
-            decoded; None leaves it to Pillow's own, twice `PIL.Image.MAX_IMAGE_PIXELS`, which
-            holds for files in any case.
+            decoded; None sets no limit. For files Pillow's own holds beside it: who wants to read
+            more than twice `PIL.Image.MAX_IMAGE_PIXELS` sets that too, once, when the process
+            starts.
 
     Returns:
         uint8 [H, W, 3] RGB, contiguous. An array that already is one is passed through.
@@ -221,7 +222,12 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     if image.mode in ("P", "RGBa"):  # P straight to RGB would warn of transparent colors
         image = image.convert("RGBA")
     if image.mode != "RGB":
-        image = image.convert("RGB")  # drops alpha
+        try:
+            image = image.convert("RGB")  # drops alpha
+        except ValueError as error:
+            raise InputError(
+                f"expected grey, RGB or CMYK pixels, found {image.mode}; convert it to RGB"
+            ) from error
     return _from_array(np.asarray(image))
 
 

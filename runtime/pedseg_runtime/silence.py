@@ -1,8 +1,9 @@
 """Silence in one thread: Pillow warns of odd metadata, which the caller of a service cannot mend.
 
-`warnings.catch_warnings` swaps the filters of the whole process. Of two threads inside it, one may
-leave the filters of the other in force for good, and each exit makes Python show once more what it
-shows once. Here one filter stands, and ignores what is warned of in a thread inside `silence`.
+`warnings.catch_warnings` swaps the filters of the whole process, and a lock of our own does not
+keep others out: of two threads inside it, one may leave the other's filters in force for good.
+Besides, each use makes Python show once more, elsewhere, what it shows once per place. Here one
+filter stands for good, and ignores what is warned of in a thread that is inside `silence`.
 """
 
 from __future__ import annotations

@@ -4,9 +4,12 @@ import contextlib
 import io
 import struct
 import threading
+import warnings
 import zlib
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import IO
 
 import numpy as np
 import pytest
@@ -15,7 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from pedseg_runtime import InputError, find_images, read_image
+from pedseg_runtime import InputError, find_images, opening, read_image
 
 
 @pytest.fixture
@@ -49,10 +52,16 @@ def test_every_source_of_one_picture_reads_the_same(
 
 @pytest.mark.parametrize(
     ("mode", "tolerance"),
-    [("RGB", 0), ("RGBA", 0), ("P", 0), ("CMYK", 0), ("HSV", 3), ("YCbCr", 3)],
+    [
+        *(("RGB", 0), ("RGBA", 0), ("RGBa", 0), ("RGBX", 0), ("P", 0)),
+        *(("CMYK", 0), ("HSV", 3), ("YCbCr", 3)),
+    ],
 )
 def test_color_modes_become_rgb(pixels: NDArray[np.uint8], mode: str, tolerance: int) -> None:
-    image = Image.fromarray(pixels).convert(mode, palette=Image.Palette.ADAPTIVE)
+    image = Image.fromarray(pixels)
+    if mode == "RGBa":
+        image = image.convert("RGBA")
+    image = image.convert(mode, palette=Image.Palette.ADAPTIVE)
     difference = read_image(image).astype(int) - pixels
     assert np.abs(difference).max() <= tolerance
 
@@ -73,6 +82,30 @@ def test_sixteen_bit_png_is_scaled_not_cut() -> None:
     values = np.array([[0, 128 * 257, 65535]], np.uint16)
     data = encoded(Image.fromarray(values))
     assert read_image(data)[0, :, 0].tolist() == [0, 128, 255]
+
+
+def test_sixteen_bit_color_keeps_its_high_bytes() -> None:
+    values = (np.arange(2 * 3 * 3) * 3600).astype(">u2").reshape(2, 3, 3)
+    rows = b"".join(b"\0" + row.tobytes() for row in values)
+    chunks = [(b"IHDR", struct.pack(">IIBBBBB", 3, 2, 16, 2, 0, 0, 0))]
+    chunks += [(b"IDAT", zlib.compress(rows)), (b"IEND", b"")]
+    data = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks
+    )
+    np.testing.assert_array_equal(read_image(data), values >> 8)
+
+
+def test_thirty_two_bit_pixels_are_refused() -> None:
+    with pytest.raises(InputError, match=r"PIL image: expected.*32-bit integers"):
+        read_image(Image.fromarray(np.full((2, 2), 70_000, np.int32)))
+    with pytest.raises(InputError, match="32-bit floats"):
+        read_image(Image.fromarray(np.full((2, 2), 0.5, np.float32)))
+
+
+def test_a_mode_without_colors_is_refused() -> None:
+    with pytest.raises(InputError, match="found La; convert it to RGB"):
+        read_image(Image.new("LA", (2, 2)).convert("La"))
 
 
 def test_transparent_palette_reads_without_a_warning(pixels: NDArray[np.uint8]) -> None:
@@ -208,6 +241,13 @@ class Socket(io.RawIOBase):
         return self.rest.read()
 
 
+class Upload:
+    """What some web frameworks hand over: its `read` must be awaited."""
+
+    async def read(self) -> bytes:
+        return b""
+
+
 def test_file_objects_are_read_from_where_they_stand(pixels: NDArray[np.uint8]) -> None:
     content = encoded(Image.fromarray(pixels))
     stream = io.BytesIO(b"before" + content)
@@ -222,11 +262,19 @@ def test_file_objects_are_read_from_where_they_stand(pixels: NDArray[np.uint8]) 
     [
         pytest.param(io.StringIO("text"), "open it in mode 'rb'", id="text"),
         pytest.param(io.BytesIO(b""), "no known image format", id="empty"),
+        pytest.param(Upload(), "await read", id="coroutine"),
     ],
 )
-def test_other_streams_are_refused(stream: io.IOBase, message: str) -> None:
+def test_other_streams_are_refused(stream: IO[bytes], message: str) -> None:
     with pytest.raises(InputError, match=message):
         read_image(stream)
+
+
+def test_an_image_opened_as_text_is_refused(pixels: NDArray[np.uint8], tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_bytes(encoded(Image.fromarray(pixels)))
+    with path.open(encoding="utf-8") as stream, pytest.raises(InputError, match="mode 'rb'"):
+        read_image(stream)  # type: ignore[arg-type]
 
 
 def test_a_closed_stream_is_refused() -> None:
@@ -234,6 +282,19 @@ def test_a_closed_stream_is_refused() -> None:
     stream.close()
     with pytest.raises(InputError, match="closed file"):
         read_image(stream)
+
+
+def test_every_kind_of_buffer_is_read(pixels: NDArray[np.uint8]) -> None:
+    content = encoded(Image.fromarray(pixels))
+    for buffer in (bytearray(content), memoryview(content)):
+        np.testing.assert_array_equal(read_image(buffer), pixels)
+    with pytest.raises(InputError, match="contiguous"):
+        read_image(memoryview(content)[::2])
+
+
+def test_an_array_that_needs_no_change_is_passed_through(pixels: NDArray[np.uint8]) -> None:
+    pixels.flags.writeable = False
+    assert np.shares_memory(read_image(pixels), pixels)
 
 
 def test_of_an_animation_the_first_frame_is_taken() -> None:
@@ -289,20 +350,53 @@ def test_hostile_bytes_raise_nothing_but_input_errors(tail: bytes, magic: bytes)
         assert found.shape[2] == 3
 
 
-def test_threads_read_images_without_leaving_warning_filters_behind(
-    pixels: NDArray[np.uint8],
-) -> None:
-    import warnings
+def _odd_tiff() -> bytes:
+    """A TIFF that Pillow warns of: its width is there twice, where one is expected."""
+    content = bytearray(encoded(Image.new("L", (4, 4)), "TIFF"))
+    directory = struct.unpack_from("<I", content, 4)[0]
+    entries = struct.unpack_from("<H", content, directory)[0]
+    for entry in range(directory + 2, directory + 2 + 12 * entries, 12):
+        (tag,) = struct.unpack_from("<H", content, entry)
+        if tag == 0x0100:
+            struct.pack_into("<HHIHH", content, entry, tag, 3, 2, 4, 4)
+    return bytes(content)
 
-    data, before = encoded(Image.fromarray(pixels)), list(warnings.filters)
-    workers = [
-        threading.Thread(target=lambda: [read_image(data) for _ in range(50)]) for _ in range(4)
-    ]
-    for worker in workers:
+
+def test_pillows_warnings_of_odd_metadata_reach_nobody() -> None:
+    with pytest.warns(UserWarning, match="Metadata Warning"):
+        Image.open(io.BytesIO(_odd_tiff()))
+    assert read_image(_odd_tiff()).shape == (4, 4, 3)
+
+
+def test_a_thread_that_reads_images_leaves_the_warnings_of_others_alone() -> None:
+    stop, warned = threading.Event(), threading.Event()
+
+    def read_until_stopped() -> None:
+        while not stop.is_set():
+            read_image(_odd_tiff())
+            warned.set()
+
+    worker = threading.Thread(target=read_until_stopped)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
         worker.start()
-    for worker in workers:
-        worker.join()
-    assert list(warnings.filters) == before
+        try:
+            assert warned.wait(60)
+            for _ in range(200):
+                warnings.warn("mine", UserWarning, stacklevel=1)
+        finally:
+            stop.set()
+            worker.join()
+    assert [str(warning.message) for warning in caught] == ["mine"] * 200
+
+
+def test_reading_images_makes_python_repeat_no_warning() -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.resetwarnings()
+        for _ in range(3):
+            read_image(_odd_tiff())
+            warnings.warn("shown once per place", UserWarning, stacklevel=1)
+    assert len(caught) == 1
 
 
 def test_a_folder_gives_its_images_sorted(tmp_path: Path) -> None:
@@ -318,3 +412,60 @@ def test_a_folder_without_images_and_a_missing_path_are_refused(tmp_path: Path) 
         find_images(tmp_path)
     with pytest.raises(InputError, match="found nothing"):
         find_images(tmp_path / "missing")
+
+
+def saved(image: Image.Image, kind: str, **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def test_a_cut_image_is_refused_whatever_others_have_set(
+    pixels: NDArray[np.uint8], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pillow would hand out a picture that is grey from somewhere on."""
+    monkeypatch.setattr("PIL.ImageFile.LOAD_TRUNCATED_IMAGES", True)
+    large = Image.fromarray(np.tile(pixels, (20, 20, 1)))
+    for kind in ("JPEG", "PNG", "BMP"):
+        content = saved(large, kind)
+        assert read_image(content).shape == (*large.size[::-1], 3)
+        with pytest.raises(InputError, match="damaged"):
+            read_image(content[: len(content) // 2])
+
+
+def test_a_jpeg_of_endless_scans_is_refused(pixels: NDArray[np.uint8]) -> None:
+    """Each scan costs a pass over all pixels: a small file can keep a decoder busy for minutes."""
+    content = saved(Image.fromarray(pixels), "JPEG", progressive=True)
+    last = content.rindex(b"\xff\xda")
+    scans = content[:last] + content[last:-2] * 150 + content[-2:]
+    with pytest.raises(InputError, match="at most 100 scans"):
+        read_image(scans)
+
+
+@pytest.mark.parametrize(("side", "is_refused"), [(256, False), (60000, True)])
+def test_tiles_far_beyond_the_image_are_refused(side: int, is_refused: bool) -> None:
+    """A TIFF decodes whole tiles, however small its image is."""
+    image = SimpleNamespace(
+        **{"tile": [("raw",)], "width": 16, "height": 16, "tag_v2": {322: side, 323: side}}
+    )
+    if is_refused:
+        with pytest.raises(InputError, match="found tiles of 3600000000 pixels"):
+            opening._check_encoding(image)  # type: ignore[arg-type]
+    else:
+        opening._check_encoding(image)  # type: ignore[arg-type]
+
+
+def test_pixels_written_as_text_are_refused() -> None:
+    """Pillow decodes them in Python, at two megabytes a second."""
+    with pytest.raises(InputError, match="slow encoding"):
+        read_image(b"P3 2 1 255  1 2 3  4 5 6\n")
+    assert read_image(b"P6 2 1 255 \1\2\3\4\5\6").tolist() == [[[1, 2, 3], [4, 5, 6]]]
+
+
+def test_a_reader_that_must_be_awaited_is_told_apart() -> None:
+    class Upload:
+        async def read(self) -> bytes:
+            return b""
+
+    with pytest.raises(InputError, match=r"await read\(\)"):
+        read_image(Upload())  # type: ignore[arg-type]
