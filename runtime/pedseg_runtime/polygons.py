@@ -72,19 +72,16 @@ def _stretch(
 
 def _trace(edges: dict[tuple[int, int, int], tuple[int, int]]) -> list[tuple[int, int]]:
     """Follow and take out one closed ring of stretches: its corners (row, column)."""
-    start = next(iter(edges))
+    start = key = next(iter(edges))
     ring = []
-    key = start
     while True:
         row, column, direction = key
         ring.append((row, column))
         end = edges.pop(key)
         # Where two parts touch at a corner, the sharp turn to the right stays on its own part.
-        for turn in (1, 3):
-            key = (*end, (direction + turn) % 4)
-            if key in edges:
-                break
-        else:
+        right = (*end, (direction + 1) % 4)
+        key = right if right == start or right in edges else (*end, (direction + 3) % 4)
+        if key == start:
             return ring
 
 

@@ -74,6 +74,11 @@ def test_outlines_have_corners_only_and_come_largest_first(mask: NDArray[np.bool
             [[[3, 5], [5, 5], [5, 7], [3, 7]], [[5, 7], [6, 7], [6, 8], [5, 8]]],
             id="parts at a corner",
         ),
+        pytest.param(
+            ["#######", "###...#", "#..#..#", "#.....#", "#######"],
+            [[[3, 5], [10, 5], [10, 10], [3, 10]], [[6, 7], [7, 7], [7, 8], [6, 8]]],
+            id="part in a hole, at a corner of its rim",
+        ),
         pytest.param(["..", ".."], [], id="nothing"),
     ],
 )
