@@ -1,6 +1,6 @@
 """`python -m pedseg_runtime` is `pedseg-predict`."""
 
-from .predict_cli import main
+from .predict.cli import main
 
 if __name__ == "__main__":
     main(prog_name="pedseg-predict")

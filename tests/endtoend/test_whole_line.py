@@ -12,7 +12,7 @@ from click.testing import CliRunner
 from pedseg_benchmarks.cli import main as bench
 from pedseg_export.cli import main as export
 from pedseg_export.verify_cli import main as verify
-from pedseg_runtime.predict_cli import main as predict
+from pedseg_runtime.predict.cli import main as predict
 from pedseg_train.data.cli import main as data_command
 from pedseg_train.eval_cli import main as evaluate
 from pedseg_train.train_cli import main as train

@@ -40,7 +40,7 @@ def test_every_module_imports_without_torch_and_onnx() -> None:
     imported = child(IMPORT_EVERYTHING).split()
     assert "pedseg_runtime.backends.torchscript" in imported
     assert "pedseg_runtime.backends.onnx" in imported
-    assert "pedseg_runtime.predict_cli" in imported
+    assert "pedseg_runtime.predict.cli" in imported
 
 
 def test_importing_the_package_costs_numpy_alone() -> None:

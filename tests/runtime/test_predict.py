@@ -1,22 +1,22 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from hypothesis import given
-from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 from pycocotools import mask as coco
 
 from pedseg_runtime import InputError, Segmenter, read_image
-from pedseg_runtime.predict import collect_images, overlay_names, predict_files
-from pedseg_runtime.predict_cli import main
+from pedseg_runtime.predict import collect_inputs, predict_files
+from pedseg_runtime.predict.cli import main
 
 
 @pytest.fixture
@@ -45,23 +45,27 @@ def test_pictures_and_detections_are_written(
     segmenter: Segmenter, photos: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
-    files = collect_images([photos / "north", photos / "south"], output=output)
+    files = collect_inputs([photos / "north", photos / "south"], output=output)
     done: list[int] = []
     result = predict_files(
         segmenter, files, output=output, score_threshold=0.1, batch_size=2, on_done=done.append
     )
-    assert names_in(output) == ["a-2.png", "a.png", "b.jpg", "detections.json"]
-    assert done == [2, 1]
+    assert names_in(output) == ["a-2.png", "a.png", "b.jpg", "detections.json", "detections.jsonl"]
+    assert done == [1, 1, 1]
+    assert [item.outputs["overlay"].name for item in result.predicted] == [
+        *("a.png", "b.jpg", "a-2.png")
+    ]
     records = json.loads((output / "detections.json").read_text())
     assert [record["file"] for record in records] == [str(file) for file in files]
     assert [record["overlay"] for record in records] == ["a.png", "b.jpg", "a-2.png"]
     first = records[0]
+    assert list(first) == ["file", "width", "height", "overlay", "detections"]
     assert (first["width"], first["height"]) == (60, 40)
-    best = first["detections"][0]
-    assert best["bbox"] == [10, 5, 20, 15]
-    assert best["image_id"] == str(files[0])
+    expected = segmenter.predict([files[0]], score_threshold=0.1)[0]
+    assert first["detections"] == expected.to_coco(str(files[0]))
+    assert list(first["detections"][0]) == list(expected.to_coco(str(files[0]))[0])
     np.testing.assert_array_equal(
-        coco.decode(best["segmentation"]).astype(bool), result.predicted[0].detections.masks()[0]
+        coco.decode(first["detections"][0]["segmentation"]).astype(bool), expected.masks()[0]
     )
     assert read_image(output / "a-2.png").shape == (40, 60, 3)
 
@@ -82,9 +86,43 @@ def test_a_broken_image_is_listed_and_the_others_go_on(
     assert summary["self_test"] == "not in the artifact"
     assert summary["detections"] == 4
     assert summary["provider"].endswith("ExecutionProvider")
+    assert summary["detections_file"] == str(output / "detections.json")
+    assert summary["overlays"] == [str(output / "a.png"), str(output / "b.jpg")]
     assert [failure["file"] for failure in summary["failed"]] == [str(broken)]
     assert f"failed: {broken}: expected an image" in result.stderr
-    assert names_in(output) == ["a.png", "b.jpg", "detections.json"]
+    assert names_in(output) == ["a.png", "b.jpg", "detections.json", "detections.jsonl"]
+
+
+def test_a_folder_of_broken_images_yields_an_empty_list(
+    tiny_path: Path, photos: Path, tmp_path: Path
+) -> None:
+    broken = photos / "broken.png"
+    broken.write_bytes(b"")
+    result = run(tiny_path, broken, "--output", tmp_path / "out")
+    assert result.exit_code == 1
+    assert "0 detections on 0 images" in result.stdout
+    assert json.loads((tmp_path / "out" / "detections.json").read_text()) == []
+
+
+def test_a_file_that_vanishes_after_the_listing_is_listed(
+    segmenter: Segmenter, photos: Path, tmp_path: Path
+) -> None:
+    files = collect_inputs([photos / "north"], output=tmp_path / "out")
+    files[0].unlink()
+    result = predict_files(segmenter, files, output=tmp_path / "out")
+    assert [item.file.name for item in result.predicted] == ["b.jpg"]
+    assert "No such file" in result.failed[0].reason
+
+
+def test_an_image_of_another_size_fails_alone(
+    fixed_path: Path, photos: Path, tmp_path: Path
+) -> None:
+    odd = photos / "north" / "odd.png"
+    Image.new("RGB", (50, 50)).save(odd)
+    result = run(fixed_path, photos / "north", "--output", tmp_path / "out")
+    assert result.exit_code == 1
+    assert f"failed: {odd}: expected 40x60" in result.stderr
+    assert {"a.png", "b.jpg", "detections.json"} <= set(names_in(tmp_path / "out"))
 
 
 def test_nothing_is_left_half_written(
@@ -97,32 +135,25 @@ def test_nothing_is_left_half_written(
     output = tmp_path / "out"
     with pytest.raises(OSError, match="disk full"):
         predict_files(segmenter, [photos / "north" / "a.png"], output=output)
-    assert names_in(output) == []
+    assert names_in(output) == ["detections.jsonl"]
+    assert (output / "detections.jsonl").read_text().count("\n") == 1
 
 
-def test_an_image_named_twice_is_segmented_once(photos: Path, tmp_path: Path) -> None:
-    picture = photos / "north" / "a.png"
-    files = collect_images([picture, photos / "north"], output=tmp_path / "out")
-    assert [file.name for file in files] == ["a.png", "b.jpg"]
+def test_memory_holds_one_batch_of_results(
+    segmenter: Segmenter, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each batch's overlays are there before the next batch is read."""
+    files = collect_inputs([photos / "north", photos / "south"], output=tmp_path / "out")
+    seen: list[list[str]] = []
+    read = Segmenter.read
 
+    def watched(self: Segmenter, image: Path, name: str = "image") -> NDArray[np.uint8]:
+        seen.append(sorted(path.name for path in (tmp_path / "out").glob("*.[jp]*g")))
+        return read(self, image, name)
 
-def test_the_images_own_folder_is_no_output_folder(photos: Path) -> None:
-    with pytest.raises(InputError, match="so that none is overwritten"):
-        collect_images([photos / "north"], output=photos / "south" / ".." / "north")
-
-
-stems = st.sampled_from(["a", "A", "a-2", "a-3", "b"])
-suffixes = st.sampled_from([".png", ".jpg", ".JPEG", ".bmp"])
-
-
-@given(st.lists(st.tuples(st.sampled_from("xyz"), stems, suffixes), max_size=12, unique=True))
-def test_overlay_names_never_collide(parts: list[tuple[str, str, str]]) -> None:
-    files = [Path(folder) / f"{stem}{suffix}" for folder, stem, suffix in parts]
-    names = overlay_names(files)
-    assert len({name.lower() for name in names}) == len(files)
-    for file, name in zip(files, names, strict=True):
-        assert name.startswith(file.stem)
-        assert (name.endswith(".jpg")) == (file.suffix.lower() in (".jpg", ".jpeg"))
+    monkeypatch.setattr(Segmenter, "read", watched)
+    predict_files(segmenter, files, output=tmp_path / "out", batch_size=1)
+    assert [len(names) for names in seen[::2]] == [0, 1, 2]
 
 
 def test_the_command_ends_with_what_to_do_next(
@@ -130,8 +161,37 @@ def test_the_command_ends_with_what_to_do_next(
 ) -> None:
     result = run(tiny_path, photos / "south", "--output", tmp_path / "my out")
     assert result.exit_code == 0
-    assert "1 detections on 1 images" in result.stdout
-    assert "pedseg-verify" in result.stderr
+    assert "1 detection on 1 image (" in result.stdout
+    assert f"results in {tmp_path / 'my out'} (detections.json)" in result.stdout
+    assert f"pedseg-verify {tiny_path} --checkpoint CHECKPOINT --images {photos}" in result.stderr
+
+
+def test_an_unwritable_output_folder_is_one_line(
+    tiny_path: Path, photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    result = run(tiny_path, photos / "north", "--output", tmp_path / "file" / "out")
+    assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+    assert "Not a directory" in result.stderr
+
+
+def test_names_that_are_no_unicode_are_bearable(
+    tiny_path: Path, street: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    try:
+        for name in (b"caf\xe9 [1].png", "é✓.png".encode()):
+            Image.fromarray(street).save(folder / os.fsdecode(name))
+    except OSError:
+        pytest.skip("this filesystem takes no such name")
+    result = run(tiny_path, folder, "--output", tmp_path / "out", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["images"] == 2
+    assert "é✓.png" in names_in(tmp_path / "out")
+    assert "caf� [1].png" in names_in(tmp_path / "out")
+    records = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert {Path(record["file"]).name for record in records} == {"caf\udce9 [1].png", "é✓.png"}
 
 
 @pytest.mark.parametrize(
@@ -141,6 +201,8 @@ def test_the_command_ends_with_what_to_do_next(
         pytest.param(["--score-threshold", "0.01"], 1, "built into the artifact", id="threshold"),
         pytest.param(["--score-threshold", "2"], 2, "range 0<=x<=1", id="threshold range"),
         pytest.param(["--batch-size", "0"], 2, "range x>=1", id="batch size"),
+        pytest.param(["--every", "0"], 2, "range x>=1", id="every"),
+        pytest.param(["--format", "cocoa"], 2, "did you mean 'coco'", id="format"),
         pytest.param(["--devise", "cpu"], 2, "--device", id="misspelt option"),
     ],
 )
@@ -153,6 +215,25 @@ def test_wrong_arguments_are_one_line(
     assert "Traceback" not in result.output
     if code == 1:
         assert result.stderr.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        pytest.param({"formats": ["jsn"]}, "formats: .* found 'jsn'", id="format"),
+        pytest.param({"formats": []}, "formats: .* found none", id="no format"),
+        pytest.param({"batch_size": 0}, "batch_size: .* found 0", id="batch size"),
+        pytest.param({"every": 0}, "every: .* found 0", id="every"),
+    ],
+)
+def test_the_function_refuses_what_the_command_cannot_ask(
+    segmenter: Segmenter, photos: Path, tmp_path: Path, options: dict[str, object], message: str
+) -> None:
+    call: Callable[..., object] = predict_files
+    with pytest.raises(InputError, match=message):
+        call(segmenter, [photos / "north" / "a.png"], output=tmp_path / "out", **options)
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_missing_image_and_a_foreign_artifact_are_one_line(photos: Path, tmp_path: Path) -> None:

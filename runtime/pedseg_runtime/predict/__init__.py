@@ -1,0 +1,24 @@
+"""Segment files: images and videos in; pictures, masks, JSON and COCO results out.
+
+    from pedseg_runtime.predict import collect_inputs, predict_files
+
+    files = collect_inputs([Path("photos"), Path("cams/**/*.mp4")], output=Path("out"))
+    prediction = predict_files(segmenter, files, output=Path("out"), formats=["overlay", "coco"])
+
+`pedseg-predict` is the same for the command line.
+"""
+
+from .files import collect_inputs
+from .layout import DEFAULT_FORMATS, FORMATS
+from .outcome import FailedFile, PredictedFile, Prediction
+from .run import predict_files
+
+__all__ = [
+    "DEFAULT_FORMATS",
+    "FORMATS",
+    "FailedFile",
+    "PredictedFile",
+    "Prediction",
+    "collect_inputs",
+    "predict_files",
+]

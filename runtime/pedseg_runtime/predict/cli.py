@@ -1,0 +1,218 @@
+"""`pedseg-predict`: segment images and videos with an artifact."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import click
+from rich.markup import escape
+from rich.progress import Progress, TaskID
+
+from ..console import Choice, Command, next_commands, notes, output, progress_bar
+from ..errors import PedsegError
+from ..parity.report import counted
+from ..segmenter import Segmenter
+from .files import collect_inputs
+from .layout import DEFAULT_FORMATS, FORMATS
+from .outcome import Prediction
+from .run import predict_files
+from .video import is_video
+
+
+@click.command(cls=Command)
+@click.argument("artifact", type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option(
+    "--output",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path("predictions"),
+    show_default=True,
+    help="Folder for the results.",
+)
+@click.option(
+    "--format",
+    "formats",
+    type=Choice(FORMATS),
+    multiple=True,
+    default=DEFAULT_FORMATS,
+    show_default=True,
+    metavar="|".join(FORMATS),
+    help="What to write; give it several times for several.",
+)
+@click.option(
+    "--device",
+    default="auto",
+    show_default=True,
+    metavar="auto|cpu|cuda|cuda:N",
+    help="Where to run; cuda fails if it is not what runs, auto falls back to the CPU.",
+)
+@click.option(
+    "--score-threshold",
+    type=click.FloatRange(0, 1),
+    help="Keep detections above it.  [default: the artifact's own]",
+)
+@click.option(
+    "--batch-size",
+    type=click.IntRange(min=1),
+    default=8,
+    show_default=True,
+    help="Most images or frames in one run.",
+)
+@click.option(
+    "--every",
+    type=click.IntRange(min=1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="Of a video, segment every N-th frame; overlays repeat the latest detections between.",
+)
+@click.option(
+    "--resume",
+    is_flag=True,
+    help="Go on with an output folder: leave out files that are finished there.",
+)
+@click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
+@click.option(
+    "--self-test/--no-self-test",
+    default=True,
+    show_default=True,
+    help="First replay the samples in the artifact, on the device that is used.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on stdout.")
+def main(
+    artifact: Path,
+    inputs: tuple[Path, ...],
+    folder: Path,
+    formats: tuple[str, ...],
+    device: str,
+    score_threshold: float | None,
+    batch_size: int,
+    every: int,
+    resume: bool,
+    threads: int | None,
+    self_test: bool,
+    as_json: bool,
+) -> None:
+    """Segment INPUTS with ARTIFACT, a file made by pedseg-export.
+
+    INPUTS are images, videos, folders of both, and quoted patterns such as 'cams/**/*.jpg', in
+    which ** stands for any depth of folders. Videos need pip install 'pedseg[video]'.
+
+    \b
+    --format overlay  images and videos with the detections drawn on them; videos lose their sound
+             masks    PedMasks/NAME_mask.png per image: instance ids 1..N, the best score first
+             json     detections.json: all images, masks run-length encoded;
+                      NAME.jsonl per video: a line per segmented frame
+             coco     coco_results.json for COCO.loadRes, and coco_images.json to load it into
+
+    A file that cannot be read is listed at the end, the others are segmented, and the exit code is
+    1. What is finished stays, whatever happens next: --resume goes on from there.
+    """  # noqa: D301 - click wants the backspace itself
+    files = collect_inputs(inputs, output=folder)
+    loaded = Segmenter.load(artifact, device=device, threads=threads, self_test=self_test)
+    with loaded as segmenter:
+        with progress_bar() as bar, _hint_at_resume(bars := _Bars(bar, len(files))):
+            prediction = predict_files(
+                segmenter,
+                files,
+                output=folder,
+                formats=formats,
+                score_threshold=score_threshold,
+                batch_size=batch_size,
+                every=every,
+                resume=resume,
+                on_done=bars.advance,
+                on_frames=bars.show_frames,
+            )
+        provider, tested = segmenter.provider, segmenter.self_test
+    if as_json:
+        facts = {"artifact": str(artifact), "provider": provider, "self_test": tested}
+        # Escaped: a terminal or pipe may not know every character of a file's name.
+        output.print_json(json.dumps({**facts, **prediction.to_dict()}), ensure_ascii=True)
+    else:
+        output.print(_summary(prediction, provider, folder), markup=False)
+    for failure in prediction.failed:
+        notes.print(f"failed: {failure.reason}", markup=False)
+    _print_next(artifact, inputs, files)
+    if prediction.failed:
+        raise click.exceptions.Exit(1)
+
+
+class _Bars:
+    """A bar for the files, and one for the frames of the video under way."""
+
+    def __init__(self, bar: Progress, total: int) -> None:
+        self.done = 0
+        self._bar = bar
+        self._files = bar.add_task("Segmenting", total=total)
+        self._frames: TaskID | None = None
+
+    def advance(self, count: int) -> None:
+        self.done += count
+        self._bar.advance(self._files, count)
+        if self._frames is not None:
+            self._bar.remove_task(self._frames)
+            self._frames = None
+
+    def show_frames(self, file: Path, done: int, total: int | None) -> None:
+        if self._frames is None:
+            self._frames = self._bar.add_task(f"  {escape(file.name)}", total=total)
+        self._bar.update(self._frames, completed=done)
+
+
+@contextlib.contextmanager
+def _hint_at_resume(bars: _Bars) -> Iterator[None]:
+    """Tell whoever stops a run, or meets an error, that what is finished is not lost."""
+    try:
+        yield
+    except (KeyboardInterrupt, OSError, PedsegError):
+        if bars.done:
+            done = counted(bars.done, "file")
+            notes.print(f"stopped after {done}; the same command with --resume goes on")
+        raise
+
+
+def _summary(prediction: Prediction, provider: str, folder: Path) -> str:
+    """One line on what was found and where it lies."""
+    images, videos = prediction.images, prediction.videos
+    parts = []
+    if images or not videos:
+        found = sum(item.detections for item in images)
+        parts.append(f"{counted(found, 'detection')} on {counted(len(images), 'image')}")
+    if videos:
+        found = sum(item.detections for item in videos)
+        frames = sum(item.frames or 0 for item in videos)
+        parts.append(
+            f"{counted(found, 'detection')} on {counted(frames, 'frame')} of "
+            f"{counted(len(videos), 'video')}"
+        )
+    resumed = sum(item.resumed for item in prediction.predicted)
+    earlier = f", {counted(resumed, 'file')} of them finished earlier" if resumed else ""
+    collected = ", ".join(path.name for path in prediction.results.values())
+    place = f"{folder} ({collected})" if collected else f"{folder}"
+    return f"{' and '.join(parts)} ({provider}){earlier}; results in {place}"
+
+
+def _print_next(artifact: Path, inputs: Sequence[Path], files: Sequence[Path]) -> None:
+    """What to type next, for the images that were given, if any."""
+    named = [*(source for source in inputs if source.is_dir()), *files]
+    images = next((str(path) for path in named if not is_video(path)), "IMAGES")
+    model, source = shlex.quote(str(artifact)), shlex.quote(images)
+    next_commands(
+        [
+            (
+                "Compare with the checkpoint:",
+                f"pedseg-verify {model} --checkpoint CHECKPOINT --images {source}",
+            ),
+            ("Measure its speed:", f"pedseg-bench CHECKPOINT {model} --images {source}"),
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,138 @@
+"""Segmenting videos: a video with the detections drawn on it, and JSON lines."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from ..detections import Detections
+from ..errors import InputError
+from ..files import replacing
+from ..parity.report import counted
+from .encoder import VideoWriter
+from .journal import Entry, Fingerprint
+from .outcome import FailedFile, PredictedFile
+from .video import Frame, VideoReader
+from .work import Job, Work
+
+OnFrames = Callable[[Path, int, int | None], object]
+# Most frames that wait for their batch, decoded: 12 MB each at 3840x2160.
+_WAITING = 32
+
+
+def predict_clip(work: Work, job: Job, on_frames: OnFrames | None) -> PredictedFile | FailedFile:
+    """Segment a video, write what is wanted of it, and tell what became of it.
+
+    Of a damaged video all that can be decoded is written. Only a whole one is noted in the
+    journal, as {"frames", "detections"}, two counts.
+
+    Args:
+        work: how and where to.
+        job: the video.
+        on_frames: called with the file, the number of frames done, and that of all if known.
+
+    Raises:
+        OSError: a result cannot be written.
+    """
+    try:
+        fingerprint = Fingerprint.of(job.file)
+        with VideoReader(job.file) as reader:
+            detections = _predict_frames(work, job, reader, on_frames)
+    except InputError as error:
+        return FailedFile(job.file, _named(job.file, str(error)))
+    damage = reader.damage
+    if damage is None:
+        counts = {"frames": reader.decoded, "detections": detections}
+        work.journal.add(Entry(fingerprint, job.outputs, counts))
+    else:
+        damage = (
+            f"{job.file}: expected a whole video, found {damage}; the results hold the "
+            f"{counted(reader.decoded, 'frame')} that could be decoded, get the file anew"
+        )
+    return PredictedFile(
+        job.file, job.paths(work.output), detections, frames=reader.decoded, damage=damage
+    )
+
+
+def _predict_frames(work: Work, job: Job, reader: VideoReader, on_frames: OnFrames | None) -> int:
+    """Segment and write all frames there are; returns the number of detections."""
+    count = 0
+    latest = Detections.empty((0, 0))
+    with _sinks(job.paths(work.output), reader) as (overlay, lines):
+        for window in _windows(reader, work, gapless=overlay is not None):
+            found = _segment(work, window)
+            count += sum(map(len, found.values()))
+            for frame in window:
+                latest = found.get(frame.index, latest)
+                if overlay is not None:
+                    overlay.write(np.asarray(latest.draw(frame.pixels())), frame)
+                if lines is not None and frame.index in found:
+                    _write_line(lines, frame, latest)
+            if on_frames is not None:
+                on_frames(job.file, reader.decoded, reader.total)
+    return count
+
+
+@contextlib.contextmanager
+def _sinks(
+    paths: Mapping[str, Path], like: VideoReader
+) -> Iterator[tuple[VideoWriter | None, IO[str] | None]]:
+    """What takes the overlay and the JSON lines, if wanted; both appear whole at the end."""
+    overlay, lines = None, None
+    with contextlib.ExitStack() as stack:
+        if "overlay" in paths:
+            temporary = stack.enter_context(replacing(paths["overlay"]))
+            overlay = stack.enter_context(VideoWriter(temporary, like=like))
+        if "lines" in paths:
+            temporary = stack.enter_context(replacing(paths["lines"]))
+            lines = stack.enter_context(temporary.open("w", encoding="utf-8"))
+        yield overlay, lines
+
+
+def _windows(frames: Iterable[Frame], work: Work, *, gapless: bool) -> Iterator[list[Frame]]:
+    """Frames in their order, so many at a time that a batch of them is to be segmented.
+
+    The others are among them only if the windows shall be `gapless`.
+    """
+    window: list[Frame] = []
+    due = 0
+    for frame in frames:
+        is_due = frame.index % work.every == 0
+        if is_due or gapless:
+            window.append(frame)
+        due += is_due
+        if due == work.batch_size or len(window) >= max(_WAITING, work.batch_size):
+            yield window
+            window, due = [], 0
+    if window:
+        yield window
+
+
+def _segment(work: Work, window: Iterable[Frame]) -> dict[int, Detections]:
+    """The detections of those frames in `window` that are due, by the frames' numbers."""
+    images = {
+        frame.index: work.segmenter.read(frame.pixels(), f"frame {frame.index}")
+        for frame in window
+        if frame.index % work.every == 0
+    }
+    return dict(zip(images, work.segment(list(images.values())), strict=True))
+
+
+def _write_line(stream: IO[str], frame: Frame, detections: Detections) -> None:
+    """One JSON line: frame, seconds from the first frame, and COCO results for that frame."""
+    line = {
+        "frame": frame.index,
+        "time": round(float(frame.time), 6),
+        "detections": detections.to_coco(frame.index),
+    }
+    stream.write(json.dumps(line, allow_nan=False) + "\n")
+
+
+def _named(file: Path, reason: str) -> str:
+    """The reason with the file in front, where it does not start with it."""
+    return reason if reason.startswith(f"{file}: ") else f"{file}: {reason}"

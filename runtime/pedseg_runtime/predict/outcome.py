@@ -1,0 +1,97 @@
+"""What became of each file, and of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class PredictedFile:
+    """An image or a video that was segmented.
+
+    Attributes:
+        file: the input.
+        outputs: what was written for it, by kind: "overlay", "mask", "lines".
+        detections: how many were found; of a video, on all frames that were segmented.
+        frames: how many frames of a video were decoded; None for an image.
+        damage: what was wrong with a video that could be decoded in part; None if nothing was.
+        resumed: whether an earlier run did it.
+    """
+
+    file: Path
+    outputs: Mapping[str, Path]
+    detections: int
+    frames: int | None = None
+    damage: str | None = None
+    resumed: bool = False
+
+    @property
+    def is_video(self) -> bool:
+        """Whether it is a video."""
+        return self.frames is not None
+
+
+@dataclass(frozen=True, slots=True)
+class FailedFile:
+    """An input that could not be used, or of a damaged video not all of it, and why."""
+
+    file: Path
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What `predict_files` did.
+
+    Attributes:
+        predicted: the files that were segmented, in the order they were given. A video that was
+            damaged on the way is here with what could be decoded, and among the failed.
+        failed: the files that were not segmented, or not wholly.
+        results: the files that hold the detections of all images, by format: "json", "coco", and
+            "coco_images" with the images and categories that "coco" refers to.
+    """
+
+    predicted: Sequence[PredictedFile]
+    failed: Sequence[FailedFile]
+    results: Mapping[str, Path]
+
+    @property
+    def images(self) -> list[PredictedFile]:
+        """The images that were segmented."""
+        return [item for item in self.predicted if not item.is_video]
+
+    @property
+    def videos(self) -> list[PredictedFile]:
+        """The videos that were segmented."""
+        return [item for item in self.predicted if item.is_video]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Counts, files and failures, ready for JSON; `detections` are those of the images."""
+        images = self.images
+        facts: dict[str, Any] = {
+            "images": len(images),
+            "detections": sum(item.detections for item in images),
+            "resumed": sum(item.resumed for item in self.predicted),
+        }
+        names = {"json": "detections_file", "coco": "coco_file", "coco_images": "coco_images_file"}
+        facts |= {names[key]: str(path) for key, path in self.results.items()}
+        facts["overlays"] = _outputs(images, "overlay")
+        facts["masks"] = _outputs(images, "mask")
+        facts["videos"] = [
+            {
+                "file": str(item.file),
+                "frames": item.frames,
+                "detections": item.detections,
+                **{kind: str(path) for kind, path in item.outputs.items()},
+            }
+            for item in self.videos
+        ]
+        facts["failed"] = [{"file": str(item.file), "reason": item.reason} for item in self.failed]
+        return facts
+
+
+def _outputs(items: Sequence[PredictedFile], kind: str) -> list[str]:
+    return [str(item.outputs[kind]) for item in items if kind in item.outputs]

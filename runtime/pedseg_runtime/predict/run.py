@@ -1,0 +1,198 @@
+"""Segmenting any mixture of files into one output folder, and going on where a run stopped."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
+from pathlib import Path
+
+from ..errors import InputError
+from ..segmenter import Segmenter
+from .clips import OnFrames, predict_clip
+from .journal import Journal, read_settings
+from .layout import (
+    COCO,
+    COCO_IMAGES,
+    COCO_IMAGES_FILE,
+    COCO_RESULTS_FILE,
+    DEFAULT_FORMATS,
+    DETECTIONS_FILE,
+    JOURNAL_FILE,
+    JSON,
+    MASKS,
+    MASKS_FOLDER,
+    Names,
+    check_formats,
+    plan_outputs,
+)
+from .outcome import FailedFile, PredictedFile, Prediction
+from .pictures import predict_pictures
+from .video import is_video, require_av
+from .work import Job, Work
+from .writers import write_coco, write_detections
+
+
+def predict_files(
+    segmenter: Segmenter,
+    files: Sequence[Path],
+    *,
+    output: Path,
+    formats: Collection[str] = DEFAULT_FORMATS,
+    score_threshold: float | None = None,
+    batch_size: int = 8,
+    every: int = 1,
+    resume: bool = False,
+    on_done: Callable[[int], object] | None = None,
+    on_frames: OnFrames | None = None,
+) -> Prediction:
+    """Segment images and videos and write the results into `output`.
+
+    A file that cannot be read is recorded and the others go on. Every result is written whole or
+    not at all, as soon as it is there, and noted in `detections.jsonl`; those that collect all
+    images are made from that at the end. Memory holds one batch, not the results.
+
+    Args:
+        segmenter: a loaded artifact.
+        files: images and videos, e.g. of `collect_inputs`.
+        output: folder for the results; it is made if missing.
+        formats: some of "overlay" (a picture per image, a video per video), "masks" (a PNG of
+            instance ids per image, in PedMasks), "json" (detections.json for the images, JSON
+            lines per video) and "coco" (coco_results.json and coco_images.json for the images).
+        score_threshold: keep detections above it; None keeps what the artifact yields.
+        batch_size: most images held in memory and segmented at once.
+        every: of a video, segment every so many frames.
+        resume: leave out the files that an earlier run into `output` finished, if they have not
+            changed and their results are in place.
+        on_done: called with the number of files that are newly done.
+        on_frames: called with a video, the number of its frames that are done, and that of all if
+            known.
+
+    Raises:
+        InputError: an argument cannot be used; PyAV is missing for a video; `resume` with another
+            artifact or options than before; or masks would replace others than our own.
+        OSError: a result cannot be written. What was finished before is kept, for `resume`.
+    """
+    _check_arguments(segmenter, files, formats, score_threshold, batch_size, every)
+    if MASKS in formats:
+        _spare_masks_of_others(output)
+    settings = {
+        "artifact": segmenter.info.digest,
+        "formats": sorted(set(formats)),
+        "score_threshold": score_threshold,
+        "every": every,
+    }
+    report = on_done or (lambda _: None)
+    predicted: dict[Path, PredictedFile] = {}
+    failed: list[FailedFile] = []
+    with Journal(output / JOURNAL_FILE, settings, resume=resume) as journal:
+        work = Work(segmenter, output, journal, score_threshold, batch_size, every)
+        for item in _finished(work, files):
+            predicted[item.file] = item
+            report(1)
+        for outcome in _outcomes(work, _plan(work, files, predicted, formats), on_frames):
+            if isinstance(outcome, PredictedFile):
+                predicted[outcome.file] = outcome
+                if outcome.damage is not None:
+                    failed.append(FailedFile(outcome.file, outcome.damage))
+            else:
+                failed.append(outcome)
+            report(1)
+        in_order = [predicted[file] for file in files if file in predicted]
+        results = _collect(work, files, in_order, formats)
+    return Prediction(in_order, failed, results)
+
+
+def _finished(work: Work, files: Iterable[Path]) -> Iterator[PredictedFile]:
+    """The files that an earlier run finished."""
+    for file in files:
+        entry = work.journal.finished(file)
+        if entry is not None:
+            frames, found = entry.result.get("frames"), entry.result["detections"]
+            yield PredictedFile(
+                file,
+                Job(file, entry.outputs).paths(work.output),
+                len(found) if frames is None else found,
+                frames=frames,
+                resumed=True,
+            )
+
+
+def _plan(
+    work: Work, files: Iterable[Path], finished: Container[Path], formats: Collection[str]
+) -> list[Job]:
+    """What is left to do; a file that changed writes where it wrote before."""
+    names = Names(work.journal.outputs)
+    jobs = []
+    for file in files:
+        if file not in finished:
+            entry = work.journal.get(file)
+            outputs = plan_outputs(file, formats, names) if entry is None else entry.outputs
+            jobs.append(Job(file, outputs))
+    return jobs
+
+
+def _outcomes(
+    work: Work, jobs: Sequence[Job], on_frames: OnFrames | None
+) -> Iterator[PredictedFile | FailedFile]:
+    """Do all jobs, images first."""
+    yield from predict_pictures(work, [job for job in jobs if not is_video(job.file)])
+    for job in jobs:
+        if is_video(job.file):
+            yield predict_clip(work, job, on_frames)
+
+
+def _collect(
+    work: Work,
+    files: Iterable[Path],
+    predicted: Sequence[PredictedFile],
+    formats: Collection[str],
+) -> dict[str, Path]:
+    """Write the files that collect the detections of all images, unless only videos were given."""
+    if all(is_video(file) for file in files):
+        return {}
+    results: dict[str, Path] = {}
+    images = [item.file for item in predicted if not item.is_video]
+    if JSON in formats:
+        results[JSON] = work.output / DETECTIONS_FILE
+        write_detections(results[JSON], work.journal.entries(images))
+    if COCO in formats:
+        results[COCO] = work.output / COCO_RESULTS_FILE
+        results[COCO_IMAGES] = work.output / COCO_IMAGES_FILE
+        write_coco(
+            results[COCO],
+            results[COCO_IMAGES],
+            work.journal.entries(images),
+            work.segmenter.manifest.class_names,
+        )
+    return results
+
+
+def _check_arguments(
+    segmenter: Segmenter,
+    files: Iterable[Path],
+    formats: Collection[str],
+    score_threshold: float | None,
+    batch_size: int,
+    every: int,
+) -> None:
+    """Refuse what cannot work before anything is written."""
+    segmenter.check_threshold(score_threshold)
+    for name, value in (("batch_size", batch_size), ("every", every)):
+        if value < 1:
+            raise InputError(f"{name}: expected a positive number, found {value}")
+    check_formats(formats, files)
+    for file in files:
+        if is_video(file):
+            require_av(file)
+            break
+
+
+def _spare_masks_of_others(output: Path) -> None:
+    """Raise InputError where masks would replace a dataset's own."""
+    settings = read_settings(output / JOURNAL_FILE)
+    ours = settings is not None and MASKS in settings.get("formats", ())
+    folder = output / MASKS_FOLDER
+    if not ours and folder.is_dir() and any(folder.iterdir()):
+        raise InputError(
+            f"{folder}: expected no masks but those of an earlier prediction, found others; choose "
+            "another --output, so that no ground truth is overwritten"
+        )

@@ -1,0 +1,246 @@
+"""Reading videos with PyAV, which is an extra: frames in their order, and what was damaged."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import InputError
+from ..parity.report import counted
+
+if TYPE_CHECKING:
+    from av import Packet, VideoFrame, VideoStream
+    from av.container import InputContainer
+
+VIDEO_SUFFIXES = frozenset(
+    {
+        *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
+        *(".mts", ".ogv", ".webm", ".wmv"),
+    }
+)
+COLORS = ("colorspace", "color_primaries", "color_trc")
+DEFAULT_RATE = Fraction(25)
+# A video that ends before this part of its announced length was cut off.
+_WHOLE = Fraction(9, 10)
+
+
+def is_video(file: Path) -> bool:
+    """Whether the name is that of a video; all other files are taken for images."""
+    return file.suffix.lower() in VIDEO_SUFFIXES
+
+
+def require_av(file: Path) -> None:
+    """Make sure that PyAV is there to read `file`.
+
+    Raises:
+        InputError: it is not, or cannot be imported.
+    """
+    try:
+        import av  # noqa: F401
+    except ImportError as error:
+        raise InputError(
+            f"{file}: expected PyAV, which reads videos, found none ({error}); pip install "
+            "'pedseg[video]', or name the images only"
+        ) from error
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """A decoded frame that is not converted yet.
+
+    Attributes:
+        index: its number, from 0.
+        time: seconds since the first frame.
+        duration: seconds it is shown.
+        picture: as PyAV has it.
+    """
+
+    index: int
+    time: Fraction
+    duration: Fraction
+    picture: VideoFrame
+
+    @property
+    def turns(self) -> int:
+        """Quarter turns counterclockwise that put it upright."""
+        return round(self.picture.rotation / 90) % 4
+
+    def pixels(self) -> NDArray[np.uint8]:
+        """The frame as its camera was held, uint8 [H, W, 3] RGB, contiguous.
+
+        Raises:
+            InputError: its pixels cannot be converted.
+        """
+        import av
+
+        try:
+            pixels = np.asarray(self.picture.to_ndarray(format="rgb24"), np.uint8)
+        except (av.FFmpegError, ValueError) as error:
+            raise InputError(
+                f"frame {self.index}: expected pixels that convert to RGB, found "
+                f"{self.picture.format.name} ({_reason(error)}); convert the video"
+            ) from error
+        return np.ascontiguousarray(np.rot90(pixels, self.turns))
+
+
+class VideoReader:
+    """The frames of a video, for one pass; a context manager.
+
+    Damage does not end the pass as long as something can be decoded; `damage` tells of it.
+
+    Args:
+        path: the file.
+
+    Attributes:
+        rate: frames per second, on average or nominally.
+        total: how many frames are announced; None if unknown.
+        pixel_aspect: the width of a stored pixel by its height.
+        decoded: how many frames were read so far.
+
+    Raises:
+        InputError: the file is missing, or holds no video that can be read.
+    """
+
+    def __init__(self, path: Path) -> None:
+        import av
+
+        self._path = path
+        self.decoded = 0
+        self._counts: Counter[str] = Counter()
+        self._notes: list[str] = []
+        with contextlib.ExitStack() as stack:
+            try:
+                file = stack.enter_context(path.open("rb"))
+                if not file.read(1):
+                    raise ValueError("an empty file")
+                file.seek(0)
+                # Playlists in disguise would have FFmpeg open other files and addresses.
+                container = av.open(
+                    file,
+                    mode="r",
+                    metadata_errors="replace",
+                    container_options={"protocol_whitelist": "none"},
+                )
+                stack.enter_context(container)
+                stream = container.streams.best("video")
+            except (av.FFmpegError, OSError, ValueError) as error:
+                raise InputError(_unreadable(path, _reason(error))) from error
+            if not isinstance(stream, av.VideoStream):
+                raise InputError(_unreadable(path, "no pictures in it"))
+            self._resources = stack.pop_all()
+        stream.thread_type = "AUTO"
+        self._container, self._stream = container, stream
+        self.rate: Fraction = stream.average_rate or stream.guessed_rate or DEFAULT_RATE
+        self._length = _announced_length(container, stream)
+        self.total = stream.frames or (round(self._length * self.rate) if self._length else None)
+        self.pixel_aspect: Fraction = stream.sample_aspect_ratio or Fraction(1)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._resources.close()
+
+    @property
+    def damage(self) -> str | None:
+        """What was wrong with the part that was read so far; None if nothing was."""
+        counts = [counted(number, thing) for thing, number in self._counts.items() if number]
+        return ", ".join([*counts, *self._notes]) or None
+
+    @property
+    def colors(self) -> dict[str, int]:
+        """FFmpeg's numbers for matrix, primaries and transfer curve, by its own names."""
+        context = self._stream.codec_context
+        return {name: getattr(context, name) for name in COLORS}
+
+    def __iter__(self) -> Iterator[Frame]:
+        """The frames in the order they are shown.
+
+        Raises:
+            InputError: there is not a single one.
+        """
+        frame: Frame | None = None
+        for frame in self._frames():
+            yield frame
+        if frame is None:
+            raise InputError(_unreadable(self._path, self.damage or "not a single frame"))
+        end = frame.time + frame.duration
+        if self._length is not None and end < self._length * _WHOLE - 2 / self.rate:
+            self._notes.append(f"an end after {float(end):.2f} s of {float(self._length):.2f} s")
+
+    def _frames(self) -> Iterator[Frame]:
+        """The frames with their times, up to a change of size."""
+        start: Fraction | None = None
+        end, size = Fraction(0), (0, 0)
+        for index, picture in enumerate(self._pictures()):
+            base = picture.time_base or Fraction(0)
+            found = picture.width, picture.height
+            if index and found != size:
+                self._notes.append(f"frames of {size} pixels and then, at {index}, of {found}")
+                return
+            size = found
+            time = None if picture.pts is None else picture.pts * base
+            if start is None:
+                start = time or Fraction(0)
+            duration = picture.duration * base or 1 / self.rate
+            frame = Frame(index, end if time is None else time - start, duration, picture)
+            end = frame.time + duration
+            self._counts["damaged frame"] += picture.is_corrupt
+            self.decoded = index + 1
+            yield frame
+
+    def _pictures(self) -> Iterator[VideoFrame]:
+        """Decode packet by packet, so that a damaged one costs its own frames alone."""
+        import av
+
+        for packet in self._packets():
+            try:
+                pictures = packet.decode()
+            except av.FFmpegError:
+                self._counts["damaged packet"] += 1
+                continue
+            self._counts["damaged packet"] += packet.is_corrupt
+            yield from (picture for picture in pictures if isinstance(picture, av.VideoFrame))
+
+    def _packets(self) -> Iterator[Packet[VideoStream]]:
+        """The packets of the video stream, as far as the container can be read."""
+        import av
+
+        try:
+            yield from self._container.demux(self._stream)
+        except (av.FFmpegError, OSError) as error:
+            self._notes.append(_reason(error))
+
+
+def _announced_length(container: InputContainer, stream: VideoStream) -> Fraction | None:
+    """Seconds that the video should last; None if unknown.
+
+    The length of a container counts only without other streams: sound may be longer.
+    """
+    if stream.duration and stream.time_base:
+        return stream.duration * stream.time_base
+    if container.duration and len(container.streams) == 1:
+        return Fraction(container.duration, 1_000_000)
+    return None
+
+
+def _reason(error: Exception) -> str:
+    return getattr(error, "strerror", None) or " ".join(str(error).split())
+
+
+def _unreadable(path: Path, found: str) -> str:
+    return f"{path}: expected a video, found none that can be read ({found}); get the file anew"
