@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-BANNED = ("torch", "torchvision", "onnx", "onnxscript", "matplotlib", "safetensors")
+BANNED = ("torch", "torchvision", "onnx", "onnxscript", "matplotlib", "safetensors", "av")
 LAZY = ("onnxruntime", "PIL", "pycocotools", "rich", "click", *BANNED)
 
 IMPORT_EVERYTHING = f"""

@@ -245,11 +245,15 @@ def test_a_missing_image_and_a_foreign_artifact_are_one_line(photos: Path, tmp_p
 
 
 def test_the_package_runs_as_a_module(tiny_path: Path, photos: Path, tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "pedseg_runtime", tiny_path, photos / "south"]
+    """Its JSON is plain ASCII, so that any terminal and pipe takes the names of files."""
+    picture = (photos / "south" / "a.png").rename(photos / "✓.png")
+    command = [sys.executable, "-m", "pedseg_runtime", tiny_path, picture]
     done = subprocess.run(
         [*command, "--output", tmp_path / "out", "--device", "cpu", "--json"],
         capture_output=True,
-        text=True,
         check=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii:strict"},
     )
-    assert json.loads(done.stdout)["detections"] == 1
+    summary = json.loads(done.stdout.decode("ascii"))
+    assert summary["detections"] == 1
+    assert summary["overlays"] == [str(tmp_path / "out" / "✓.png")]

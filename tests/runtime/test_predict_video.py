@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Callable, Sequence
 from fractions import Fraction
@@ -13,13 +14,16 @@ import pytest
 from click.testing import CliRunner, Result
 from numpy.typing import NDArray
 from PIL import Image
+from rich.console import Console
+from rich.progress import Progress
 
 from pedseg_runtime import InputError, Segmenter, read_image
-from pedseg_runtime.predict import Prediction, predict_files
+from pedseg_runtime.predict import Prediction, cli, predict_files
 from pedseg_runtime.predict.cli import main
 from pedseg_runtime.predict.video import VideoReader
 
 av = pytest.importorskip("av", reason="needs PyAV: pip install 'pedseg[video]'")
+Flags = pytest.importorskip("av.codec.context").Flags
 
 RED = np.array([200, 0, 0])
 
@@ -44,7 +48,7 @@ def write_video(
 ) -> Path:
     """Write uint8 [H, W, 3] frames, without loss unless another codec is asked for.
 
-    `times` in seconds replace the steps of `rate`.
+    `times` in seconds replace the steps of `rate`; the last frame then stays for half a second.
     """
     with av.open(str(path), "w", options=options or {}) as container:
         lossless = codec == "libx264rgb"
@@ -54,15 +58,21 @@ def write_video(
         stream.codec_context.gop_size = 4
         if times is not None:
             stream.codec_context.time_base = Fraction(1, 10_000)
+            stream.codec_context.flags |= Flags.frame_duration
         for name, value in context.items():
             setattr(stream.codec_context, name, value)
         if turned is not None:
+            if not hasattr(stream, "set_display_rotation"):
+                pytest.skip("this PyAV cannot write rotations")
             stream.set_display_rotation(turned)
         for index, frame in enumerate(frames):
             picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
             picture.colorspace = stream.codec_context.colorspace
             picture.time_base = 1 / rate if times is None else Fraction(1, 10_000)
             picture.pts = index if times is None else round(times[index] * 10_000)
+            if times is not None:
+                ends = [*times[1:], times[-1] + Fraction(1, 2)]
+                picture.duration = round((ends[index] - times[index]) * 10_000)
             container.mux(stream.encode(picture))
         container.mux(stream.encode())
     return path
@@ -158,6 +168,8 @@ def test_uneven_times_are_kept(predict: Callable[..., Prediction], tmp_path: Pat
     clip = write_video(tmp_path / "clip.mp4", 6 * [scene(3)], times=times)
     predict(clip)
     assert read_video(tmp_path / "out" / "clip.mp4")[1] == times
+    with av.open(str(tmp_path / "out" / "clip.mp4")) as container:
+        assert container.duration == pytest.approx(810_000, abs=1000)  # microseconds
     lines = read_lines(tmp_path / "out" / "clip.jsonl")
     assert [line["time"] for line in lines] == [float(time) for time in times]
 
@@ -199,6 +211,33 @@ def test_colors_stay_what_they_were(
     after, _, _ = read_video(tmp_path / "out" / "clip.mp4")
     np.testing.assert_allclose(after[0][24, 32].astype(int), before[0][24, 32], atol=3)
     np.testing.assert_allclose(before[0][24, 32].astype(int), plain[24, 32], atol=3)
+    assert tags(tmp_path / "out" / "clip.mp4") == tags(clip) == 3 * [colorspace]
+
+
+def tags(path: Path) -> list[int]:
+    """FFmpeg's numbers for the matrix, primaries and transfer curve of the colors."""
+    with VideoReader(path) as reader:
+        next(iter(reader))
+        return list(reader.colors.values())
+
+
+def test_rgb_is_not_taken_for_a_matrix_of_yuv(
+    predict: Callable[..., Prediction], tmp_path: Path
+) -> None:
+    clip = write_video(tmp_path / "clip.mp4", 2 * [scene(3)])
+    assert tags(clip)[0] == 0
+    predict(clip)
+    assert tags(tmp_path / "out" / "clip.mp4") == [2, 2, 2]
+
+
+def test_an_odd_size_is_not_stretched(predict: Callable[..., Prediction], tmp_path: Path) -> None:
+    stripes = np.zeros((47, 63, 3), np.uint8)
+    stripes[:, ::4] = stripes[:, 1::4] = 120
+    clip = write_video(tmp_path / "clip.mkv", 2 * [stripes])
+    predict(clip, score_threshold=0.99)
+    frame = read_video(tmp_path / "out" / "clip.mp4")[0][0].astype(int)
+    assert np.abs(frame[:47, :63] - stripes).mean() < 8
+    np.testing.assert_allclose(frame[47], frame[46], atol=16)
 
 
 def test_pixels_that_are_not_square_stay_so(
@@ -257,6 +296,11 @@ def test_long_gaps_between_segmented_frames_hold_few_frames(
     done: list[int] = []
     predict(clip, every=50, on_frames=lambda file, count, total: done.append(count))
     assert done == [32, 64, 70]
+    done.clear()
+    predict(
+        clip, every=50, formats=["json"], on_frames=lambda file, count, total: done.append(count)
+    )
+    assert done == [70]  # nothing waits for a picture
 
 
 def test_sound_is_dropped(predict: Callable[..., Prediction], tmp_path: Path) -> None:
@@ -291,15 +335,17 @@ def spoil(clip: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("name", "damage"),
+    ("name", "damage", "found"),
     [
-        pytest.param("clip.mp4", lambda clip: cut(clip, 0.6), id="cut MP4"),
-        pytest.param("clip.mkv", lambda clip: cut(clip, 0.6), id="cut Matroska"),
-        pytest.param("clip.mp4", spoil, id="zeros in MP4"),
+        pytest.param(
+            "clip.mp4", lambda clip: cut(clip, 0.97), "1 damaged packet;", id="MP4 cut at the end"
+        ),
+        pytest.param("clip.mkv", lambda clip: cut(clip, 0.6), "an end after", id="Matroska cut"),
+        pytest.param("clip.mp4", spoil, "1 damaged packet, 1 damaged frame;", id="zeros in MP4"),
     ],
 )
 def test_of_a_damaged_video_the_rest_is_written(
-    tiny_path: Path, tmp_path: Path, name: str, damage: Callable[[Path], Path]
+    tiny_path: Path, tmp_path: Path, name: str, damage: Callable[[Path], Path], found: str
 ) -> None:
     noise = np.random.default_rng(0).integers(0, 60, (30, 48, 64, 3), dtype=np.uint8)
     frames = [np.maximum(scene(n), grain) for n, grain in enumerate(noise)]
@@ -316,7 +362,7 @@ def test_of_a_damaged_video_the_rest_is_written(
     assert result.exit_code == 1
     summary = json.loads(result.stdout)
     assert [failure["file"] for failure in summary["failed"]] == [str(clip)]
-    assert f"failed: {clip}: expected a whole video, found " in result.stderr
+    assert f"failed: {clip}: expected a whole video, found {found}" in result.stderr
     decoded = summary["videos"][0]["frames"]
     assert 5 < decoded <= 30
     assert f"hold the {decoded} frames that could be decoded" in result.stderr
@@ -402,6 +448,24 @@ def test_a_folder_of_images_and_videos(tiny_path: Path, tmp_path: Path) -> None:
     assert summary["videos"][0]["frames"] == summary["videos"][0]["detections"] == 3
 
 
+def test_the_progress_shows_the_video_under_way(
+    tiny_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Eager(Progress):
+        """Shows every step, however fast."""
+
+        def update(self, *arguments: Any, **options: Any) -> None:
+            super().update(*arguments, **options, refresh=True)
+
+    screen = io.StringIO()
+    console = Console(file=screen, force_terminal=True, width=100)
+    monkeypatch.setattr(cli, "progress_bar", lambda: Eager(console=console))
+    clip = write_video(tmp_path / "[b]clip.mp4", 3 * [scene(3)])
+    assert run(tiny_path, clip, "--output", tmp_path / "out").exit_code == 0
+    assert "[b]clip.mp4" in screen.getvalue()
+    assert "100%" in screen.getvalue()
+
+
 def test_a_video_that_was_stopped_begins_anew(
     predict: Callable[..., Prediction], tmp_path: Path
 ) -> None:
@@ -433,14 +497,16 @@ def test_formats_of_images_alone_are_refused_for_a_video(
 def test_without_an_h264_encoder_mpeg4_does(
     predict: Callable[..., Prediction], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    clip = write_video(tmp_path / "clip.mkv", 4 * [scene(3)])
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 160, (5, 90, 160, 1), dtype=np.uint8)
+    pictures = np.broadcast_to(coarse.repeat(8, 1).repeat(8, 2), (5, 720, 1280, 3))
+    clip = write_video(tmp_path / "clip.mkv", pictures)
     monkeypatch.setattr(av, "codecs_available", {"mpeg4", "h264"})
-    predict(clip)
+    predict(clip, score_threshold=0.99)
     frames, times, facts = read_video(tmp_path / "out" / "clip.mp4")
     assert facts[0] == "mpeg4"
-    assert times == [Fraction(n, 25) for n in range(4)]
-    original = read_video(clip)[0][0]
-    assert np.abs(frames[0][40:].astype(int) - original[40:]).mean() < 4
+    assert times == [Fraction(n, 25) for n in range(5)]
+    assert np.abs(frames[-1].astype(int) - pictures[-1]).mean() < 2
 
 
 def test_a_frame_beyond_the_encoder_is_no_crash(

@@ -103,6 +103,8 @@ class VideoWriter:
         stream.pix_fmt = "yuv420p"
         context = stream.codec_context
         context.time_base = _TIME_BASE
+        # MP4 adds durations in the order of decoding; B-frames would spoil the last one.
+        context.max_b_frames = 0
         context.flags |= Flags.frame_duration
         if codec not in _OPTIONS:
             context.bit_rate = round(size[0] * size[1] * self._like.rate * _BITS_PER_PIXEL)
