@@ -105,16 +105,24 @@ def create_app(
         request: Request, score_threshold: float | None = Query(None, ge=0, le=1)
     ) -> JSONResponse | dict[str, Any]:
         """Detections of the image in the body: COCO entries with run-length masks."""
-        body = bytearray()
-        async for chunk in request.stream():
-            body += chunk
-            if len(body) > max_bytes:
-                message = f"expected at most {max_bytes} bytes, found more; send a smaller image"
-                return JSONResponse({"error": "TooLarge", "message": message}, 413)
+        body = await read_body(request, max_bytes)
+        if body is None:
+            message = f"expected at most {max_bytes} bytes, found more; send a smaller image"
+            return JSONResponse({"error": "TooLarge", "message": message}, 413)
         detections = await app.state.batching.asegment(
-            bytes(body), score_threshold=score_threshold, timeout=seconds
+            body, score_threshold=score_threshold, timeout=seconds
         )
         height, width = detections.image_size
         return {"width": width, "height": height, "detections": detections.to_coco("image")}
 
     return app
+
+
+async def read_body(request: Request, most: int) -> bytes | None:
+    """The body of a request, or None as soon as it turns out to have more bytes than `most`."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > most:
+            return None
+    return bytes(body)

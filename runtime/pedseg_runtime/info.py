@@ -6,7 +6,6 @@ import dataclasses
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -61,6 +60,8 @@ class SegmenterInfo:
 
 def describe(backend: Backend, self_test: str) -> SegmenterInfo:
     """Collect what `backend` and its artifact say of themselves."""
+    from . import __version__  # not at the top: the package imports this module
+
     artifact = backend.artifact
     manifest = artifact.manifest
     library, version = backend.library.split(" ", 1)
@@ -82,7 +83,7 @@ def describe(backend: Backend, self_test: str) -> SegmenterInfo:
         placement=backend.placement,
         self_test=self_test,
         versions={
-            "pedseg": metadata.version("pedseg"),
+            "pedseg": __version__,
             "python": platform.python_version(),
             "numpy": np.__version__,
             library: version,

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .backends import Backend, Resources, open_backend
+from .closing import Closing
 from .detections import Detections
 from .errors import ArtifactError, ClosedError, InputError, ParityError
 from .forks import never_free, watch
@@ -23,7 +22,7 @@ from .outputs import check_outputs, split_outputs
 from .parity.report import counted
 
 
-class Segmenter:
+class Segmenter(Closing):
     """An artifact, ready to segment images.
 
         with Segmenter.load("pedseg.onnx", device="cuda") as segmenter:
@@ -211,17 +210,6 @@ class Segmenter:
         backend, self._backend = self._backend, None
         if backend is not None:
             backend.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         state = "" if self._backend is not None else ", closed"

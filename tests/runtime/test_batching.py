@@ -224,6 +224,21 @@ def test_only_the_guilty_image_of_a_failed_run_fails(gated: Gated) -> None:
     assert (stats.answered, stats.failed) == (4, 1)
 
 
+def test_whatever_the_segmenter_raises_the_thread_lives_on(gated: Gated) -> None:
+    gated.gate.set()
+
+    def leave(images: list[Any]) -> bool:
+        if images[0].max() == 106:
+            raise SystemExit(3)
+        return False
+
+    gated.fails = leave
+    with BatchingSegmenter(gated, batch_timeout=0) as batching:
+        with pytest.raises(SystemExit):
+            batching(picture(3), timeout=30)
+        assert len(batching(picture(0), timeout=30)) == 1
+
+
 def test_thresholds_are_each_callers_own(busy: BatchingSegmenter, gated: Gated) -> None:
     low = busy.submit(picture(3))
     high = busy.submit(picture(3), score_threshold=0.9)

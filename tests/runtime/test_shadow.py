@@ -235,3 +235,14 @@ def test_artifacts_of_other_classes_are_refused(
     reference.manifest = replace(segmenter.manifest, class_names=("background", "car"))
     with pytest.raises(InputError, match="expected the primary's classes"):
         ShadowSegmenter(segmenter, reference)
+
+
+def test_one_image_in_place_of_a_list_is_refused(
+    segmenter: Segmenter, reference: Reference, street: NDArray[np.uint8]
+) -> None:
+    """Its rows would pass for grey images."""
+    with (
+        ShadowSegmenter(segmenter, reference) as shadow,
+        pytest.raises(InputError, match="expected a list of images, found one"),
+    ):
+        shadow.predict(street)

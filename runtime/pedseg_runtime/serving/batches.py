@@ -20,8 +20,13 @@ logger = logging.getLogger(__name__)
 class Predictor(Protocol):
     """What can be batched: a `Segmenter`, or a `ShadowSegmenter` around one."""
 
-    manifest: Manifest
-    provider: str
+    @property
+    def manifest(self) -> Manifest:
+        """See `Segmenter`."""
+
+    @property
+    def provider(self) -> str:
+        """See `Segmenter`."""
 
     def read(self, image: Source, name: str = "image") -> NDArray[np.uint8]:
         """See `Segmenter.read`."""
@@ -41,23 +46,19 @@ class Predictor(Protocol):
 
 def work(queue: RequestQueue, segmenter: Predictor, most: int, patience: float) -> None:
     """What the thread does until the queue is closed and empty."""
-    while True:
-        requests = queue.take(most, patience)
-        if not requests:
-            return
+    while requests := queue.take(most, patience):
         _answer(requests, queue, segmenter)
+        del requests  # an idle thread would keep its last images
 
 
 def _answer(requests: list[Request], queue: RequestQueue, segmenter: Predictor) -> None:
     """Run a batch, the images of one size together, and give every caller its own."""
-    images = [request.image for request in requests]
-    sizes = [image.shape[:2] for image in images if image is not None]
     queue.count(batches=1, images=len(requests))
-    for group in group_by_size(sizes, len(requests)):
+    for group in group_by_size([request.image.shape for request in requests], len(requests)):
         members = [requests[index] for index in group]
         try:
             results = _run(members, segmenter)
-        except Exception as error:  # whatever it is, it is for the callers and not for the thread
+        except BaseException as error:  # whatever it is: if the thread dies, all wait for ever
             _fail_or_retry(members, error, queue, segmenter)
             continue
         _deliver(members, results, queue)
@@ -65,7 +66,7 @@ def _answer(requests: list[Request], queue: RequestQueue, segmenter: Predictor) 
 
 def _run(members: list[Request], segmenter: Predictor) -> list[Detections]:
     """Detections of images of one size, each above its own caller's threshold."""
-    images = [request.image for request in members if request.image is not None]
+    images = [request.image for request in members]
     if len(members) == 1:
         return segmenter.predict(images, score_threshold=members[0].score_threshold)
     results = segmenter.predict(images, batch_size=len(images))
@@ -76,7 +77,7 @@ def _run(members: list[Request], segmenter: Predictor) -> list[Detections]:
 
 
 def _fail_or_retry(
-    members: list[Request], error: Exception, queue: RequestQueue, segmenter: Predictor
+    members: list[Request], error: BaseException, queue: RequestQueue, segmenter: Predictor
 ) -> None:
     """Hand one caller the error; of several, run each alone to find out whose it is."""
     if len(members) == 1:
@@ -87,7 +88,7 @@ def _fail_or_retry(
     for request in members:
         try:
             results = _run([request], segmenter)
-        except Exception as own:  # as above
+        except BaseException as own:  # as above
             _fail_or_retry([request], own, queue, segmenter)
         else:
             _deliver([request], results, queue)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import concurrent.futures
 from concurrent.futures import Future
-from types import TracebackType
-from typing import Self
 
+from ..closing import Closing
 from ..detections import Detections
 from ..errors import InputError
 from ..forks import watch
@@ -17,7 +16,7 @@ from .requests import BatchingStats, Request, RequestQueue, late_error
 from .worker import Worker
 
 
-class BatchingSegmenter:
+class BatchingSegmenter(Closing):
     """Collects concurrent calls into batches, which use a GPU better than one image at a time.
 
         with Segmenter.load("pedseg.onnx") as segmenter, BatchingSegmenter(segmenter) as batching:
@@ -157,17 +156,6 @@ class BatchingSegmenter:
         self._queue.close("closed", drain=drain)
         self._worker.join()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
-
     def _submit(
         self, image: Source, score_threshold: float | None, timeout: float | None
     ) -> Request:
@@ -184,11 +172,11 @@ class BatchingSegmenter:
     def _fill(self, request: Request, image: Source) -> None:
         """Decode an image on the place that is reserved for it, and make its request ready."""
         try:
-            request.image = self._segmenter.read(image)
+            pixels = self._segmenter.read(image)
         except BaseException:
             self._queue.release(failed=1)
             raise
-        self._queue.put(request)
+        self._queue.put(request, pixels)
 
     def _forked(self) -> None:
         """Forget the queue, whose lock another thread may have held, and the thread, which is gone.

@@ -24,14 +24,14 @@ class Request:
         timeout: seconds from its arrival in which it is worth an answer; None waits for ever.
         score_threshold: of its caller; None keeps all detections.
         arrived: when the request was made, on `time.monotonic`.
-        image: uint8 [H, W, 3], once it is decoded.
+        image: uint8 [H, W, 3]; empty until it is decoded, see `RequestQueue.put`.
         given_up: whether its caller has stopped waiting because the deadline passed.
     """
 
     timeout: float | None
     score_threshold: float | None
     arrived: float = field(default_factory=time.monotonic)
-    image: NDArray[np.uint8] | None = None
+    image: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, 0, 3), np.uint8))
     future: Future[Detections] = field(default_factory=Future)
     given_up: bool = False
 
@@ -125,8 +125,8 @@ class RequestQueue:
             self._count(**counts)
             self._changed.notify_all()
 
-    def put(self, request: Request) -> None:
-        """Make a request ready on the place that was reserved for it.
+    def put(self, request: Request, image: NDArray[np.uint8]) -> None:
+        """Make a request for `image` ready on the place that was reserved for it.
 
         Raises:
             ClosedError: the queue was closed meanwhile, and not to be drained.
@@ -135,6 +135,7 @@ class RequestQueue:
             if self._closed and not self._drains:
                 self.release(cancelled=1)
                 raise closed_error(self._closed)
+            request.image = image
             self._ready.append(request)
             self._changed.notify_all()
         request.future.add_done_callback(lambda future: self._drop(request, future))

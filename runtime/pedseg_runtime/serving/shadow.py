@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable
-from types import TracebackType
-from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..closing import Closing
 from ..detections import Detections
 from ..errors import ClosedError, InputError
 from ..forks import watch
+from ..grouping import several
 from ..images import Source
 from ..manifest import Manifest
 from ..parity import TOLERANCES, ParityReport, Tolerances
@@ -23,7 +23,7 @@ from .worker import Worker
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")  # from the narrowest limits to the widest
 
 
-class ShadowSegmenter:
+class ShadowSegmenter(Closing):
     """Answers with one segmenter and compares a sample of its answers with another's.
 
         with ShadowSegmenter(on_cuda_fp16, on_cpu_fp32, rate=0.01) as shadow:
@@ -106,7 +106,7 @@ class ShadowSegmenter:
         batch_size: int = 8,
     ) -> list[Detections]:
         """Segment images with the primary, and sample some; see `Segmenter.predict`."""
-        arrays = [self.read(image, f"image {index}") for index, image in enumerate(images)]
+        arrays = [self.read(image, f"image {index}") for index, image in enumerate(several(images))]
         answers = self._primary.predict(
             arrays, score_threshold=score_threshold, batch_size=batch_size
         )
@@ -144,17 +144,6 @@ class ShadowSegmenter:
         if self._shadow is not None:
             self._shadow.stop()
             self._worker.join()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def _forked(self) -> None:
         self._shadow = None
