@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import signal
 import sys
@@ -30,7 +29,6 @@ from pedseg_export.precision.observation import (
 )
 from pedseg_export.precision.ranges import BINS, METHODS, Spread, choose_ranges
 from pedseg_export.precision.regions import Wiring, find_regions
-from pedseg_export.precision.survival import survives
 from pedseg_export.verification import generated_samples
 from pedseg_runtime.errors import ExportError, InputError
 from pedseg_runtime.parity.matching import box_iou
@@ -307,98 +305,18 @@ def test_a_run_shows_a_sample_and_the_true_extremes(side):
     assert below == pytest.approx(np.mean(np.stack(images).astype(float) < 100), abs=0.03)
 
 
-def layer_on_rows(kind: str) -> onnx.ModelProto:
-    """A layer between QDQ pairs on as many black rows as `images` has bright pixels."""
-    rng = np.random.default_rng(0)
-    shape = (8, 4, 3, 3) if kind == "Conv" else (8, 36)
-    constants = {
-        "scale": np.float32(0.1),
-        "zero": np.uint8(3),
-        "weights": rng.integers(-9, 9, shape).astype(np.int8),
-        "scales": np.full(8, 0.1, np.float32),
-        "zeros": np.zeros(8, np.int8),
-        "bias": rng.random(8, np.float32),
-        "row": np.array([-1, 4, 3, 3] if kind == "Conv" else [-1, 36]),
-        "thirty-six": np.array([1, 36]),
-    }
-    nodes = [
-        helper.make_node("NonZero", ["images"], ["bright"]),
-        helper.make_node("Transpose", ["bright"], ["places"]),
-        helper.make_node("Cast", ["places"], ["coordinates"], to=TensorProto.FLOAT),
-        helper.make_node("ReduceMax", ["coordinates"], ["one"], axes=[1], keepdims=1),
-        helper.make_node("Tile", ["one", "thirty-six"], ["flat"]),
-        helper.make_node("Reshape", ["flat", "row"], ["rows"]),
-        helper.make_node("QuantizeLinear", ["rows", "scale", "zero"], ["q"]),
-        helper.make_node("DequantizeLinear", ["q", "scale", "zero"], ["x"]),
-        helper.make_node("DequantizeLinear", ["weights", "scales", "zeros"], ["w"], axis=0),
-        helper.make_node(
-            kind, ["x", "w", "bias"], ["y"], **({} if kind == "Conv" else {"transB": 1})
-        ),
-        helper.make_node("QuantizeLinear", ["y", "scale", "zero"], ["yq"]),
-        helper.make_node("DequantizeLinear", ["yq", "scale", "zero"], ["out"]),
-    ]
-    graph = helper.make_graph(
-        nodes,
-        kind,
-        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", "H", "W", 3])],
-        [helper.make_tensor_value_info("out", TensorProto.FLOAT, None)],
-        [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()],
-    )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-
-
-@pytest.mark.parametrize("kind", ["Conv", "Gemm"])
-def test_int8_layers_bear_having_no_rows(kind, tmp_path):
-    """What quantising the heads rests on: a black image has no bright pixel, hence no row."""
-    onnx.save(layer_on_rows(kind), tmp_path / "layer.onnx")
-
-    survives(tmp_path / "layer.onnx")
-
-
-DEATHS = {
-    "segfault": f"import os; os.kill(os.getpid(), {int(signal.SIGSEGV)})",
-    "exit": "import sys; sys.exit('no such kernel')",
-    "silence": "import os; os._exit(3)",
-    "sleep": "import time; time.sleep(60)",
-}
-
-
-@pytest.mark.skipif(os.name == "nt", reason="Windows has no signals that end a process")
-@pytest.mark.parametrize(
-    ("death", "message"),
-    [
-        ("segfault", r"dies \(SIGSEGV\)"),
-        ("exit", r"fails \(no such kernel\)"),
-        ("silence", "ends with 3"),
-        ("sleep", "does not end within 1 s"),
-    ],
-)
-def test_the_death_of_onnxruntime_becomes_a_sentence(death, message, monkeypatch, tmp_path):
-    command = [sys.executable, "-c", DEATHS[death]]
-    monkeypatch.setattr(survival, "_command", lambda path: command)
-
-    with pytest.raises(ExportError, match=f"images without detections, found that it {message}"):
-        survives(tmp_path / "small.onnx", seconds=1.0 if death == "sleep" else 60.0)
+SEGFAULT = f"import os; os.kill(os.getpid(), {int(signal.SIGSEGV)})"
 
 
 def test_a_graph_that_dies_is_not_put_in_place(source, streets, monkeypatch, tmp_path):
     target = tmp_path / "small.onnx"
     target.write_bytes(b"what stood here")
-    monkeypatch.setattr(
-        survival, "_command", lambda path: [sys.executable, "-c", DEATHS["segfault"]]
-    )
+    monkeypatch.setattr(survival, "_command", lambda path: [sys.executable, "-c", SEGFAULT])
 
     with pytest.raises(ExportError, match="SIGSEGV"):
         quantize(source, target, images=streets[:1])
     assert target.read_bytes() == b"what stood here"
     assert list(tmp_path.iterdir()) == [target]
-
-
-def test_a_file_that_onnxruntime_does_not_load_does_not_survive(tmp_path):
-    (tmp_path / "broken.onnx").write_bytes(b"no model")
-
-    with pytest.raises(ExportError, match="fails"):
-        survives(tmp_path / "broken.onnx")
 
 
 def test_the_process_that_is_asked_finds_nothing_in_a_blind_graph(quantised):
