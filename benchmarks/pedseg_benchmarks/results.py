@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from pedseg_runtime.errors import InputError
 
+from .sections import Sections
 from .statistics import LatencySummary, Speedup
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = "pedseg-benchmark"
 
 
@@ -21,38 +22,51 @@ class ContenderResult:
 
     Attributes:
         name: `eager` or the artifact's file name.
-        format: `eager`, `onnx` or `torchscript`.
+        format: `torch`, `onnx`, `torchscript`, `pt2`, `stock-onnx` or `openvino`.
         precision: e.g. `fp32`.
         provider: what really ran it.
+        placement: provider -> nodes that run there, and `Memcpy`; None where nobody can say.
         sha256: digest of its file.
         size_bytes: of its file.
         detections: number on every image.
         parity: `ParityReport.to_dict()` against eager; None for eager itself.
-        parity_passed: the verdict; True for eager.
+        accuracy: `bbox` and `segm` -> AP in 0..1, and `images`, of this very file; None if the
+            images have no labels.
+        gate: for lower precisions, the AP gate's `to_dict()` against eager; None otherwise.
+        judged_by: `truth` (eager itself), `parity` or `ap`.
+        passed: the verdict; True for eager.
         load_ms: from file to ready.
         first_call_ms: the first image after loading.
         first_of_size_ms: `HEIGHTxWIDTH` -> the first image of that size.
         peak_memory_bytes: of the device while loading and warming up, as far as torch can see it.
-        latency: summary of the timed calls; None if parity failed, for then it was not timed.
-        speedup: against eager; None for eager and if parity failed.
-        samples_ms: every timed call, by round, then by image; empty if parity failed.
+        peak_rss_bytes: of the contender's own process; None unless each had one.
+        latency: summary of the timed calls; None if it did not pass, for then it was not timed.
+        speedup: against eager; None for eager and if it did not pass.
+        stable: whether the last windows of rounds agreed; None where nothing was timed.
+        samples_ms: every timed call, by round, then by image; empty if it did not pass.
     """
 
     name: str
     format: str
     precision: str
     provider: str
+    placement: Mapping[str, int] | None
     sha256: str
     size_bytes: int
     detections: list[int]
     parity: Mapping[str, Any] | None
-    parity_passed: bool
+    accuracy: Mapping[str, float] | None
+    gate: Mapping[str, Any] | None
+    judged_by: str
+    passed: bool
     load_ms: float
     first_call_ms: float
     first_of_size_ms: Mapping[str, float]
     peak_memory_bytes: int | None
+    peak_rss_bytes: int | None
     latency: LatencySummary | None
     speedup: Speedup | None
+    stable: bool | None
     samples_ms: list[list[float]]
 
 
@@ -66,6 +80,7 @@ class BenchmarkResult:
         environment: see `environment.fingerprint`.
         images: per image name, height and width.
         contenders: eager first.
+        sections: what was asked beyond one image at a time.
         schema: what kind of document this is.
         schema_version: raised when a field changes its meaning or disappears.
     """
@@ -75,13 +90,14 @@ class BenchmarkResult:
     environment: Mapping[str, Any]
     images: list[Mapping[str, Any]]
     contenders: list[ContenderResult]
+    sections: Sections = field(default_factory=Sections)
     schema: str = SCHEMA
     schema_version: int = SCHEMA_VERSION
 
     @property
     def passed(self) -> bool:
-        """Whether every artifact agrees with eager."""
-        return all(contender.parity_passed for contender in self.contenders)
+        """Whether every contender was judged right."""
+        return all(contender.passed for contender in self.contenders)
 
     def to_dict(self) -> dict[str, Any]:
         """The document as plain values for JSON."""
@@ -102,13 +118,15 @@ class BenchmarkResult:
                 f"benchmark: expected a document of schema {SCHEMA!r}, found "
                 f"{values.get('schema')!r}; use a file that pedseg-bench wrote"
             )
-        if version > SCHEMA_VERSION:
+        if version != SCHEMA_VERSION:
+            advice = "upgrade pedseg" if version > SCHEMA_VERSION else "measure again"
             raise InputError(
-                f"benchmark: expected schema <= {SCHEMA_VERSION}, found {version}; upgrade pedseg"
+                f"benchmark: expected schema {SCHEMA_VERSION}, found {version}; {advice}"
             )
         try:
             contenders = [_contender(row) for row in values["contenders"]]
-            return cls(**{**values, "contenders": contenders})
+            sections = Sections.from_dict(values["sections"])
+            return cls(**{**values, "contenders": contenders, "sections": sections})
         except (KeyError, TypeError) as error:
             raise InputError(
                 f"benchmark: the document is incomplete ({error!r}); measure again"
