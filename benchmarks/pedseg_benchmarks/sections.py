@@ -1,7 +1,8 @@
 """What a benchmark says beyond one image at a time: one row class per question.
 
 A row names its contender as `ContenderResult.name` does, and exists only for contenders whose
-answers were judged right. Times are in milliseconds and sizes in pixels unless a name says otherwise.
+answers were judged right. Times are in milliseconds and sizes in pixels unless a name says
+otherwise.
 """
 
 from __future__ import annotations
