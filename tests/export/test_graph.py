@@ -14,6 +14,7 @@ from torchvision.models.detection._utils import BoxCoder
 from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads
 from torchvision.models.detection.roi_heads import expand_boxes, paste_masks_in_image
+from torchvision.models.detection.rpn import RPNHead
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops import boxes as box_ops
@@ -22,11 +23,13 @@ from pedseg_export.graph import InferenceGraph
 from pedseg_export.graph.boxes import clip, decode, large_enough
 from pedseg_export.graph.normalisation import folded
 from pedseg_export.graph.pasting import FullMasks, integer_boxes
+from pedseg_export.graph.predictors import AnchorHead
 from pedseg_export.graph.preprocessing import Preprocessing
 from pedseg_export.graph.proposals import ProposalStage
 from pedseg_export.graph.pyramid import PyramidPooling
 from pedseg_export.graph.sizes import _symbolic_size, network_size
 from pedseg_export.graph.suppression import suppress_rows
+from pedseg_export.graph.trunk import Trunk
 from pedseg_export.verification import generated_samples
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.parity import compare
@@ -107,7 +110,8 @@ def test_anchors_by_index_are_those_of_the_generator(loaded: LoadedCheckpoint) -
     stage = ProposalStage(model)
     index = torch.stack([torch.randint(0, count, (stage.per_level,)) for count in counts])
     grid = stage.grid_of_slots(grids, padded, torch.zeros(4))
-    found = stage.anchors_at(index.reshape(1, -1, 1), grid)[0]
+    slot = index.reshape(1, -1, 1)
+    found = stage.anchors_at(slot, slot // stage.anchors_per_cell, grid)[0]
     for level, part in enumerate(expected.split(counts)):
         mine = found.view(len(grids), stage.per_level, 4)[level]
         assert torch.equal(mine, part[index[level]])
@@ -177,8 +181,50 @@ def test_pooling_equals_multi_scale_roi_align(loaded: LoadedCheckpoint) -> None:
     named = {str(level): feature for level, feature in enumerate(features)}
     expected = pool(named, boxes, [(1024, 1024)] * 2)
     index = torch.tensor([0] * 30 + [1] * 20)
-    pooled, order = PyramidPooling(pool)(features, torch.cat(boxes), index)
+    pooling, rows = PyramidPooling(pool), torch.cat(boxes)
+    pooled, order = pooling(features, rows, index, pooling.level_of(rows))
+    assert sorted(order.tolist()) == list(range(50))
     torch.testing.assert_close(pooled, expected[order])
+
+
+def test_boxes_are_ordered_by_level_and_then_neighbours_meet(loaded: LoadedCheckpoint) -> None:
+    """Small and large boxes around a few far points: each point's come in one run per level."""
+    pooling = PyramidPooling(loaded.model.roi_heads.box_roi_pool)
+    point = torch.arange(80).remainder(4)[torch.randperm(80)]
+    corner = torch.tensor([[70.0, 70], [900, 70], [70, 900], [60_000, 60_000]])[point]
+    corner = corner + 20 * torch.rand(80, 2)
+    boxes = torch.cat(
+        [corner, corner + torch.tensor([30.0, 300.0])[torch.arange(80) // 40, None]], 1
+    )
+    level = pooling.level_of(boxes)
+    order = pooling.order_of(boxes, level)
+    assert (level[order].diff() >= 0).all()
+    assert (point[order].diff() != 0).sum() == 7
+
+
+def test_trunk_equals_backbone(loaded: LoadedCheckpoint) -> None:
+    pixels = torch.randn(2, 3, 96, 160)
+    with torch.inference_mode():
+        expected = [*loaded.model.backbone(pixels).values()]
+        found = Trunk(loaded.model.backbone)(pixels)
+    assert len(found) == len(expected)
+    for mine, theirs in zip(found, expected, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("anchors", [1, 3, 4, 5])
+def test_anchor_head_equals_torchvisions(anchors: int) -> None:
+    head = RPNHead(8, anchors).eval()
+    features = [torch.randn(2, 8, 6, 10), torch.randn(2, 8, 3, 5)]
+    with torch.inference_mode():
+        logits, deltas = head(features)
+        found_logits, found_rows = (mine := AnchorHead(head))(features)
+    for level in range(2):
+        flat = logits[level].permute(0, 2, 3, 1).flatten(1)
+        torch.testing.assert_close(found_logits[level], flat)
+        cells = found_rows[level].unflatten(1, [-1, mine.rows])
+        expected = deltas[level].permute(0, 2, 3, 1).unflatten(3, [anchors, 4]).flatten(1, 2)
+        torch.testing.assert_close(cells[:, :, :anchors], expected)
 
 
 def run(graph: InferenceGraph, images: list[NDArray[np.uint8]]) -> list[Detections]:

@@ -94,8 +94,8 @@ def test_the_trunk_and_the_heads_are_int8_but_for_their_ends(quantised):
     ]
 
     assert len(integer) == quantised.result.layers == 28
-    # Objectness and boxes at five levels, class and box, mask logits; and before them the stem.
-    assert len(ends) == 13
+    # Anchors at five levels, class and box, mask logits; and before them the stem.
+    assert len(ends) == 8
     assert len(float_) == 14
 
 

@@ -1,6 +1,7 @@
 """The inference graph: a trained torchvision Mask R-CNN with the artifact's contract around it.
 
     preprocessing   pixels -> the network's input
+    trunk           the network's input -> feature pyramid
     proposals       pyramid -> proposals, one NMS per (image, level)
     model           proposals -> detections -> masks, and the whole in order
     pyramid, suppression, boxes, normalisation, sizes: the steps they share

@@ -8,6 +8,7 @@ from torchvision.models.detection import MaskRCNN
 
 from .boxes import clip, decode, large_enough
 from .normalisation import folded
+from .predictors import COORDINATES, foreground
 from .pyramid import PyramidPooling
 from .suppression import suppress, suppress_unless
 
@@ -25,6 +26,7 @@ class BoxStage(nn.Module):
         self.pool = PyramidPooling(heads.box_roi_pool)
         self.head = folded(heads.box_head).to(dtype)
         self.predictor = folded(heads.box_predictor).to(dtype)
+        self.predictor.bbox_pred = foreground(self.predictor.bbox_pred, COORDINATES)
         self.min_box = 1e-2  # pixels; fixed in postprocess_detections
         self.score_threshold = float(heads.score_thresh)
         self.iou_threshold = float(heads.nms_thresh)
@@ -50,25 +52,22 @@ class BoxStage(nn.Module):
         """
         # Only real proposals go through the head: a small image has a fifth of the places filled.
         place = torch.nonzero(proposal_scores.flatten() >= 0.0).squeeze(1)
-        image_index = torch.div(place, proposal_scores.shape[1], rounding_mode="floor")
         boxes = proposals.flatten(0, 1).index_select(0, place)
-        boxes, scores, order = self.refine(features, boxes, image_index, limits)
+        level = self.pool.level_of(boxes)
+        order = self.pool.order_of(boxes, level)
+        place, boxes = place.index_select(0, order), boxes.index_select(0, order)
+        image_index = torch.div(place, proposal_scores.shape[1], rounding_mode="floor")
+        pooled, order = self.pool(features, boxes, image_index, level.index_select(0, order))
+        boxes, scores = self.refine(pooled, boxes.index_select(0, order), limits)
         return self.choose(boxes, scores, place.index_select(0, order), proposals)
 
-    def refine(
-        self, features: list[Tensor], boxes: Tensor, image_index: Tensor, limits: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """Boxes [R, C, 4] and scores [R, C] per class but the background, and the rows' order [R].
-
-        Rows come in the order that pooling put them into.
-        """
-        pooled, order = self.pool(features, boxes, image_index)
+    def refine(self, pooled: Tensor, boxes: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
+        """Boxes [R, C, 4] and scores [R, C] per class but the background, of proposals [R, 4]."""
         logits, deltas = self.predictor(self.head(pooled.to(self.dtype)))
-        deltas = deltas.float().unflatten(1, [-1, 4])[:, 1:] / self.weights
-        anchors = boxes.index_select(0, order).unsqueeze(1)
-        boxes = clip(decode(anchors, deltas, self.bbox_clip), limits)
+        deltas = deltas.float().unflatten(1, [-1, 4]) / self.weights
+        boxes = clip(decode(boxes.unsqueeze(1), deltas, self.bbox_clip), limits)
         scores = torch.softmax(logits.float(), -1)[:, 1:]
-        return boxes, suppress_unless(large_enough(boxes, self.min_box), scores), order
+        return boxes, suppress_unless(large_enough(boxes, self.min_box), scores)
 
     def choose(
         self, boxes: Tensor, scores: Tensor, place: Tensor, proposals: Tensor
@@ -106,15 +105,18 @@ class MaskStage(nn.Module):
         self.pool = PyramidPooling(heads.mask_roi_pool)
         self.head = folded(heads.mask_head).to(dtype)
         self.predictor = folded(heads.mask_predictor).to(dtype)
+        self.predictor.mask_fcn_logits = foreground(self.predictor.mask_fcn_logits, 1)
+        self.classes = int(self.predictor.mask_fcn_logits.weight.shape[0])
 
     def forward(
         self, features: list[Tensor], boxes: Tensor, labels: Tensor, image_index: Tensor
     ) -> Tensor:
         """Soft masks float32 [D, 28, 28] of boxes [D, 4] in pixels of the resized image."""
-        pooled, order = self.pool(features, boxes, image_index)
+        pooled, order = self.pool(features, boxes, image_index, self.pool.level_of(boxes))
         logits = self.predictor(self.head(pooled.to(self.dtype)))
-        label = labels.index_select(0, order).view(-1, 1, 1, 1)
-        own = logits.gather(1, label.expand(-1, 1, logits.shape[2], logits.shape[3]))
-        own = own.squeeze(1).float()
+        if self.classes > 1:
+            channel = (labels.index_select(0, order) - 1).view(-1, 1, 1, 1)
+            logits = logits.gather(1, channel.expand(-1, 1, logits.shape[2], logits.shape[3]))
+        own = logits.squeeze(1).float()
         masks: Tensor = torch.zeros_like(own).index_put([order], torch.sigmoid(own))
         return masks

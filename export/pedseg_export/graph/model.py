@@ -8,12 +8,12 @@ from torchvision.models.detection import MaskRCNN
 
 from . import taps
 from .heads import BoxStage, MaskStage
-from .normalisation import folded
 from .pasting import FullMasks
 from .preprocessing import Preprocessing
 from .proposals import ProposalStage
 from .sizes import box_limits
 from .taps import tap
+from .trunk import Trunk
 
 
 class InferenceGraph(nn.Module):
@@ -36,7 +36,7 @@ class InferenceGraph(nn.Module):
         super().__init__()
         self.dtype = dtype
         self.preprocessing = Preprocessing(model.transform)
-        self.backbone = folded(model.backbone).to(dtype)
+        self.trunk = Trunk(model.backbone, dtype)
         self.proposals = ProposalStage(model, dtype)
         self.boxes = BoxStage(model, dtype)
         self.masks = MaskStage(model, dtype)
@@ -55,7 +55,7 @@ class InferenceGraph(nn.Module):
         pixels = tap(pixels, taps.PIXELS)
         limits = box_limits(resized[0], resized[1], images.device)
         features: list[Tensor] = []
-        for level, feature in enumerate(self.backbone(pixels.to(self.dtype)).values()):
+        for level, feature in enumerate(self.trunk(pixels.to(self.dtype))):
             features.append(tap(feature, f"{taps.FEATURES}.{level}"))
         proposals, proposal_scores = self.proposals(
             features, [pixels.shape[2], pixels.shape[3]], limits

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN
 
 from .boxes import clip, decode, large_enough, probability
-from .normalisation import folded
+from .predictors import AnchorHead
 from .sizes import int_vector, shortfall
 from .suppression import suppress, suppress_unless
 
@@ -23,7 +23,7 @@ class ProposalStage(nn.Module):
     def __init__(self, model: MaskRCNN, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         rpn = model.rpn
-        self.head = folded(rpn.head).to(dtype)
+        self.head = AnchorHead(rpn.head, dtype)
         self.per_level = int(rpn._pre_nms_top_n["testing"])
         self.per_image = int(rpn._post_nms_top_n["testing"])
         self.iou_threshold = float(rpn.nms_thresh)
@@ -31,6 +31,10 @@ class ProposalStage(nn.Module):
         self.bbox_clip = float(rpn.box_coder.bbox_xform_clip)
         cells = torch.stack([cell.float() for cell in rpn.anchor_generator.cell_anchors])
         self.levels, self.anchors_per_cell = int(cells.shape[0]), int(cells.shape[1])
+        self.rows_per_cell = self.head.rows
+        self.extra_rows = self.rows_per_cell - self.anchors_per_cell
+        # What indices beyond the last level may reach.
+        self.beyond = -(-self.per_level // self.anchors_per_cell) * self.rows_per_cell
         level = torch.arange(self.levels).repeat_interleave(self.per_level)
         self.register_buffer("cells", cells.flatten(0, 1))  # [L * A, 4], centred on the origin
         self.register_buffer("level", level)  # [S]: which level a slot belongs to
@@ -53,7 +57,7 @@ class ProposalStage(nn.Module):
             boxes float32 [N, K, 4] in pixels of the resized image and scores float32 [N, K], by
             falling score; an entry with a negative score is no proposal.
         """
-        objectness, deltas = self.head(features)
+        objectness, rows = self.head(features)
         best: list[Tensor] = []
         indices: list[Tensor] = []
         for level in range(self.levels):
@@ -61,10 +65,11 @@ class ProposalStage(nn.Module):
             best.append(logit)
             indices.append(index)
         logits, index = torch.cat(best, 1), torch.cat(indices, 1)  # [N, S]
-        grid = self.grid_of_slots([list(level.shape[2:]) for level in objectness], padded, limits)
+        grid = self.grid_of_slots([list(level.shape[2:]) for level in features], padded, limits)
         slot = index.unsqueeze(2)
-        regressions = self.at_anchors(deltas, slot + grid[:, :1])
-        anchors = self.anchors_at(slot, grid)
+        cell = torch.div(slot, self.anchors_per_cell, rounding_mode="trunc")
+        regressions = self.at_anchors(rows, slot + cell * self.extra_rows + grid[:, :1])
+        anchors = self.anchors_at(slot, cell, grid)
         boxes = clip(decode(anchors, regressions, self.bbox_clip), limits)  # [N, S, 4]
         real = large_enough(boxes, self.min_box) & (logits > -math.inf)
         scores = suppress_unless(real, probability(logits))
@@ -75,30 +80,29 @@ class ProposalStage(nn.Module):
         return boxes.gather(1, index.unsqueeze(2).expand(-1, -1, 4)), scores
 
     def best_of_level(self, objectness: Tensor) -> tuple[Tensor, Tensor]:
-        """The best P logits of [N, A, h, w] and their anchor index, both [N, P].
+        """The best P of logits [N, h * w * A] and their anchor index, both [N, P].
 
         A level with fewer than P anchors is filled up with logits of -inf, so that P is the same
         for every level and every image size. Their indices lie beyond the level.
         """
-        flat = objectness.permute(0, 2, 3, 1).flatten(1).float()
+        flat = objectness.float()
         missing = shortfall(flat.shape[1], self.per_level)
         if missing > 0:
             flat = nn.functional.pad(flat, [0, missing], value=-math.inf)
         return flat.topk(self.per_level, dim=1)
 
-    def at_anchors(self, deltas: list[Tensor], place: Tensor) -> Tensor:
-        """Box regressions float32 [N, S, 4] at `place` [N, S, 1] in all levels [N, A * 4, h, w].
+    def at_anchors(self, rows: list[Tensor], place: Tensor) -> Tensor:
+        """Box regressions float32 [N, S, 4] at `place` [N, S, 1] in the rows of all levels.
 
         An index beyond its level leads to some other row, and the last level is filled up for it:
         whatever is read there, its logit is -inf.
         """
-        rows = [delta.permute(0, 2, 3, 1).reshape(delta.shape[0], -1, 4) for delta in deltas]
-        if shortfall(rows[-1].shape[1], self.per_level) > 0:  # the coarsest level has the fewest
-            rows[-1] = nn.functional.pad(rows[-1], [0, 0, 0, self.per_level])
+        if shortfall(rows[-1].shape[1], self.beyond) > 0:  # the coarsest level has the fewest
+            rows[-1] = nn.functional.pad(rows[-1], [0, 0, 0, self.beyond])
         return torch.cat(rows, 1).gather(1, place.expand(-1, -1, 4)).float()
 
     def grid_of_slots(self, shapes: list[list[int]], padded: list[int], limits: Tensor) -> Tensor:
-        """For every slot of its level, int64 [S, 4]: first anchor, width, stride in x and in y.
+        """For every slot of its level, int64 [S, 4]: first row, width, stride in x and in y.
 
         The stride is `padded // grid`, as `AnchorGenerator` has it; it is no power of two for the
         pooled level. All numbers go to the device in one tensor.
@@ -107,16 +111,15 @@ class ProposalStage(nn.Module):
         first = 0
         for height, width in shapes:
             numbers += [first, width, padded[1] // width, padded[0] // height]
-            first += height * width * self.anchors_per_cell
+            first += height * width * self.rows_per_cell
         return int_vector(numbers, limits.device).view(-1, 4).index_select(0, self.level)
 
-    def anchors_at(self, index: Tensor, grid: Tensor) -> Tensor:
+    def anchors_at(self, index: Tensor, cell: Tensor, grid: Tensor) -> Tensor:
         """Anchors float32 [N, S, 4] by `index` [N, S, 1] within the level: `AnchorGenerator`.
 
-        Within a level the order is row, column, cell anchor.
+        Within a level the order is row, column, cell anchor, so that `cell` is `index // A`.
         """
         width, strides = grid[:, 1:2], grid[:, 2:]
-        cell = torch.div(index, self.anchors_per_cell, rounding_mode="trunc")
         row = torch.div(cell, width, rounding_mode="trunc")
         corner = torch.cat([cell - row * width, row], dim=2) * strides
         shape = self.first_cell + (index - cell * self.anchors_per_cell)

@@ -29,7 +29,7 @@ from ..graph.taps import (
 from .borders import EXPECTED_BOXES, Failed, Found, as_numpy, groups, unknown_stages
 from .passage import FINAL_BOXES, Arrays
 
-MODULES = ("preprocessing", "backbone", "proposals", "boxes", "masks")
+MODULES = ("preprocessing", "trunk", "proposals", "boxes", "masks")
 
 
 class CutScript:
@@ -55,7 +55,7 @@ class CutScript:
         missing = [name for name in wanted if not hasattr(self._module, name)]
         if missing:
             raise unknown_stages(path, f"no module called {missing[0]}")
-        self._dtype = next(self._module.backbone.parameters()).dtype
+        self._dtype = next(self._module.trunk.parameters()).dtype
 
     @torch.inference_mode()
     def run(self, images: NDArray[np.uint8], eager: Arrays) -> Found:
@@ -94,7 +94,7 @@ class CutScript:
 
         return (
             lambda: [module.preprocessing(images)[0]],
-            lambda: list(module.backbone(given[PIXELS].to(self._dtype)).values()),
+            lambda: module.trunk(given[PIXELS].to(self._dtype)),
             lambda: module.proposals(features, padded, limits()),
             lambda: module.boxes(features, given[PROPOSAL_BOXES], given[PROPOSAL_SCORES], limits()),
             lambda: [module.masks(features, *chosen)],
@@ -108,7 +108,7 @@ class CutScript:
         """
         module = self._module
         pixels, resized = module.preprocessing(images)
-        features = list(module.backbone(pixels.to(self._dtype)).values())
+        features = module.trunk(pixels.to(self._dtype))
         limits = box_limits(resized[0], resized[1], images.device)
         proposals, scores = module.proposals(features, list(pixels.shape[2:]), limits)
         boxes, *_ = module.boxes(features, proposals, scores, limits)
