@@ -96,7 +96,7 @@ def test_the_trunk_and_the_heads_are_int8_but_for_their_ends(quantised):
     assert len(integer) == quantised.result.layers == 28
     # Anchors at five levels, class and box, mask logits; and before them the stem.
     assert len(ends) == 8
-    assert len(float_) == 14
+    assert len(float_) == 9
 
 
 def test_weights_are_scaled_per_channel_and_activations_are_unsigned(quantised):

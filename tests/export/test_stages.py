@@ -133,7 +133,7 @@ class Unscaled(InferenceGraph):
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         pixels, resized = self.preprocessing(images)
         limits = box_limits(resized[0], resized[1], images.device)
-        features = list(self.backbone(pixels).values())
+        features = self.trunk(pixels)
         proposals, proposal_scores = self.proposals(
             features, [pixels.shape[2], pixels.shape[3]], limits
         )

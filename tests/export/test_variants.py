@@ -31,8 +31,9 @@ def test_a_fixed_shape_leaves_no_shape_arithmetic(checkpoint: Path, tmp_path: Pa
     operators = segmenter.manifest.operators
     (images,) = onnx.load(tmp_path / "fixed.onnx").graph.input
     assert [dim.dim_value for dim in images.type.tensor_type.shape.dim] == [2, 96, 128, 3]
-    assert operators["Shape"] <= 1, "only the number of detections is not known"
-    assert not {"Floor", "ReduceMax", "Range"} & set(operators)
+    assert operators["Shape"] <= 2, "only the numbers of proposals and detections are not known"
+    assert operators["Floor"] == 1, "of the proposals' places"
+    assert not {"ReduceMax", "Range"} & set(operators)
     with pytest.raises(InputError, match="96x128"):
         segmenter(np.zeros((96, 130, 3), np.uint8))
 
