@@ -1,4 +1,4 @@
-"""Datasets in the Penn-Fudan layout: reading, splitting, checking, making and fetching them.
+"""Datasets in the Penn-Fudan layout and in COCO JSON: reading, splitting, checking and making them.
 
 The names below are loaded when first used: `pedseg-data` needs no torch and must not wait for it.
 """
@@ -10,21 +10,32 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .contact_sheet import draw_contact_sheet
+    from .dataset import InstanceDataset, PennFudanDataset, open_dataset
     from .digests import combined_digest, dataset_digest
     from .integrity import CheckReport, check_dataset
-    from .pennfudan import PennFudanDataset
+    from .opening import open_pictures
+    from .protocol import Dropped, Instances, LabelledPictures, SegmentationDataset
     from .splits import Split, read_split, tutorial_split, write_split
+    from .splitting import fraction_split
     from .transforms import evaluation_transform, training_transform
 
 __all__ = [
     "CheckReport",
+    "Dropped",
+    "InstanceDataset",
+    "Instances",
+    "LabelledPictures",
     "PennFudanDataset",
+    "SegmentationDataset",
     "Split",
     "check_dataset",
     "combined_digest",
     "dataset_digest",
     "draw_contact_sheet",
     "evaluation_transform",
+    "fraction_split",
+    "open_dataset",
+    "open_pictures",
     "read_split",
     "training_transform",
     "tutorial_split",
@@ -33,13 +44,21 @@ __all__ = [
 
 _MODULES = {
     "CheckReport": "integrity",
-    "PennFudanDataset": "pennfudan",
+    "Dropped": "protocol",
+    "InstanceDataset": "dataset",
+    "Instances": "protocol",
+    "LabelledPictures": "protocol",
+    "PennFudanDataset": "dataset",
+    "SegmentationDataset": "protocol",
     "Split": "splits",
     "check_dataset": "integrity",
     "combined_digest": "digests",
     "dataset_digest": "digests",
     "draw_contact_sheet": "contact_sheet",
     "evaluation_transform": "transforms",
+    "fraction_split": "splitting",
+    "open_dataset": "dataset",
+    "open_pictures": "opening",
     "read_split": "splits",
     "training_transform": "transforms",
     "tutorial_split": "splits",
