@@ -10,17 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .contact_sheet import draw_contact_sheet
-    from .dataset import InstanceDataset, PennFudanDataset, open_dataset
+    from .dataset import CocoDataset, InstanceDataset, PennFudanDataset, open_dataset
     from .digests import combined_digest, dataset_digest
-    from .integrity import CheckReport, check_dataset
+    from .integrity import check_dataset
     from .opening import open_pictures
     from .protocol import Dropped, Instances, LabelledPictures, SegmentationDataset
+    from .report import CheckReport
     from .splits import Split, read_split, tutorial_split, write_split
     from .splitting import fraction_split
     from .transforms import evaluation_transform, training_transform
 
 __all__ = [
     "CheckReport",
+    "CocoDataset",
     "Dropped",
     "InstanceDataset",
     "Instances",
@@ -43,7 +45,8 @@ __all__ = [
 ]
 
 _MODULES = {
-    "CheckReport": "integrity",
+    "CheckReport": "report",
+    "CocoDataset": "dataset",
     "Dropped": "protocol",
     "InstanceDataset": "dataset",
     "Instances": "protocol",

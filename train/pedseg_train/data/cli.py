@@ -15,8 +15,9 @@ from . import download as downloading
 from . import synthesize as synthesis
 from .contact_sheet import draw_contact_sheet
 from .digests import is_official
-from .integrity import CheckReport, check_dataset
+from .integrity import check_dataset
 from .layout import Progress as Report
+from .report import CheckReport
 
 FOLDER = click.Path(path_type=Path)
 PICTURE = click.Path(path_type=Path, dir_okay=False)

@@ -13,7 +13,8 @@ from torchvision import tv_tensors
 
 from pedseg_runtime.errors import DatasetError
 
-from .opening import open_pictures
+from .coco.pictures import CocoPictures
+from .opening import coco_file, refuse_images
 from .pennfudan import PennFudanPictures
 from .protocol import Dropped, Instances, LabelledPictures, Target
 
@@ -106,7 +107,7 @@ class InstanceDataset(Dataset[tuple[torch.Tensor, Target]]):
         return self._instances(index).labels
 
     def dropped(self, index: int) -> tuple[Dropped, ...]:
-        """The instances of picture `index` that its target leaves out, with their ids."""
+        """The annotations of picture `index` that are in no target, with their ids."""
         return self._pictures.dropped(self._ids[index])
 
     def digest(self) -> dict[str, str]:
@@ -119,10 +120,12 @@ class InstanceDataset(Dataset[tuple[torch.Tensor, Target]]):
 
 
 class PennFudanDataset(InstanceDataset):
-    """A folder in the Penn-Fudan layout (see `layout`), sorted by name; every label is 1.
+    """A folder in the Penn-Fudan layout (see `layout`), sorted by name; all are people.
 
     Args:
         root: the folder that holds PNGImages and PedMasks.
+        categories: nothing but "person" can be selected.
+        class_names: a model's class names instead, see `open_dataset`.
         transform: takes and returns `(image, target)`; see `transforms`.
         indices: the positions to keep, in this order; all by default.
 
@@ -138,11 +141,53 @@ class PennFudanDataset(InstanceDataset):
         self,
         root: str | Path,
         *,
+        categories: Sequence[str] | None = None,
+        class_names: Sequence[str] | None = None,
         transform: Transform | None = None,
         indices: Sequence[int] | None = None,
     ) -> None:
         self.root = Path(root)
-        super().__init__(PennFudanPictures(self.root), transform=transform, indices=indices)
+        pictures = PennFudanPictures(self.root, categories=categories, class_names=class_names)
+        super().__init__(pictures, transform=transform, indices=indices)
+
+
+class CocoDataset(InstanceDataset):
+    """A COCO JSON file, sorted by name; labels count from 1 in the order of the category ids.
+
+    Args:
+        file: the COCO JSON file.
+        categories: the names of the categories to keep; all by default.
+        class_names: a model's class names instead, see `open_dataset`.
+        images: the folder of the pictures, if they lie neither beside the file nor in `images`.
+        transform: takes and returns `(image, target)`; see `transforms`.
+        indices: the positions to keep, in this order; all by default.
+
+    Attributes:
+        file: the COCO JSON file.
+        image_ids: the id of every picture kept, in the file.
+        category_ids: the id of every label's category in the file; None for the background, and
+            for classes that the file lacks.
+
+    Raises:
+        DatasetError: a file that cannot be used, naming the id; on access, a picture that is
+            damaged or of another size than the file says, or run lengths that do not fill it.
+    """
+
+    def __init__(
+        self,
+        file: str | Path,
+        *,
+        categories: Sequence[str] | None = None,
+        class_names: Sequence[str] | None = None,
+        images: str | Path | None = None,
+        transform: Transform | None = None,
+        indices: Sequence[int] | None = None,
+    ) -> None:
+        pictures = CocoPictures(file, categories=categories, class_names=class_names, images=images)
+        super().__init__(pictures, transform=transform, indices=indices)
+        self.file = pictures.file
+        self.image_ids: tuple[int, ...] = tuple(pictures.image_ids[i] for i in self._ids)
+        self.category_ids: tuple[int | None, ...] = pictures.category_ids
 
 
 def open_dataset(
@@ -154,7 +199,10 @@ def open_dataset(
     transform: Transform | None = None,
     indices: Sequence[int] | None = None,
 ) -> InstanceDataset:
-    """Open a dataset of any layout: a Penn-Fudan folder or COCO JSON, see `open_pictures`.
+    """Open a dataset of any layout: a `PennFudanDataset` or a `CocoDataset`.
+
+    A file is COCO JSON. A folder with PNGImages or PedMasks is in the Penn-Fudan layout; another
+    one must hold COCO JSON, in `annotations` or in itself.
 
     Args:
         path: a folder in the Penn-Fudan layout, a COCO JSON file, or a folder that holds one.
@@ -170,8 +218,24 @@ def open_dataset(
         DatasetError: nothing of a known layout, or a dataset that cannot be used; the message names
             file and id.
     """
-    pictures = open_pictures(path, categories=categories, class_names=class_names, images=images)
-    return InstanceDataset(pictures, transform=transform, indices=indices)
+    file = coco_file(Path(path))
+    if file is not None:
+        return CocoDataset(
+            file,
+            categories=categories,
+            class_names=class_names,
+            images=images,
+            transform=transform,
+            indices=indices,
+        )
+    refuse_images(path, images)
+    return PennFudanDataset(
+        path,
+        categories=categories,
+        class_names=class_names,
+        transform=transform,
+        indices=indices,
+    )
 
 
 def _checked_indices(indices: Sequence[int] | None, count: int) -> tuple[int, ...]:

@@ -118,8 +118,8 @@ def people(ids: NDArray[np.integer], label: int = 1) -> Instances:
 
 
 def without_extent(instances: Instances) -> tuple[Dropped, ...]:
-    """The instances, crowd regions apart, that a detector cannot learn for want of a box."""
-    thin = instances[~instances.has_extent & ~instances.crowd]
+    """The instances that a detector cannot learn for want of a box."""
+    thin = instances[~instances.has_extent]
     return tuple(
         Dropped(instance, f"its box is {x2 - x1} px wide and {y2 - y1} px high")
         for instance, (x1, y1, x2, y2) in zip(thin.ids.tolist(), thin.boxes.tolist(), strict=True)

@@ -19,7 +19,7 @@ Target = dict[str, Any]
 
 
 class Dropped(NamedTuple):
-    """An instance that is in the annotation and not in the training target.
+    """An annotation that is in no target.
 
     Attributes:
         instance: its id in the mask file, or the id of its annotation.
@@ -97,7 +97,7 @@ class LabelledPictures(Named, Protocol):
         """
 
     def dropped(self, index: int, /) -> tuple[Dropped, ...]:
-        """The instances that training leaves out, and why; crowd regions are not counted."""
+        """The annotations that neither training nor measuring uses, and why."""
 
     def digest(self) -> dict[str, str]:
         """SHA-256 of what was annotated and photographed, 64 hex digits, by part."""
@@ -132,7 +132,7 @@ class SegmentationDataset(Named, Protocol):
         """The label of each of `masks`, int64 [N]."""
 
     def dropped(self, index: int, /) -> tuple[Dropped, ...]:
-        """The instances that the target leaves out, and why; crowd regions are not counted."""
+        """The annotations that neither training nor measuring uses, and why."""
 
     def digest(self) -> dict[str, str]:
         """SHA-256 of all that is annotated and photographed, 64 hex digits, by part."""
