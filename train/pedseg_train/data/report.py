@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from .similarity import Leak
+
 
 @dataclass(frozen=True, slots=True)
 class Problem:
@@ -53,6 +55,7 @@ class CheckReport:
         spreads: smallest, median and greatest of what was measured, by name; pixels.
         digests: of the folders, see `digests`.
         official: whether these are the pictures and masks of the official archive.
+        leaks: pictures that look the same in different parts of a split.
         problems: errors first.
     """
 
@@ -66,6 +69,7 @@ class CheckReport:
     spreads: dict[str, Spread] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     official: bool = False
+    leaks: list[Leak] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
     @property
@@ -89,6 +93,17 @@ class CheckReport:
             for name, values in measured.items()
             if values
         }
+        self._sort()
+
+    def take_leaks(self, leaks: Sequence[Leak]) -> None:
+        """Add what a split has on both sides: an error if it is the very same file."""
+        self.leaks = list(leaks)
+        for leak in leaks:
+            message = f"{leak}; `pedseg-data split` keeps such pictures together"
+            self.add("error" if leak.identical else "warning", "split", message)
+        self._sort()
+
+    def _sort(self) -> None:
         self.problems.sort(key=lambda problem: (problem.severity, problem.file))
 
     def summary(self) -> str:
@@ -113,6 +128,7 @@ class CheckReport:
             },
             "digests": self.digests,
             "official": self.official,
+            "leaks": [leak.to_dict() for leak in self.leaks],
             "problems": [
                 {"severity": each.severity, "file": each.file, "message": each.message}
                 for each in self.problems
