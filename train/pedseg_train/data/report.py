@@ -55,7 +55,7 @@ class CheckReport:
         spreads: smallest, median and greatest of what was measured, by name; pixels.
         digests: of the folders, see `digests`.
         official: whether these are the pictures and masks of the official archive.
-        leaks: pictures that look the same in different parts of a split.
+        leaks: pictures that look the same in different parts of a split; None if none was given.
         problems: errors first.
     """
 
@@ -69,7 +69,7 @@ class CheckReport:
     spreads: dict[str, Spread] = field(default_factory=dict)
     digests: dict[str, str] = field(default_factory=dict)
     official: bool = False
-    leaks: list[Leak] = field(default_factory=list)
+    leaks: list[Leak] | None = None
     problems: list[Problem] = field(default_factory=list)
 
     @property
@@ -128,7 +128,7 @@ class CheckReport:
             },
             "digests": self.digests,
             "official": self.official,
-            "leaks": [leak.to_dict() for leak in self.leaks],
+            "leaks": None if self.leaks is None else [leak.to_dict() for leak in self.leaks],
             "problems": [
                 {"severity": each.severity, "file": each.file, "message": each.message}
                 for each in self.problems
@@ -150,6 +150,8 @@ class CheckReport:
         table.add_row("pictures without instances", str(self.empty))
         for name, spread in self.spreads.items():
             table.add_row(f"{name} (min / median / max)", str(spread))
+        if self.leaks is not None:
+            table.add_row("near-identical across the split", str(len(self.leaks)))
         for part, digest in self.digests.items():
             table.add_row(f"{part} sha256", f"{digest[:16]}…")
         if self.layout == "Penn-Fudan":

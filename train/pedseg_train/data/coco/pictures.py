@@ -172,7 +172,7 @@ class CocoPictures:
         files = sorted(entry.file_name for entry in named.values())
         self.folder = Path(images) if images is not None else find_images(self.file, files)
         missing = set(missing_files(self.folder, files))
-        for entry in named.values():
+        for _, entry in sorted(named.items()):
             if entry.file_name in missing:
                 self._error(
                     f"{entry}: expected the file {self.folder / entry.file_name}, found nothing; "
