@@ -14,6 +14,17 @@ Masks = dict[str, NDArray[np.uint8]]
 
 
 @pytest.fixture
+def smooth() -> Callable[..., Image.Image]:
+    """A picture of soft patches by seed: of another size it still looks the same."""
+
+    def make(seed: int, size: tuple[int, int] = (30, 20)) -> Image.Image:
+        patches = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), np.uint8)
+        return Image.fromarray(patches).resize(size, Image.Resampling.BICUBIC)
+
+    return make
+
+
+@pytest.fixture
 def make_dataset(tmp_path: Path) -> Callable[[Masks], Path]:
     """Write a dataset in the Penn-Fudan layout from one array of ids [H, W] per name."""
 

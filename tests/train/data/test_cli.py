@@ -131,12 +131,10 @@ def test_a_list_of_categories_with_gaps_is_a_usage_error(run, coco, names):
     assert "names with commas between" in result.stderr
 
 
-def test_a_split_is_written_and_checked(run, dataset, tmp_path):
-    for name in ("e", "f"):  # another size of "a", and the very file
-        with Image.open(dataset / "PNGImages" / "a.png") as picture:
-            picture.resize((60, 40)).save(dataset / "PNGImages" / f"{name}.png")
-        with Image.open(dataset / "PedMasks" / "a_mask.png") as mask:
-            mask.resize((60, 40), 0).save(dataset / "PedMasks" / f"{name}_mask.png")
+def test_a_split_is_written_and_checked(run, dataset, smooth, tmp_path):
+    for name, size in (("a", (30, 20)), ("e", (60, 40)), ("f", (60, 40))):
+        smooth(1, size).save(dataset / "PNGImages" / f"{name}.png")
+        Image.new("L", size).save(dataset / "PedMasks" / f"{name}_mask.png")
     file = tmp_path / "split.json"
     made = run("split", dataset, "--output", file, "--val", 0, "--test", 0.5, "--seed", 3)
     assert made.exit_code == 0, made.stderr
@@ -154,8 +152,7 @@ def test_a_split_is_written_and_checked(run, dataset, tmp_path):
     assert leaking.exit_code == 1
     leaks = json.loads(leaking.stdout)["leaks"]
     assert [(leak["first"], leak["second"], leak["identical"]) for leak in leaks] == [
-        ("e", "f", True),
-        ("a", "f", False),
+        ("e", "f", True)
     ]
 
 

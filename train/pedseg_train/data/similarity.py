@@ -152,17 +152,19 @@ def find_leaks(
         DatasetError: a picture that cannot be read.
     """
     part_of = {index: part for part, indices in split.parts().items() for index in indices}
+    pairs = near_identical(picture_hashes(pictures, progress=progress), limit=limit)
+    alike = {index for pair in pairs if not pair.distance for index in pair[:2]}
+    same = _same_files(pictures, alike)
     leaks = []
-    for first, second, distance in near_identical(
-        picture_hashes(pictures, progress=progress), limit=limit
-    ):
-        parts = part_of.get(first), part_of.get(second)
-        if parts[0] is None or parts[1] is None or parts[0] == parts[1]:
+    for pair in same | set(pairs):
+        first_part, second_part = part_of.get(pair.first), part_of.get(pair.second)
+        if first_part is None or second_part is None or first_part == second_part:
             continue
-        same = not distance and _same_file(pictures, first, second)
-        names = pictures.names[first], pictures.names[second]
-        leaks.append(Leak(*names, parts[0], parts[1], distance, same))
-    return sorted(leaks, key=lambda leak: (not leak.identical, leak.distance, leak.first))
+        names = pictures.names[pair.first], pictures.names[pair.second]
+        leaks.append(Leak(*names, first_part, second_part, pair.distance, pair in same))
+    return sorted(
+        leaks, key=lambda leak: (not leak.identical, leak.distance, leak.first, leak.second)
+    )
 
 
 def folder_groups(names: Sequence[str]) -> list[tuple[int, ...]]:
@@ -173,5 +175,12 @@ def folder_groups(names: Sequence[str]) -> list[tuple[int, ...]]:
     return [tuple(group) for group in groups.values()]
 
 
-def _same_file(pictures: LabelledPictures, first: int, second: int) -> bool:
-    return sha256_of(pictures.path(first)) == sha256_of(pictures.path(second))
+def _same_files(pictures: LabelledPictures, candidates: Iterable[int]) -> set[Pair]:
+    """Every picture whose file another has to the byte, paired with the first that has it."""
+    first: dict[str, int] = {}
+    pairs = set()
+    for index in sorted(candidates):
+        before = first.setdefault(sha256_of(pictures.path(index)), index)
+        if before != index:
+            pairs.add(Pair(before, index, 0))
+    return pairs
