@@ -1,7 +1,7 @@
 """The whole line with visible commands: data, training, export, prediction, benchmark.
 
     python examples/demo.py --output demo              # generated streets
-    python examples/demo.py --output demo --data DIR   # a folder in the Penn-Fudan layout
+    python examples/demo.py --output demo --data DIR   # a Penn-Fudan folder or COCO JSON
 
 Each step is one pedseg command, printed before it runs; type them yourself the next time.
 """
@@ -16,6 +16,8 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+
+from pedseg_train.data import open_pictures
 
 SCENES = "400"
 SURE = "0.5"  # the artifact itself keeps everything above 0.05, as AP wants it
@@ -82,8 +84,10 @@ def collect_held_out(data: Path, split: Path, folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     for stale in folder.iterdir():
         stale.unlink()
+    pictures = open_pictures(data)
     for name in names:
-        shutil.copy(data / "PNGImages" / f"{name}.png", folder)
+        path = pictures.path(pictures.names.index(name))
+        shutil.copy(path, folder / f"{name.replace('/', '_')}{path.suffix}")
     return folder
 
 

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pedseg_runtime.errors import ExportError
 from pedseg_runtime.segmenter import Segmenter
-from pedseg_train.data import PennFudanDataset
+from pedseg_train.checkpoint import read_header
+from pedseg_train.data import SegmentationDataset, open_dataset
 from pedseg_train.eager import EagerSegmenter
 from pedseg_train.eval_cli import choose_pictures
 
@@ -20,12 +21,12 @@ class AccuracyGate:
     """Labelled pictures that training has not seen, and the AP that may be lost on them.
 
     Attributes:
-        dataset: in the Penn-Fudan layout.
+        dataset: of any layout, with the labels of the checkpoint.
         indices: the pictures to measure on.
         max_drop: the largest acceptable loss, in points (hundredths of AP).
     """
 
-    dataset: PennFudanDataset
+    dataset: SegmentationDataset
     indices: Sequence[int]
     max_drop: float
 
@@ -34,9 +35,9 @@ class AccuracyGate:
         """The gate on the test pictures of `checkpoint`'s run, see `choose_pictures`.
 
         Raises:
-            DatasetError: the folder cannot be used.
+            DatasetError: the dataset cannot be used, or has none of the checkpoint's classes.
         """
-        dataset = PennFudanDataset(data)
+        dataset = open_dataset(data, class_names=read_header(checkpoint).class_names)
         indices, _ = choose_pictures(checkpoint, dataset)
         return cls(dataset, indices, max_drop)
 

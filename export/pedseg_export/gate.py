@@ -75,7 +75,7 @@ def measure(
     Args:
         candidate: the artifact, e.g. a `Segmenter`: uint8 [H, W, 3] -> detections.
         reference: the checkpoint, e.g. an `EagerSegmenter`.
-        dataset: a `PennFudanDataset` without transforms.
+        dataset: a `SegmentationDataset` without transforms.
         indices: which of its pictures; take those that training has not seen
             (`pedseg_train.eval_cli.choose_pictures`).
         resamples: draws of the bootstrap.

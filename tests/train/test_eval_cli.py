@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -37,6 +38,7 @@ class Artifact:
     """Stands for an exported artifact: a `Segmenter` that runs the checkpoint's model."""
 
     provider = "CPUExecutionProvider"
+    manifest = SimpleNamespace(class_names=CLASSES)
 
     def __init__(self, checkpoint):
         self._eager = EagerSegmenter(load_checkpoint(checkpoint).model, class_names=CLASSES)

@@ -14,12 +14,12 @@ from pedseg_runtime.files import write_json
 from pedseg_runtime.segmenter import Segmenter
 
 from .checkpoint import is_checkpoint, load_checkpoint
-from .data import PennFudanDataset, read_split, tutorial_split
+from .data import SegmentationDataset, open_dataset, read_split, tutorial_split
 from .eager import EagerSegmenter
 from .evaluation import CocoResult, evaluate
 from .run_folder import RunFolder
 
-PARTS = ("test", "train", "all")
+PARTS = ("test", "val", "train", "all")
 
 
 @click.command(cls=Command)
@@ -64,8 +64,8 @@ def evaluate_file(
 
     Args:
         model: told apart by content, not by name.
-        data: a folder in the Penn-Fudan layout.
-        part: "test", "train" or "all" pictures.
+        data: a dataset of any layout, see `open_dataset`; its classes are matched by name.
+        part: "test", "val", "train" or "all" pictures.
         seed: of the tutorial's split, where no run's split.json lies beside `model`.
         device: "auto", "cpu", "cuda" or "cuda:N".
 
@@ -74,27 +74,29 @@ def evaluate_file(
     """
     if not model.is_file():
         raise CheckpointError(f"{model}: no such file; expected a checkpoint or an artifact")
-    dataset = PennFudanDataset(data)
-    indices, origin = choose_pictures(model, dataset, part=part, seed=seed)
     if is_checkpoint(model):
         loaded = load_checkpoint(model)
         eager = EagerSegmenter(loaded.model, class_names=loaded.header.class_names, device=device)
+        dataset = open_dataset(data, class_names=eager.class_names)
+        indices, origin = choose_pictures(model, dataset, part=part, seed=seed)
         result, provider = evaluate(eager, dataset, indices), eager.provider
     else:
         with Segmenter.load(model, device=device) as segmenter:
+            dataset = open_dataset(data, class_names=segmenter.manifest.class_names)
+            indices, origin = choose_pictures(model, dataset, part=part, seed=seed)
             result, provider = evaluate(segmenter, dataset, indices), segmenter.provider
     return result, {"model": str(model), "provider": provider, "part": part, "split": origin}
 
 
 def choose_pictures(
-    model: Path, dataset: PennFudanDataset, *, part: str = "test", seed: int = 1
+    model: Path, dataset: SegmentationDataset, *, part: str = "test", seed: int = 1
 ) -> tuple[tuple[int, ...], str]:
     """The pictures to measure on: a part of the run's split.json, else of the tutorial's split.
 
     Args:
         model: a checkpoint or artifact; the run's split.json lies beside it.
         dataset: all pictures.
-        part: "test", "train" or "all".
+        part: "test", "val", "train" or "all".
         seed: of the tutorial's split.
 
     Returns:
@@ -109,7 +111,7 @@ def choose_pictures(
     else:
         split = tutorial_split(len(dataset), seed=seed)
         origin = f"the tutorial's rule with seed {seed}"
-    parts = {"test": split.test, "train": split.train, "all": tuple(range(len(dataset)))}
+    parts = {**split.parts(), "all": tuple(range(len(dataset)))}
     return parts[part], origin
 
 

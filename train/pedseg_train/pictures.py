@@ -16,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pedseg_runtime.draw import draw_detections, draw_instances
 from pedseg_runtime.files import replacing
 
-from .data import PennFudanDataset
+from .data import SegmentationDataset
 from .evaluation import Segment
 
 PANEL_SCORE = 0.5
@@ -66,7 +66,7 @@ def save_curves(path: Path, history: Sequence[dict[str, Any]]) -> None:
 
 
 def save_panel(
-    path: Path, segment: Segment, dataset: PennFudanDataset, indices: Sequence[int]
+    path: Path, segment: Segment, dataset: SegmentationDataset, indices: Sequence[int]
 ) -> None:
     """One row per picture, ground truth left and detections right, as a PNG.
 

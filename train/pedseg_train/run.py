@@ -26,9 +26,9 @@ from .checkpoint import (
     save_resume_state,
 )
 from .data import (
-    PennFudanDataset,
+    SegmentationDataset,
     Split,
-    dataset_digest,
+    open_dataset,
     read_split,
     training_transform,
     tutorial_split,
@@ -41,7 +41,6 @@ from .models import build_model
 from .recipes import Recipe
 from .run_folder import RunFolder
 
-CLASS_NAMES = ("background", "person")
 PANEL_IMAGES = 4
 
 Notify = Callable[[str], object]
@@ -98,7 +97,7 @@ def train(
     one that was not.
 
     Args:
-        data: a folder in the Penn-Fudan layout.
+        data: a dataset of any layout, see `open_dataset`; its classes are the model's.
         output: new or empty, unless `resume`.
         recipe: the settings.
         device: "auto", "cpu", "cuda" or "cuda:N".
@@ -113,8 +112,8 @@ def train(
     """
     torch_device = resolve_device(device)
     folder = RunFolder(Path(output))
-    dataset = PennFudanDataset(data)
-    digest = dataset_digest(Path(data))
+    dataset = open_dataset(data)
+    digest = dataset.digest()
     torch.manual_seed(recipe.seed)
     if resume:
         folder.check_same(recipe, digest)
@@ -122,14 +121,16 @@ def train(
         notify(f"resuming after epoch {len(state.history)} of {recipe.epochs}")
     else:
         folder.check_unused()
-        state = TrainingState.start(_new_model(recipe, notify).to(torch_device), recipe)
+        state = TrainingState.start(
+            _new_model(recipe, dataset.class_names, notify).to(torch_device), recipe
+        )
         split = tutorial_split(len(dataset), seed=recipe.seed, test=recipe.test)
         write_split(folder.split, split, dataset)
     folder.write_settings(recipe, digest)
     split = read_split(folder.split, dataset)
     facts = {
         "architecture": recipe.architecture,
-        "class_names": CLASS_NAMES,
+        "class_names": dataset.class_names,
         "recipe": recipe.to_dict(),
         "dataset_digest": digest,
         "split": _describe_split(folder, split, recipe),
@@ -140,9 +141,7 @@ def train(
     )
     fit(
         state,
-        dataset=PennFudanDataset(
-            data, transform=training_transform(recipe.flip), indices=split.train
-        ),
+        dataset=open_dataset(data, transform=training_transform(recipe.flip), indices=split.train),
         recipe=recipe,
         device=torch_device,
         name_of=lambda image_id: str(dataset.path(image_id)),
@@ -150,16 +149,18 @@ def train(
         after_epoch=functools.partial(_save_epoch, folder, facts, recipe, notify),
     )
     best = EagerSegmenter(
-        load_checkpoint(folder.best).model, class_names=CLASS_NAMES, device=str(torch_device)
+        load_checkpoint(folder.best).model,
+        class_names=dataset.class_names,
+        device=str(torch_device),
     )
     pictures.save_panel(folder.panel, best, dataset, split.test[:PANEL_IMAGES])
     return TrainedRun(folder, tuple(state.history))
 
 
-def _new_model(recipe: Recipe, notify: Notify) -> MaskRCNN:
+def _new_model(recipe: Recipe, class_names: tuple[str, ...], notify: Notify) -> MaskRCNN:
     return build_model(
         recipe.architecture,
-        class_names=CLASS_NAMES,
+        class_names=class_names,
         weights=recipe.weights,
         min_size=recipe.min_size,
         max_size=recipe.max_size,
@@ -183,9 +184,9 @@ def _resumed(folder: RunFolder, recipe: Recipe, device: torch.device) -> Trainin
 
 
 def _evaluate(
-    dataset: PennFudanDataset, split: Split, device: torch.device, model: MaskRCNN
+    dataset: SegmentationDataset, split: Split, device: torch.device, model: MaskRCNN
 ) -> CocoResult:
-    segment = EagerSegmenter(model, class_names=CLASS_NAMES, device=str(device))
+    segment = EagerSegmenter(model, class_names=dataset.class_names, device=str(device))
     return evaluate(segment, dataset, split.test)
 
 

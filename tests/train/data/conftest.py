@@ -1,7 +1,9 @@
 """Small datasets that the tests of this folder build by hand."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +11,17 @@ from numpy.typing import NDArray
 from PIL import Image
 
 Masks = dict[str, NDArray[np.uint8]]
+
+
+@pytest.fixture
+def smooth() -> Callable[..., Image.Image]:
+    """A picture of soft patches by seed: of another size it still looks the same."""
+
+    def make(seed: int, size: tuple[int, int] = (30, 20)) -> Image.Image:
+        patches = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), np.uint8)
+        return Image.fromarray(patches).resize(size, Image.Resampling.BICUBIC)
+
+    return make
 
 
 @pytest.fixture
@@ -42,3 +55,64 @@ def dataset(make_dataset, two_people) -> Path:
     """Four pictures: "a" holds two people, "b" is an empty street, "c" and "d" one person each."""
     one = np.where(two_people == 1, two_people, 0).astype(np.uint8)
     return make_dataset({"c": one, "a": two_people, "b": np.zeros_like(one), "d": one.T.copy()})
+
+
+Document = dict[str, Any]
+
+
+@pytest.fixture
+def document() -> Document:
+    """Three pictures of 20x30 pixels: polygons, run lengths of both kinds, a crowd, two classes.
+
+    "b" has no annotation. The ids are out of order and have gaps.
+    """
+    crowd = [20 * 15, 20 * 15]  # columns 15 to 29, column by column
+    return {
+        "images": [
+            {"id": 70, "file_name": "c.png", "width": 30, "height": 20},
+            {"id": 9, "file_name": "a.png", "width": 30, "height": 20},
+            {"id": 12, "file_name": "b.png", "width": 30, "height": 20},
+        ],
+        "categories": [{"id": 18, "name": "dog"}, {"id": 3, "name": "person"}],
+        "annotations": [
+            annotation(5, 9, 3, [[3, 2, 8, 2, 8, 10, 3, 10]], area=40.5),
+            annotation(2, 9, 18, [[15, 5, 21, 5, 21, 19, 15, 19]]),
+            annotation(8, 9, 3, {"size": [20, 30], "counts": crowd}, iscrowd=1),
+            annotation(1, 70, 18, {"size": [20, 30], "counts": [45, 5, 15, 5, 530]}),
+        ],
+    }
+
+
+def annotation(number: int, image: int, category: int, segmentation: Any, **more: Any) -> Document:
+    return {
+        "id": number,
+        "image_id": image,
+        "category_id": category,
+        "segmentation": segmentation,
+        "iscrowd": 0,
+        **more,
+    }
+
+
+@pytest.fixture
+def write_coco(tmp_path: Path) -> Callable[[Document], Path]:
+    """Write a document as annotations.json, with a noise picture for every image in `images`."""
+
+    def write(document: Document) -> Path:
+        root = tmp_path / "coco"
+        for seed, image in enumerate(document["images"]):
+            path = root / "images" / image["file_name"].replace("\\", "/")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            shape = (image["height"], image["width"], 3)
+            picture = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+            Image.fromarray(picture).save(path)
+        (root / "annotations.json").write_text(json.dumps(document))
+        return root / "annotations.json"
+
+    return write
+
+
+@pytest.fixture
+def coco(document: Document, write_coco: Callable[[Document], Path]) -> Path:
+    """The file of `document`."""
+    return write_coco(document)

@@ -6,6 +6,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from pedseg_train.data import open_pictures, read_split, tutorial_split
 from pedseg_train.data.cli import main
 
 
@@ -17,7 +18,10 @@ def run():
 def test_help_names_the_commands(run):
     result = run("--help")
     assert result.exit_code == 0
-    assert all(name in result.output for name in ("check", "show", "synthesize", "download"))
+    assert all(
+        name in result.output
+        for name in ("check", "show", "split", "convert", "synthesize", "download")
+    )
 
 
 def test_a_misspelt_command_is_suggested(run):
@@ -101,4 +105,77 @@ def test_the_command_line_starts_without_torch():
 def test_the_module_runs_as_a_program():
     command = [sys.executable, "-m", "pedseg_train.data.cli", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert "Penn-Fudan layout" in done.stdout
+    assert "Penn-Fudan layout or in COCO JSON" in done.stdout
+
+
+def test_a_coco_file_can_be_checked_shown_and_converted(run, coco, tmp_path):
+    checked = run("check", coco, "--categories", "dog, person", "--json")
+    assert checked.exit_code == 0
+    assert json.loads(checked.stdout)["classes"] == {"person": 1, "dog": 2}
+    shown = run("show", coco, "--output", tmp_path / "sheet.png", "--categories", "dog")
+    assert shown.exit_code == 0
+    converted = run(
+        "convert", coco, tmp_path / "people", "--to", "pennfudan", "--categories", "person"
+    )
+    assert converted.exit_code == 0, converted.stderr
+    assert "3 pictures with 1 instances\n  1 crowd regions left out" in converted.stdout
+    back = run("convert", tmp_path / "people", tmp_path / "coco2", "--to", "coco", "--json")
+    assert json.loads(back.stdout)["instances"] == 1
+    assert f"pedseg-data check {tmp_path / 'coco2'}" in back.stderr
+
+
+@pytest.mark.parametrize("names", ["", "dog,,person"])
+def test_a_list_of_categories_with_gaps_is_a_usage_error(run, coco, names):
+    result = run("check", coco, "--categories", names)
+    assert result.exit_code == 2
+    assert "names with commas between" in result.stderr
+
+
+def test_a_split_is_written_and_checked(run, dataset, smooth, tmp_path):
+    for name, size in (("a", (30, 20)), ("e", (60, 40)), ("f", (60, 40))):
+        smooth(1, size).save(dataset / "PNGImages" / f"{name}.png")
+        Image.new("L", size).save(dataset / "PedMasks" / f"{name}_mask.png")
+    file = tmp_path / "split.json"
+    made = run("split", dataset, "--output", file, "--val", 0, "--test", 0.5, "--seed", 3)
+    assert made.exit_code == 0, made.stderr
+    assert "3 pictures in 1 groups kept together" in made.stdout
+    checked = run("check", dataset, "--split-file", file)
+    assert checked.exit_code == 0
+    assert "near-identical across the split" in checked.stdout
+    content = json.loads(file.read_text())
+    assert content["made"]["seed"] == 3
+    together = next(part for part in ("train", "val", "test") if "a" in content[part])
+    assert set("aef") <= set(content[together])
+    content["train"], content["test"] = ["a", "b", "e"], ["c", "d", "f"]
+    file.write_text(json.dumps(content))
+    leaking = run("check", dataset, "--split-file", file, "--json")
+    assert leaking.exit_code == 1
+    leaks = json.loads(leaking.stdout)["leaks"]
+    assert [(leak["first"], leak["second"], leak["identical"]) for leak in leaks] == [
+        ("e", "f", True)
+    ]
+
+
+def test_the_tutorials_split_is_one_of_them(run, dataset, tmp_path):
+    file = tmp_path / "split.json"
+    made = run("split", dataset, "--output", file, "--tutorial", "--seed", 4, "--json")
+    assert json.loads(made.stdout)["test"] == 1
+    expected = tutorial_split(4, seed=4)
+    assert read_split(file, open_pictures(dataset)) == expected
+    mixed = run("split", dataset, "--output", file, "--tutorial", "--val", 0.1)
+    assert mixed.exit_code == 2
+    assert "--val has no place with --tutorial" in mixed.stderr
+
+
+def test_videos_can_be_kept_together_by_folder(run, document, write_coco, tmp_path):
+    names = ["x/1.png", "x/2.png", "y/1.png", "y/2.png"]
+    document["images"] = [
+        {"id": i, "file_name": name, "width": 30, "height": 20} for i, name in enumerate(names)
+    ]
+    document["annotations"] = [{**document["annotations"][0], "image_id": 0}]
+    file = tmp_path / "split.json"
+    options = ("--output", file, "--val", 0, "--test", 0.5, "--group-by")
+    assert run("split", write_coco(document), *options, "folder").exit_code == 0
+    content = json.loads(file.read_text())
+    assert sorted(len({name[0] for name in content[part]}) for part in ("train", "test")) == [1, 1]
+    assert run("split", tmp_path / "coco", *options, "none").exit_code == 0

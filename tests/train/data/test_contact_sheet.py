@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+from PIL import Image
 
 from pedseg_runtime.draw import instance_color
 from pedseg_runtime.errors import DatasetError, InputError
@@ -42,3 +43,14 @@ def test_no_pictures_or_columns_are_refused(dataset, count, columns):
 def test_an_empty_dataset_is_refused(make_dataset):
     with pytest.raises(DatasetError, match="found none"):
         draw_contact_sheet(make_dataset({}))
+
+
+def test_classes_are_named_where_there_is_more_than_people(coco, dataset, monkeypatch):
+    captions = []
+    monkeypatch.setattr(
+        "pedseg_train.data.contact_sheet.draw_instances",
+        lambda picture, masks, boxes, names: captions.append(names) or Image.fromarray(picture),
+    )
+    draw_contact_sheet(coco)
+    draw_contact_sheet(dataset, count=1)
+    assert captions == [["person", "dog", "person, crowd"], [], ["dog"], None]

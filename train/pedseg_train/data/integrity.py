@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
-
-import numpy as np
-from rich.table import Table
 
 from pedseg_runtime.errors import DatasetError
 
+from .classes import select_classes
+from .coco.check import check_coco
 from .digests import are_official, digest_of_files, file_digests
 from .layout import (
     IMAGES,
@@ -19,130 +17,46 @@ from .layout import (
     check_root,
     image_names,
     image_path,
-    instance_ids,
     mask_names,
     mask_path,
     png_files,
     read_pair,
-    split_instances,
-    tight_boxes,
 )
+from .opening import coco_file, refuse_images
+from .pennfudan import PERSON, people
+from .report import CheckReport
+
+Measured = dict[str, list[float]]
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong.
-
-    Attributes:
-        severity: "error", the dataset cannot be used as it is, or "warning".
-        file: the file it is about, relative to the dataset.
-        message: what was expected and what was found.
-    """
-
-    severity: str
-    file: str
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """The smallest, the middle and the greatest of some numbers."""
-
-    smallest: float
-    median: float
-    greatest: float
-
-    def __str__(self) -> str:
-        return f"{self.smallest:.9g} / {self.median:.9g} / {self.greatest:.9g}"
-
-
-@dataclass(slots=True)
-class CheckReport:
-    """The result of `check_dataset`.
-
-    Attributes:
-        root: the dataset.
-        pairs: pictures that have a mask, both readable and of one size.
-        instances: people in those masks.
-        empty: pictures without people.
-        spreads: smallest, median and greatest of what was measured, by name; pixels.
-        digests: of the folders, see `digests`.
-        official: whether these are the pictures and masks of the official archive.
-        problems: errors first.
-    """
-
-    root: Path
-    pairs: int = 0
-    instances: int = 0
-    empty: int = 0
-    spreads: dict[str, Spread] = field(default_factory=dict)
-    digests: dict[str, str] = field(default_factory=dict)
-    official: bool = False
-    problems: list[Problem] = field(default_factory=list)
-
-    @property
-    def errors(self) -> list[Problem]:
-        """The problems that make the dataset unusable."""
-        return [problem for problem in self.problems if problem.severity == "error"]
-
-    @property
-    def warnings(self) -> list[Problem]:
-        """The problems that can be lived with."""
-        return [problem for problem in self.problems if problem.severity == "warning"]
-
-    def summary(self) -> str:
-        """One line: whether the dataset can be used, and how much was found."""
-        verdict = "cannot be used as it is" if self.errors else "can be used"
-        return f"{self.root} {verdict}: {len(self.errors)} errors, {len(self.warnings)} warnings"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON values."""
-        return {
-            "root": str(self.root),
-            "passed": not self.errors,
-            "pairs": self.pairs,
-            "instances": self.instances,
-            "empty": self.empty,
-            "spreads": {
-                name: {"min": each.smallest, "median": each.median, "max": each.greatest}
-                for name, each in self.spreads.items()
-            },
-            "digests": self.digests,
-            "official": self.official,
-            "problems": [
-                {"severity": each.severity, "file": each.file, "message": each.message}
-                for each in self.problems
-            ],
-        }
-
-    def table(self) -> Table:
-        """The numbers as a table of two columns."""
-        table = Table(title=str(self.root), title_justify="left", show_header=False)
-        table.add_column(style="bold")
-        table.add_column()
-        table.add_row("pictures with masks", str(self.pairs))
-        table.add_row("people", str(self.instances))
-        table.add_row("empty streets", str(self.empty))
-        for name, spread in self.spreads.items():
-            table.add_row(f"{name} (min / median / max)", str(spread))
-        for folder, digest in self.digests.items():
-            table.add_row(f"{folder} sha256", f"{digest[:16]}…")
-        table.add_row("official Penn-Fudan", "yes" if self.official else "no")
-        return table
-
-
-def check_dataset(root: str | Path, *, progress: Progress | None = None) -> CheckReport:
+def check_dataset(
+    path: str | Path,
+    *,
+    categories: Sequence[str] | None = None,
+    images: str | Path | None = None,
+    progress: Progress | None = None,
+) -> CheckReport:
     """Read every file of a dataset and report what is there and what is wrong.
 
     Args:
-        root: the folder that holds PNGImages and PedMasks.
+        path: the dataset, of any layout; see `open_dataset`.
+        categories: the categories to look at; all by default.
+        images: the folder of a COCO file's pictures.
         progress: called with the number of pictures read and their total after each of them.
 
     Raises:
-        DatasetError: `root` is no dataset folder at all. Everything else is reported.
+        DatasetError: `path` is no dataset at all. Everything else is reported.
     """
-    root = Path(root)
-    check_root(root)
+    file = coco_file(Path(path))
+    if file is not None:
+        return check_coco(file, categories=categories, images=images, progress=progress)
+    refuse_images(path, images)
+    check_root(Path(path))
+    select_classes(Path(path), [PERSON], categories=categories)
+    return _check_penn_fudan(Path(path), progress)
+
+
+def _check_penn_fudan(root: Path, progress: Progress | None) -> CheckReport:
     report = CheckReport(root)
     files = {folder: file_digests(root / folder) for folder in (IMAGES, MASKS)}
     report.digests = {folder: digest_of_files(digests) for folder, digests in files.items()}
@@ -151,20 +65,17 @@ def check_dataset(root: str | Path, *, progress: Progress | None = None) -> Chec
     _check_partners(report, set(images), set(masks))
     _check_strangers(report)
     _check_doubles(report, files[IMAGES])
-    measured: dict[str, list[float]] = {}
+    measured: Measured = {}
     known = set(masks)
     for done, name in enumerate(images, 1):
         if name in known:
             _check_pair(report, name, measured)
         if progress is not None:
             progress(done, len(images))
-    report.spreads = {
-        name: Spread(float(min(values)), float(np.median(values)), float(max(values)))
-        for name, values in measured.items()
-    }
+    report.classes = {PERSON: report.instances}
     if not report.pairs:
         _add(report, "error", root, "expected pictures with masks, found none that can be used")
-    report.problems.sort(key=lambda problem: (problem.severity, problem.file))
+    report.finish(measured)
     return report
 
 
@@ -197,7 +108,7 @@ def _check_doubles(report: CheckReport, digests: dict[str, str]) -> None:
             _add(report, "warning", report.root / IMAGES / name, message)
 
 
-def _check_pair(report: CheckReport, name: str, measured: dict[str, list[float]]) -> None:
+def _check_pair(report: CheckReport, name: str, measured: Measured) -> None:
     """Read one picture with its mask and add to what was `measured`."""
     path = mask_path(report.root, name)
     try:
@@ -207,32 +118,31 @@ def _check_pair(report: CheckReport, name: str, measured: dict[str, list[float]]
         culprit = path if message.startswith(f"{path}: ") else image_path(report.root, name)
         _add(report, "error", culprit, message.removeprefix(f"{culprit}: "))
         return
+    found = people(ids)
     report.pairs += 1
-    found = instance_ids(ids).tolist()
-    masks = split_instances(ids)
-    boxes = tight_boxes(masks)
     report.instances += len(found)
-    report.empty += not found
-    if found != list(range(1, len(found) + 1)):
-        _add(report, "warning", path, f"expected the ids 1 to {len(found)}, found {_listed(found)}")
-    for instance, (x1, y1, x2, y2) in zip(found, boxes.tolist(), strict=True):
-        if x1 == x2 or y1 == y2:
-            message = (
-                f"expected people of at least 2x2 pixels, found instance {instance} with "
-                f"{x2 - x1 + 1}x{y2 - y1 + 1}; not trained on"
-            )
-            _add(report, "warning", path, message)
+    report.empty += not len(found)
+    if found.ids.tolist() != list(range(1, len(found) + 1)):
+        shown = _listed(found.ids.tolist())
+        _add(report, "warning", path, f"expected the ids 1 to {len(found)}, found {shown}")
+    thin = found[~found.has_extent]
+    for instance, (x1, y1, x2, y2) in zip(thin.ids.tolist(), thin.boxes.tolist(), strict=True):
+        message = (
+            f"expected people of at least 2x2 pixels, found instance {instance} with "
+            f"{x2 - x1 + 1}x{y2 - y1 + 1}; not trained on"
+        )
+        _add(report, "warning", path, message)
+    sides = found.boxes[:, 2:] - found.boxes[:, :2] + 1
     values = {
         "picture width": [picture.shape[1]],
         "picture height": [picture.shape[0]],
         "people in a picture": [len(found)],
-        "person width": (boxes[:, 2] - boxes[:, 0] + 1).tolist(),
-        "person height": (boxes[:, 3] - boxes[:, 1] + 1).tolist(),
-        "person area": masks.sum(axis=(1, 2)).tolist(),
+        "person width": sides[:, 0].tolist(),
+        "person height": sides[:, 1].tolist(),
+        "person area": found.masks.sum(axis=(1, 2)).tolist(),
     }
     for key, numbers in values.items():
-        if numbers:
-            measured.setdefault(key, []).extend(numbers)
+        measured.setdefault(key, []).extend(numbers)
 
 
 def _listed(ids: list[int]) -> str:
@@ -241,5 +151,4 @@ def _listed(ids: list[int]) -> str:
 
 
 def _add(report: CheckReport, severity: str, path: Path, message: str) -> None:
-    file = path.relative_to(report.root).as_posix()
-    report.problems.append(Problem(severity, file, message))
+    report.add(severity, path.relative_to(report.root).as_posix(), message)

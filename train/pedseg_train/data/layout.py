@@ -52,7 +52,7 @@ def check_root(root: Path) -> None:
     if missing:
         raise DatasetError(
             f"{root}: expected the folders {IMAGES} and {MASKS}, found no "
-            f"{' and no '.join(missing)}; name the folder that holds both"
+            f"{' and no '.join(missing)}; name the folder that holds both, or a COCO JSON file"
         )
 
 

@@ -1,20 +1,17 @@
-"""A dataset in the Penn-Fudan layout, with the targets of torchvision's fine-tuning tutorial."""
+"""Pictures and people of a folder in the Penn-Fudan layout, without torch."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.utils.data import Dataset
-from torchvision import tv_tensors
-from torchvision.ops import masks_to_boxes
 
 from pedseg_runtime.errors import DatasetError
 
+from .classes import select_classes
+from .digests import dataset_digest
 from .layout import (
     check_root,
     image_names,
@@ -27,100 +24,71 @@ from .layout import (
     split_instances,
     tight_boxes,
 )
+from .protocol import Dropped, Instances
 
-Target = dict[str, Any]
-Transform = Callable[[torch.Tensor, Target], tuple[torch.Tensor, Target]]
-
-
-class Dropped(NamedTuple):
-    """An instance that is in the mask and not in the training target."""
-
-    instance: int
-    reason: str
+PERSON = "person"
 
 
-class PennFudanDataset(Dataset[tuple[torch.Tensor, Target]]):
+class PennFudanPictures:
     """Pictures and instance masks in the Penn-Fudan layout (see `layout`), sorted by name.
 
-    `dataset[i]` is `(image, target)`, both passed through `transform`. Before it, the image is a
-    `tv_tensors.Image` uint8 [3, H, W] RGB and the target holds, for N people:
-
-        boxes     `tv_tensors.BoundingBoxes` float32 [N, 4], x1 y1 x2 y2 in pixels; x2 and y2 are
-                  the last pixel that belongs to the instance, as in the tutorial
-        labels    int64 [N], all 1
-        masks     `tv_tensors.Mask` uint8 [N, H, W], 0 or 1
-        image_id  int, the position among all pictures of the folder, whatever `indices` says
-        area      float32 [N], of the boxes, in square pixels
-        iscrowd   int64 [N], all 0
-
-    A picture without people is fine: N is 0. An instance whose box has no width or height cannot be
-    trained on and is left out; `dropped(i)` tells which and why.
+    Every instance is a person; its area is that of its box, as in the tutorial. Names are those of
+    the files without suffix.
 
     Args:
         root: the folder that holds PNGImages and PedMasks.
-        transform: takes and returns `(image, target)`; see `transforms`.
-        indices: the positions to keep, in this order; all by default.
-
-    Attributes:
-        root: the folder.
-        names: the name of every picture kept, without its suffix.
+        categories: nothing but "person" can be selected.
+        class_names: the labels to give, background first; see `open_dataset`.
 
     Raises:
-        DatasetError: no such folder, another layout, no picture, a picture without a mask, a bad
-            index; on access, a damaged file or a mask of another size.
+        DatasetError: no such folder, another layout, no picture, a picture without a mask, or
+            classes without "person".
     """
 
     def __init__(
         self,
         root: str | Path,
         *,
-        transform: Transform | None = None,
-        indices: Sequence[int] | None = None,
+        categories: Sequence[str] | None = None,
+        class_names: Sequence[str] | None = None,
     ) -> None:
         self.root = Path(root)
-        self._transform = transform
         check_root(self.root)
-        names = image_names(self.root)
-        self._ids = _checked_indices(indices, len(names))
-        self.names: tuple[str, ...] = tuple(names[i] for i in self._ids)
-        self._check_files(names)
+        self.names = tuple(image_names(self.root))
+        self._check_files()
+        self.class_names, labels = select_classes(
+            self.root, [PERSON], categories=categories, class_names=class_names
+        )
+        self._label = labels[PERSON]
 
     def __len__(self) -> int:
         return len(self.names)
 
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, Target]:
-        picture, ids = read_pair(self.root, self.names[index])
-        image = tv_tensors.Image(torch.from_numpy(picture.transpose(2, 0, 1).copy()))
-        target = _target(torch.from_numpy(split_instances(ids)), self._ids[index])
-        if self._transform is None:
-            return image, target
-        return self._transform(image, target)
-
     def path(self, index: int) -> Path:
-        """The file of picture `index`."""
+        """The file of a picture."""
         return image_path(self.root, self.names[index])
 
     def image(self, index: int) -> NDArray[np.uint8]:
-        """Picture `index` without transforms, uint8 [H, W, 3] RGB."""
+        """A picture as uint8 [H, W, 3] RGB."""
         return read_picture(self.path(index))
 
-    def masks(self, index: int) -> NDArray[np.bool_]:
-        """Every instance of picture `index`, bool [N, H, W], in the order of their ids."""
-        return split_instances(read_pair(self.root, self.names[index])[1])
+    def sample(self, index: int) -> tuple[NDArray[np.uint8], Instances]:
+        """A picture, uint8 [H, W, 3] RGB, and its people in the order of their ids."""
+        picture, ids = read_pair(self.root, self.names[index])
+        return picture, people(ids, self._label)
 
     def dropped(self, index: int) -> tuple[Dropped, ...]:
-        """The instances of picture `index` that its target leaves out, with their ids."""
-        ids = read_mask(mask_path(self.root, self.names[index]))
-        boxes = tight_boxes(split_instances(ids)).tolist()
-        return tuple(
-            Dropped(instance, f"its box is {x2 - x1} px wide and {y2 - y1} px high")
-            for instance, (x1, y1, x2, y2) in zip(instance_ids(ids).tolist(), boxes, strict=True)
-            if x2 == x1 or y2 == y1
-        )
+        """The people whose box has no width or no height."""
+        found = people(read_mask(mask_path(self.root, self.names[index])), self._label)
+        return without_extent(found)
 
-    def _check_files(self, names: list[str]) -> None:
+    def digest(self) -> dict[str, str]:
+        """The digest of each folder, see `digests`."""
+        return dataset_digest(self.root)
+
+    def _check_files(self) -> None:
         """Listing is cheap, so an unusable folder is refused before training starts."""
-        if not names:
+        if not self.names:
             raise DatasetError(
                 f"{self.root}: expected PNG files in PNGImages, found none; pictures of other "
                 "formats must be converted"
@@ -135,29 +103,24 @@ class PennFudanDataset(Dataset[tuple[torch.Tensor, Target]]):
             )
 
 
-def _checked_indices(indices: Sequence[int] | None, count: int) -> tuple[int, ...]:
-    if indices is None:
-        return tuple(range(count))
-    outside = [index for index in indices if not 0 <= index < count]
-    if outside:
-        raise DatasetError(
-            f"expected indices from 0 to {count - 1}, found {outside[0]}; was the split made for "
-            "another dataset?"
-        )
-    return tuple(indices)
+def people(ids: NDArray[np.integer], label: int = 1) -> Instances:
+    """Ids [H, W] -> one instance per id, ascending."""
+    masks, found = split_instances(ids), instance_ids(ids)
+    boxes = tight_boxes(masks)
+    return Instances(
+        masks=masks,
+        boxes=boxes,
+        labels=np.full(len(found), label, np.int64),
+        areas=(boxes[:, 2:] - boxes[:, :2]).prod(axis=1).astype(np.float64),
+        crowd=np.zeros(len(found), np.bool_),
+        ids=found.astype(np.int64),
+    )
 
 
-def _target(masks: torch.Tensor, image_id: int) -> Target:
-    """The tutorial's target from masks bool [N, H, W]."""
-    boxes = masks_to_boxes(masks)
-    width, height = boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1]
-    kept = (width > 0) & (height > 0)
-    count, size = int(kept.sum()), tuple(masks.shape[-2:])
-    return {
-        "boxes": tv_tensors.BoundingBoxes(boxes[kept], format="XYXY", canvas_size=size),
-        "labels": torch.ones(count, dtype=torch.int64),
-        "masks": tv_tensors.Mask(masks[kept].to(torch.uint8)),
-        "image_id": image_id,
-        "area": (width * height)[kept],
-        "iscrowd": torch.zeros(count, dtype=torch.int64),
-    }
+def without_extent(instances: Instances) -> tuple[Dropped, ...]:
+    """The instances that a detector cannot learn for want of a box."""
+    thin = instances[~instances.has_extent]
+    return tuple(
+        Dropped(instance, f"its box is {x2 - x1} px wide and {y2 - y1} px high")
+        for instance, (x1, y1, x2, y2) in zip(thin.ids.tolist(), thin.boxes.tolist(), strict=True)
+    )

@@ -1,0 +1,177 @@
+import json
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from PIL import Image
+from pycocotools.coco import COCO
+
+from pedseg_runtime.errors import DatasetError
+from pedseg_train.data import Layout, check_dataset, convert, open_pictures
+from pedseg_train.data.layout import read_mask
+
+
+def ids_of(root, name):
+    return read_mask(root / "PedMasks" / f"{name}_mask.png")
+
+
+@settings(max_examples=25)
+@given(
+    masks=st.lists(
+        st.tuples(st.integers(1, 12), st.integers(1, 12)).flatmap(
+            lambda size: arrays.arrays(np.uint8, size, elements=st.integers(0, 4))
+        ),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_there_and_back_changes_no_pixel(masks):
+    with tempfile.TemporaryDirectory() as folder:
+        root, there, back = (Path(folder) / name for name in ("dataset", "coco", "back"))
+        for part in ("PNGImages", "PedMasks"):
+            (root / part).mkdir(parents=True)
+        for number, ids in enumerate(masks):
+            _, ranks = np.unique(np.append(ids, 0), return_inverse=True)  # ids 1..N
+            ids = ranks[:-1].reshape(ids.shape).astype(np.uint8)
+            Image.fromarray(ids).save(root / "PedMasks" / f"{number}_mask.png")
+            Image.fromarray(ids).convert("RGB").save(root / "PNGImages" / f"{number}.png")
+        if not any(ids.any() for ids in masks):
+            return  # a COCO file without any instance is refused
+        convert(open_pictures(root), there, to=Layout.COCO)
+        convert(open_pictures(there), back, to=Layout.PENNFUDAN)
+        for number in range(len(masks)):
+            assert np.array_equal(ids_of(back, number), ids_of(root, number))
+            assert ids_of(back, number).dtype == np.uint8
+        assert not check_dataset(back).errors
+
+
+def test_coco_of_penn_fudan_is_read_by_pycocotools(dataset, tmp_path, two_people):
+    count = convert(open_pictures(dataset), tmp_path / "coco", to=Layout.COCO)
+    assert (count["pictures"], count["instances"]) == (4, 4)
+    coco = COCO(tmp_path / "coco" / "annotations" / "instances.json")
+    assert coco.loadImgs(1)[0]["file_name"] == "a.png"
+    first = coco.loadAnns(coco.getAnnIds(imgIds=1))[0]
+    assert (first["bbox"], first["area"], first["iscrowd"]) == ([3, 2, 5, 8], 40, 0)
+    assert coco.loadCats(coco.getCatIds()) == [{"id": 1, "name": "person"}]
+    copied = tmp_path / "coco" / "images" / "a.png"
+    assert copied.read_bytes() == (dataset / "PNGImages" / "a.png").read_bytes()
+
+
+def test_pictures_can_be_linked(dataset, tmp_path):
+    convert(open_pictures(dataset), tmp_path / "coco", to=Layout.COCO, link=True)
+    linked = tmp_path / "coco" / "images" / "a.png"
+    assert linked.is_symlink()
+    assert len(open_pictures(tmp_path / "coco")) == 4
+
+
+def test_coco_to_coco_keeps_classes_crowds_and_areas(coco, tmp_path):
+    convert(open_pictures(coco), tmp_path / "clean", to=Layout.COCO)
+    before, after = open_pictures(coco), open_pictures(tmp_path / "clean")
+    assert after.class_names == before.class_names
+    for index in range(3):
+        (picture, expected), (same, found) = before.sample(index), after.sample(index)
+        assert np.array_equal(picture, same)
+        for field in ("masks", "labels", "areas", "crowd"):
+            assert np.array_equal(getattr(found, field), getattr(expected, field))
+
+
+def test_one_category_becomes_people_and_crowds_are_counted(coco, tmp_path):
+    pictures = open_pictures(coco, categories=["person"])
+    count = convert(pictures, tmp_path / "back", to=Layout.PENNFUDAN)
+    assert (count["instances"], count["crowds"]) == (1, 1)
+    assert np.array_equal(ids_of(tmp_path / "back", "a") > 0, pictures.sample(0)[1].masks[0])
+
+
+def test_several_categories_are_refused(coco, tmp_path):
+    with pytest.raises(DatasetError, match=r"found 2 \(person, dog\); select one"):
+        convert(open_pictures(coco), tmp_path / "back", to=Layout.PENNFUDAN)
+    assert not (tmp_path / "back").exists()
+
+
+@pytest.fixture
+def overlapping(document, write_coco):
+    base = document["annotations"][0]
+    inside, beside = [[4, 3, 6, 3, 6, 5, 4, 5]], [[6, 2, 12, 2, 12, 10, 6, 10]]
+    document["annotations"] += [
+        {**base, "id": 50, "segmentation": inside},
+        {**base, "id": 51, "segmentation": beside},
+        {**base, "id": 52, "segmentation": []},
+    ]
+    return open_pictures(write_coco(document), categories=["person"])
+
+
+def test_overlaps_are_refused_with_their_number_and_leave_nothing(overlapping, tmp_path):
+    with pytest.raises(DatasetError, match="found 2 that overlap another; --overlap first"):
+        convert(overlapping, tmp_path / "out" / "back", to=Layout.PENNFUDAN)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_overlapping_pixels_can_go_to_the_first(overlapping, tmp_path):
+    count = convert(overlapping, tmp_path / "back", to=Layout.PENNFUDAN, overlap=True)
+    assert (count["instances"], count["hidden"], count["overlapping"]) == (2, 1, 2)
+    assert count["unusable"] == 1
+    ids = ids_of(tmp_path / "back", "a")
+    assert (ids == 1).sum() == 40
+    assert (ids == 2).sum() == 4 * 8
+
+
+def test_other_formats_become_png(document, write_coco, tmp_path):
+    document["images"][1]["file_name"] = "day/a.jpg"
+    pictures = open_pictures(write_coco(document), categories=["person"])
+    count = convert(pictures, tmp_path / "back", to=Layout.PENNFUDAN, link=True)
+    assert count["reencoded"] == 1
+    back = open_pictures(tmp_path / "back")
+    assert back.names == ("b", "c", "day_a")
+    assert np.array_equal(back.image(2), pictures.image(2))
+
+
+def test_names_that_only_folders_tell_apart_are_refused(document, write_coco, tmp_path):
+    document["images"][0]["file_name"] = "x/a.png"
+    document["images"][1]["file_name"] = "x_a.png"
+    pictures = open_pictures(write_coco(document), categories=["person"])
+    with pytest.raises(DatasetError, match="without their folders"):
+        convert(pictures, tmp_path / "back", to=Layout.PENNFUDAN)
+
+
+def test_more_than_255_people_get_ids_of_16_bits(make_dataset, tmp_path):
+    ids = np.arange(1, 301, dtype=np.uint16).reshape(15, 20)
+    root = make_dataset({"a": np.ones((15, 20), np.uint8)})
+    Image.fromarray(ids).save(root / "PedMasks" / "a_mask.png")
+    convert(open_pictures(root), tmp_path / "coco", to=Layout.COCO)
+    convert(open_pictures(tmp_path / "coco"), tmp_path / "back", to=Layout.PENNFUDAN)
+    assert np.array_equal(ids_of(tmp_path / "back", "a"), ids)
+
+
+def test_a_folder_in_use_is_refused(dataset, tmp_path):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "x").touch()
+    with pytest.raises(DatasetError, match="new or empty folder"):
+        convert(open_pictures(dataset), tmp_path / "full", to=Layout.COCO)
+
+
+def test_a_damaged_picture_leaves_nothing_behind(dataset, tmp_path):
+    pictures = open_pictures(dataset)
+    (dataset / "PNGImages" / "d.png").write_bytes(b"x")
+    with pytest.raises(DatasetError, match=r"d\.png"):
+        convert(pictures, tmp_path / "out" / "coco", to=Layout.COCO)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_ids_count_from_one_in_the_new_file(coco, tmp_path):
+    convert(open_pictures(coco), tmp_path / "clean", to=Layout.COCO)
+    document = json.loads((tmp_path / "clean" / "annotations" / "instances.json").read_text())
+    assert [image["id"] for image in document["images"]] == [1, 2, 3]
+    assert [each["id"] for each in document["annotations"]] == [1, 2, 3, 4]
+    assert {each["category_id"] for each in document["annotations"]} == {1, 2}
+
+
+@pytest.mark.photos
+def test_real_photographs_keep_every_pixel(photos, tmp_path):
+    convert(open_pictures(photos), tmp_path / "coco", to=Layout.COCO, link=True)
+    convert(open_pictures(tmp_path / "coco"), tmp_path / "back", to=Layout.PENNFUDAN, link=True)
+    for name in open_pictures(photos).names:
+        assert np.array_equal(ids_of(tmp_path / "back", name), ids_of(photos, name))

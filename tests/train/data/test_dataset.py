@@ -1,0 +1,111 @@
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from pedseg_runtime.errors import DatasetError
+from pedseg_train.data import CocoDataset, PennFudanDataset, open_dataset, open_pictures
+from pedseg_train.data.coco import pictures as coco_pictures
+
+
+def test_every_layout_is_recognised(dataset, coco):
+    assert isinstance(open_dataset(dataset), PennFudanDataset)
+    for path in (coco, coco.parent):
+        found = open_dataset(path)
+        assert isinstance(found, CocoDataset)
+        assert found.names == open_pictures(path).names == ("a", "b", "c")
+
+
+@pytest.mark.parametrize("first", ["images.json", "other.json"])
+def test_the_annotations_folder_is_looked_into_first(coco, first):
+    folder = coco.parent / "annotations"
+    folder.mkdir()
+    coco.rename(folder / "instances_all.json")
+    (coco.parent / first).write_text("{}")
+    (folder / "captions_all.json").write_text("{}")
+    assert len(open_dataset(coco.parent)) == 3
+    (folder / "instances_more.json").write_text("{}")
+    with pytest.raises(DatasetError, match=r"one COCO JSON file in annotations, found 3 \(cap"):
+        open_dataset(coco.parent)
+
+
+def test_a_folder_of_nothing_known_is_refused(tmp_path):
+    with pytest.raises(DatasetError, match=r"found no PNGImages and no PedMasks.*COCO JSON"):
+        open_dataset(tmp_path)
+
+
+def test_targets_have_the_tutorials_form_whatever_the_layout(dataset, coco):
+    expected, found = (open_dataset(path)[0][1] for path in (dataset, coco))
+    assert found.keys() == expected.keys()
+    for key, value in expected.items():
+        assert type(found[key]) is type(value)
+        if isinstance(value, torch.Tensor):
+            assert found[key].dtype == value.dtype
+            assert found[key].ndim == value.ndim
+
+
+def test_crowds_are_measured_with_and_not_trained_on(coco):
+    found = open_dataset(coco)
+    trained, truth = found[0][1], found.truth(0)
+    assert trained["labels"].tolist() == [1, 2]
+    assert trained["iscrowd"].tolist() == [0, 0]
+    assert trained["boxes"].tolist() == [[3, 2, 7, 9], [15, 5, 20, 18]]
+    assert trained["area"].tolist() == [40.5, 84]
+    assert truth["labels"].tolist() == [1, 2, 1]
+    assert truth["iscrowd"].tolist() == [0, 0, 1]
+    assert truth["masks"].shape == (3, 20, 30)
+    assert found.masks(0).shape == (2, 20, 30)
+    assert found.labels(0).tolist() == [1, 2]
+
+
+def test_truth_takes_no_part_in_transforms(coco):
+    def refuse(image, target):
+        raise AssertionError
+
+    assert len(open_dataset(coco, transform=refuse).truth(0)["boxes"]) == 3
+
+
+def test_indices_select_pictures_and_their_ids(coco):
+    found = open_dataset(coco, indices=[2, 0])
+    assert found.names == ("c", "a")
+    assert found.image_ids == (70, 9)
+    assert found[0][1]["image_id"] == 2
+    assert found.truth(1)["image_id"] == 0
+    assert found.dropped(0) == ()
+
+
+def test_a_model_that_knows_more_classes_can_be_measured_on_people(dataset):
+    found = open_dataset(dataset, class_names=("background", "dog", "person"))
+    assert found.class_names == ("background", "dog", "person")
+    assert found[0][1]["labels"].tolist() == [2, 2]
+
+
+def test_classes_that_penn_fudan_lacks_are_refused(dataset):
+    assert open_dataset(dataset, categories=["person"]).class_names == ("background", "person")
+    with pytest.raises(DatasetError, match="'persons', found none; did you mean 'person'"):
+        open_dataset(dataset, categories=["persons"])
+    with pytest.raises(DatasetError, match=r"knows \(car\), found none; choose from: person"):
+        open_dataset(dataset, class_names=("background", "car"))
+
+
+def test_a_folder_of_pictures_has_no_place_in_penn_fudan(dataset, tmp_path):
+    with pytest.raises(DatasetError, match="for COCO JSON only"):
+        open_dataset(dataset, images=tmp_path)
+
+
+def test_a_dataset_can_be_sent_to_another_process(coco):
+    before = open_dataset(coco)
+    after = pickle.loads(pickle.dumps(before))
+    assert np.array_equal(after.masks(0), before.masks(0))
+    assert after.digest() == before.digest()
+
+
+def test_no_mask_is_decoded_before_a_picture_is_asked_for(coco, monkeypatch):
+    decoded = []
+    monkeypatch.setattr(
+        coco_pictures, "decode", lambda *_: decoded.append(1) or np.ones((20, 30), bool)
+    )
+    found = open_dataset(coco)
+    assert not decoded
+    assert len(found.masks(2)) == len(decoded) == 1

@@ -1,0 +1,179 @@
+"""`pedseg-data split` and `convert`: what is made of a dataset."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from click.core import ParameterSource
+
+from pedseg_runtime import console
+
+from .cli_shared import FOLDER, check_command, dataset_options, reporter, show_command
+from .conversion import Layout
+from .conversion import convert as convert_pictures
+from .opening import open_pictures
+from .protocol import LabelledPictures
+from .similarity import connected, folder_groups, near_identical, picture_hashes
+from .splits import Split, tutorial_split, write_split
+from .splitting import fraction_split
+
+GROUPINGS = ("near-identical", "folder", "none")
+_NOT_FOR_TUTORIAL = ("val", "test", "group_by")
+
+
+@click.command(cls=console.Command)
+@click.argument("data", type=FOLDER)
+@click.option("--output", type=FOLDER, required=True, help="The split file to write.")
+@click.option("--val", type=float, default=0.1, show_default=True, help="Fraction to choose by.")
+@click.option("--test", type=float, default=0.2, show_default=True, help="Fraction to measure on.")
+@click.option("--seed", type=int, default=1, show_default=True, help="Of the shuffle.")
+@click.option(
+    "--group-by",
+    type=console.Choice(GROUPINGS),
+    default="near-identical",
+    show_default=True,
+    help="Pictures that stay together: those that look the same, or those of one folder.",
+)
+@click.option("--tutorial", is_flag=True, help="Make torchvision's tutorial's split instead.")
+@dataset_options
+@click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
+@click.pass_context
+def split(
+    context: click.Context,
+    data: Path,
+    output: Path,
+    val: float,
+    test: float,
+    seed: int,
+    group_by: str,
+    tutorial: bool,
+    categories: Sequence[str] | None,
+    images: Path | None,
+    as_json: bool,
+) -> None:
+    """Share out the pictures of DATA at random and write their names to a file.
+
+    The same seed gives the same split. Pictures that look the same end up in the same part.
+    """
+    pictures = open_pictures(data, categories=categories, images=images)
+    made: dict[str, Any] = {"seed": seed}
+    if tutorial:
+        for name in _NOT_FOR_TUTORIAL:
+            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"--{name.replace('_', '-')} has no place with --tutorial")
+        parts = tutorial_split(len(pictures), seed=seed)
+        made |= {"rule": "tutorial"}
+    else:
+        groups = _groups(pictures, group_by)
+        parts = fraction_split(len(pictures), val=val, test=test, seed=seed, groups=groups)
+        together = [len(group) for group in groups if len(group) > 1]
+        made |= {"rule": "fractions", "val": val, "test": test, "group_by": group_by}
+        made |= {"groups": len(together), "grouped": sum(together)}
+    write_split(output, parts, pictures, made=made)
+    if as_json:
+        click.echo(json.dumps(_summary(output, parts, made)))
+    else:
+        console.output.print(_describe(output, parts, made), markup=False)
+    file, source = shlex.quote(str(output)), shlex.quote(str(data))
+    console.next_commands(
+        [
+            ("check it", f"{check_command(data)} --split-file {file}"),
+            (
+                "train by it",
+                f"pedseg-train --data {source} --split-file {file} --output runs/first",
+            ),
+        ]
+    )
+
+
+@click.command(cls=console.Command)
+@click.argument("source", type=FOLDER)
+@click.argument("target", type=FOLDER)
+@click.option("--to", type=console.Choice([*Layout]), required=True, help="The layout to write.")
+@dataset_options
+@click.option(
+    "--overlap",
+    type=console.Choice(["refuse", "first"]),
+    default="refuse",
+    show_default=True,
+    help="Pixels of several instances, which Penn-Fudan masks cannot hold.",
+)
+@click.option("--link", is_flag=True, help="Link to the pictures instead of copying them.")
+@click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
+def convert(
+    source: Path,
+    target: Path,
+    to: str,
+    categories: Sequence[str] | None,
+    images: Path | None,
+    overlap: str,
+    link: bool,
+    as_json: bool,
+) -> None:
+    """Write SOURCE in another layout to the new folder TARGET.
+
+    No pixel of a mask changes. What the layout cannot hold is counted or refused.
+    """
+    pictures = open_pictures(source, categories=categories, images=images)
+    with console.progress_bar() as bar:
+        count = convert_pictures(
+            pictures,
+            target,
+            to=Layout(to),
+            overlap=overlap == "first",
+            link=link,
+            progress=reporter(bar, "Converting"),
+        )
+    if as_json:
+        click.echo(json.dumps({"target": str(target), **count}))
+    else:
+        console.output.print(
+            f"{target}: {count['pictures']} pictures with {count['instances']} instances",
+            markup=False,
+        )
+        for line in _losses(count):
+            console.output.print(f"  {line}", markup=False)
+    console.next_commands(
+        [("check it", check_command(target)), ("look at it", show_command(target))]
+    )
+
+
+def _groups(pictures: LabelledPictures, group_by: str) -> list[tuple[int, ...]]:
+    """Positions that must stay together."""
+    if group_by == "none":
+        return []
+    if group_by == "folder":
+        return folder_groups(pictures.names)
+    with console.progress_bar() as bar:
+        hashes = picture_hashes(pictures, progress=reporter(bar, "Comparing pictures"))
+    return connected(near_identical(hashes))
+
+
+def _summary(output: Path, parts: Split, made: dict[str, Any]) -> dict[str, Any]:
+    sizes = {part: len(positions) for part, positions in parts.parts().items()}
+    return {"file": str(output), **sizes, "made": made}
+
+
+def _describe(output: Path, parts: Split, made: dict[str, Any]) -> str:
+    sizes = ", ".join(f"{len(positions)} {part}" for part, positions in parts.parts().items())
+    groups = made.get("groups", 0)
+    together = f"; {made['grouped']} pictures in {groups} groups kept together" if groups else ""
+    return f"{output}: {sizes} (seed {made['seed']}){together}"
+
+
+def _losses(count: dict[str, int]) -> Iterable[str]:
+    """What the new layout does not hold, in words."""
+    for key, meaning in (
+        ("crowds", "crowd regions left out"),
+        ("overlapping", "instances lost pixels to one before them"),
+        ("hidden", "instances left out that had no pixel of their own"),
+        ("unusable", "annotations left out that have no mask; `pedseg-data check` names them"),
+        ("reencoded", "pictures written as PNG, since the layout has no other format"),
+    ):
+        if count[key]:
+            yield f"{count[key]} {meaning}"

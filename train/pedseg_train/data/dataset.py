@@ -1,0 +1,264 @@
+"""Datasets for torch: pictures of any layout with the targets of torchvision's tutorial."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import Dataset
+from torchvision import tv_tensors
+
+from pedseg_runtime.errors import DatasetError
+
+from .coco.pictures import CocoPictures
+from .opening import coco_file, refuse_images
+from .pennfudan import PennFudanPictures
+from .protocol import Dropped, Instances, LabelledPictures, Target
+
+Transform = Callable[[torch.Tensor, Target], tuple[torch.Tensor, Target]]
+
+
+class InstanceDataset(Dataset[tuple[torch.Tensor, Target]]):
+    """Labelled pictures as a torch dataset; a `SegmentationDataset`.
+
+    `dataset[i]` is `(image, target)`, both passed through `transform`. Before it, the image is a
+    `tv_tensors.Image` uint8 [3, H, W] RGB and the target holds, for N instances:
+
+        boxes     `tv_tensors.BoundingBoxes` float32 [N, 4], x1 y1 x2 y2 in pixels; taken from the
+                  mask, whatever box the annotation names; x2 and y2 are the last pixel that belongs
+                  to the instance, as in the tutorial
+        labels    int64 [N], positions in `class_names`, from 1
+        masks     `tv_tensors.Mask` uint8 [N, H, W], 0 or 1
+        image_id  int, the position among all pictures, whatever `indices` says
+        area      float32 [N], square pixels: of the box in the Penn-Fudan layout, as in the
+                  tutorial; the annotation's own in COCO, or the mask's where it has none
+        iscrowd   int64 [N], all 0
+
+    A picture without instances is fine: N is 0. An instance whose box has no width or height cannot
+    be trained on and is left out; `dropped(i)` tells which and why. Crowd regions are no targets to
+    train on; `truth(i)` has them.
+
+    Args:
+        pictures: all of them.
+        transform: takes and returns `(image, target)`; see `transforms`.
+        indices: the positions to keep, in this order; all by default.
+
+    Attributes:
+        names: the name of every picture kept.
+        class_names: one name per label, background first.
+
+    Raises:
+        DatasetError: a bad index; on access, a damaged file or a picture of another size than its
+            annotation.
+    """
+
+    def __init__(
+        self,
+        pictures: LabelledPictures,
+        *,
+        transform: Transform | None = None,
+        indices: Sequence[int] | None = None,
+    ) -> None:
+        self._pictures = pictures
+        self._transform = transform
+        self._ids = _checked_indices(indices, len(pictures))
+        self.names: tuple[str, ...] = tuple(pictures.names[i] for i in self._ids)
+        self.class_names: tuple[str, ...] = pictures.class_names
+
+    def __len__(self) -> int:
+        return len(self._ids)
+
+    def __getitem__(self, index: int) -> tuple[torch.Tensor, Target]:
+        position = self._ids[index]
+        picture, instances = self._pictures.sample(position)
+        image = tv_tensors.Image(torch.from_numpy(picture.transpose(2, 0, 1).copy()))
+        target = _target(instances[instances.has_extent & ~instances.crowd], position)
+        if self._transform is None:
+            return image, target
+        return self._transform(image, target)
+
+    def truth(self, index: int) -> Target:
+        """The target of picture `index` to measure with: no transform, and with crowd regions.
+
+        Like the one to train on, but for the crowd regions, whose `iscrowd` is 1: COCOeval neither
+        asks for a detection there nor blames one.
+        """
+        position = self._ids[index]
+        instances = self._pictures.sample(position)[1]
+        return _target(instances[instances.has_extent], position)
+
+    def path(self, index: int) -> Path:
+        """The file of picture `index`."""
+        return self._pictures.path(self._ids[index])
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """Picture `index` without transforms, uint8 [H, W, 3] RGB."""
+        return self._pictures.image(self._ids[index])
+
+    def masks(self, index: int) -> NDArray[np.bool_]:
+        """Every instance of picture `index`, bool [N, H, W], without crowd regions."""
+        return self._instances(index).masks
+
+    def labels(self, index: int) -> NDArray[np.int64]:
+        """The label of each of `masks(index)`, int64 [N]."""
+        return self._instances(index).labels
+
+    def dropped(self, index: int) -> tuple[Dropped, ...]:
+        """The annotations of picture `index` that are in no target, with their ids."""
+        return self._pictures.dropped(self._ids[index])
+
+    def digest(self) -> dict[str, str]:
+        """SHA-256 of the whole dataset, whatever `indices` says; reads every file."""
+        return self._pictures.digest()
+
+    def _instances(self, index: int) -> Instances:
+        found = self._pictures.sample(self._ids[index])[1]
+        return found[~found.crowd]
+
+
+class PennFudanDataset(InstanceDataset):
+    """A folder in the Penn-Fudan layout (see `layout`), sorted by name; all are people.
+
+    Args:
+        root: the folder that holds PNGImages and PedMasks.
+        categories: nothing but "person" can be selected.
+        class_names: a model's class names instead, see `open_dataset`.
+        transform: takes and returns `(image, target)`; see `transforms`.
+        indices: the positions to keep, in this order; all by default.
+
+    Attributes:
+        root: the folder.
+
+    Raises:
+        DatasetError: no such folder, another layout, no picture, a picture without a mask, a bad
+            index; on access, a damaged file or a mask of another size.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        *,
+        categories: Sequence[str] | None = None,
+        class_names: Sequence[str] | None = None,
+        transform: Transform | None = None,
+        indices: Sequence[int] | None = None,
+    ) -> None:
+        self.root = Path(root)
+        pictures = PennFudanPictures(self.root, categories=categories, class_names=class_names)
+        super().__init__(pictures, transform=transform, indices=indices)
+
+
+class CocoDataset(InstanceDataset):
+    """A COCO JSON file, sorted by name; labels count from 1 in the order of the category ids.
+
+    Args:
+        file: the COCO JSON file.
+        categories: the names of the categories to keep; all by default.
+        class_names: a model's class names instead, see `open_dataset`.
+        images: the folder of the pictures, if they lie neither beside the file nor in `images`.
+        transform: takes and returns `(image, target)`; see `transforms`.
+        indices: the positions to keep, in this order; all by default.
+
+    Attributes:
+        file: the COCO JSON file.
+        image_ids: the id of every picture kept, in the file.
+        category_ids: the id of every label's category in the file; None for the background, and
+            for classes that the file lacks.
+
+    Raises:
+        DatasetError: a file that cannot be used, naming the id; on access, a picture that is
+            damaged or of another size than the file says, or run lengths that do not fill it.
+    """
+
+    def __init__(
+        self,
+        file: str | Path,
+        *,
+        categories: Sequence[str] | None = None,
+        class_names: Sequence[str] | None = None,
+        images: str | Path | None = None,
+        transform: Transform | None = None,
+        indices: Sequence[int] | None = None,
+    ) -> None:
+        pictures = CocoPictures(file, categories=categories, class_names=class_names, images=images)
+        super().__init__(pictures, transform=transform, indices=indices)
+        self.file = pictures.file
+        self.image_ids: tuple[int, ...] = tuple(pictures.image_ids[i] for i in self._ids)
+        self.category_ids: tuple[int | None, ...] = pictures.category_ids
+
+
+def open_dataset(
+    path: str | Path,
+    *,
+    categories: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
+    images: str | Path | None = None,
+    transform: Transform | None = None,
+    indices: Sequence[int] | None = None,
+) -> InstanceDataset:
+    """Open a dataset of any layout: a `PennFudanDataset` or a `CocoDataset`.
+
+    A file is COCO JSON. A folder with PNGImages or PedMasks is in the Penn-Fudan layout; another
+    one must hold COCO JSON, in `annotations` or in itself.
+
+    Args:
+        path: a folder in the Penn-Fudan layout, a COCO JSON file, or a folder that holds one.
+        categories: the names of the categories to keep; all by default. Labels count from 1 in the
+            order of the category ids.
+        class_names: a model's class names, background first, instead of `categories`: labels are
+            positions in it, so that model and truth speak of the same classes.
+        images: the folder of a COCO file's pictures, if they lie neither beside it nor in `images`.
+        transform: takes and returns `(image, target)`; see `transforms`.
+        indices: the positions to keep, in this order; all by default.
+
+    Raises:
+        DatasetError: nothing of a known layout, or a dataset that cannot be used; the message names
+            file and id.
+    """
+    file = coco_file(Path(path))
+    if file is not None:
+        return CocoDataset(
+            file,
+            categories=categories,
+            class_names=class_names,
+            images=images,
+            transform=transform,
+            indices=indices,
+        )
+    refuse_images(path, images)
+    return PennFudanDataset(
+        path,
+        categories=categories,
+        class_names=class_names,
+        transform=transform,
+        indices=indices,
+    )
+
+
+def _checked_indices(indices: Sequence[int] | None, count: int) -> tuple[int, ...]:
+    if indices is None:
+        return tuple(range(count))
+    outside = [index for index in indices if not 0 <= index < count]
+    if outside:
+        raise DatasetError(
+            f"expected indices from 0 to {count - 1}, found {outside[0]}; was the split made for "
+            "another dataset?"
+        )
+    return tuple(indices)
+
+
+def _target(instances: Instances, image_id: int) -> Target:
+    """The tutorial's target."""
+    size = (int(instances.masks.shape[1]), int(instances.masks.shape[2]))
+    boxes = torch.from_numpy(instances.boxes.astype(np.float32))
+    return {
+        "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size),
+        "labels": torch.from_numpy(instances.labels.copy()),
+        "masks": tv_tensors.Mask(torch.from_numpy(instances.masks.astype(np.uint8))),
+        "image_id": image_id,
+        "area": torch.from_numpy(instances.areas.astype(np.float32)),
+        "iscrowd": torch.from_numpy(instances.crowd.astype(np.int64)),
+    }

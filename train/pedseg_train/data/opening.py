@@ -1,0 +1,55 @@
+"""Recognise the layout of a dataset and open it, without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pedseg_runtime.errors import DatasetError
+
+from .coco.files import find_annotations
+from .coco.pictures import CocoPictures
+from .layout import IMAGES, MASKS
+from .pennfudan import PennFudanPictures
+from .protocol import LabelledPictures
+
+
+def open_pictures(
+    path: str | Path,
+    *,
+    categories: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
+    images: str | Path | None = None,
+) -> LabelledPictures:
+    """The labelled pictures at `path`; arguments and errors as for `open_dataset`.
+
+    A file is COCO JSON. A folder with PNGImages or PedMasks is in the Penn-Fudan layout; another
+    one must hold COCO JSON, in `annotations` or in itself.
+    """
+    file = coco_file(Path(path))
+    if file is not None:
+        return CocoPictures(file, categories=categories, class_names=class_names, images=images)
+    refuse_images(path, images)
+    return PennFudanPictures(path, categories=categories, class_names=class_names)
+
+
+def coco_file(path: Path) -> Path | None:
+    """The COCO JSON file that `path` stands for; None if it is to be read as Penn-Fudan.
+
+    Raises:
+        DatasetError: a folder with several files that might be meant.
+    """
+    if path.is_file():
+        return path
+    if not path.is_dir() or any((path / folder).is_dir() for folder in (IMAGES, MASKS)):
+        return None
+    return find_annotations(path)
+
+
+def refuse_images(path: str | Path, images: str | Path | None) -> None:
+    """Raise DatasetError if pictures are named apart for a layout that knows where its own are."""
+    if images is not None:
+        raise DatasetError(
+            f"{path}: expected a folder of pictures for COCO JSON only, found {images} for another "
+            "layout; leave it out"
+        )
