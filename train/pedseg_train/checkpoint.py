@@ -6,9 +6,10 @@ scheduler, random state) lies in a file of its own beside it.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
@@ -147,11 +148,15 @@ class LoadedCheckpoint:
 
 
 def save_checkpoint(path: Path, model: MaskRCNN, header: CheckpointHeader) -> None:
-    """Write the model's weights and `header` to `path`, atomically."""
+    """Write the model's weights and `header` to `path`, atomically.
+
+    Raises:
+        CheckpointError: the file could not be written; whatever stood at `path` is untouched.
+    """
     tensors = {
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }
-    with replacing(Path(path)) as temporary:
+    with _writing(Path(path)) as temporary:
         save_file(tensors, temporary, metadata={HEADER_KEY: header.to_json()})
 
 
@@ -252,8 +257,12 @@ def is_checkpoint(path: Path) -> bool:
 
 
 def save_resume_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write what a resumed training needs (tensors, numbers, strings, lists, dicts), atomically."""
-    with replacing(path) as temporary:
+    """Write what a resumed training needs (tensors, numbers, strings, lists, dicts), atomically.
+
+    Raises:
+        CheckpointError: the file could not be written; whatever stood at `path` is untouched.
+    """
+    with _writing(path) as temporary:
         torch.save(dict(state), temporary)
 
 
@@ -265,8 +274,8 @@ def load_resume_state(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise CheckpointError(
-            f"{path}: no such file; a run can be resumed only after its first finished epoch, "
-            "start it again in a new folder"
+            f"{path}: no such file; a run can be resumed only once it has saved its state, start "
+            "it again in a new folder"
         )
     state = load_tensors_only(path)
     if not isinstance(state, dict):
@@ -287,6 +296,25 @@ def load_tensors_only(path: Path) -> Any:
             f"{path}: expected a file that torch.load(weights_only=True) reads, found one that it "
             f"refuses ({type(error).__name__}); save tensors only, such as model.state_dict()"
         ) from error
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[Path]:
+    """As `replacing`, with one line for a full disk or a folder that must not be written to."""
+    try:
+        with replacing(path) as temporary:
+            yield temporary
+    # A full disk is an OSError to Python, a RuntimeError to torch, and safetensors has its own.
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path}: could not be written ({_reason(error)}); what was saved there before is "
+            "intact: free space or change permissions, then continue with --resume"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    reason = error.strerror if isinstance(error, OSError) else None
+    return reason or str(error).splitlines()[0]
 
 
 def _read(path: Path, *, weights: bool) -> tuple[CheckpointHeader, dict[str, torch.Tensor]]:

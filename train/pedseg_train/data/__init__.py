@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from .integrity import CheckReport, check_dataset
     from .pennfudan import PennFudanDataset
     from .splits import Split, read_split, tutorial_split, write_split
-    from .transforms import evaluation_transform, training_transform
+    from .transforms import evaluation_transform
 
 __all__ = [
     "CheckReport",
@@ -26,7 +26,6 @@ __all__ = [
     "draw_contact_sheet",
     "evaluation_transform",
     "read_split",
-    "training_transform",
     "tutorial_split",
     "write_split",
 ]
@@ -41,7 +40,6 @@ _MODULES = {
     "draw_contact_sheet": "contact_sheet",
     "evaluation_transform": "transforms",
     "read_split": "splits",
-    "training_transform": "transforms",
     "tutorial_split": "splits",
     "write_split": "splits",
 }

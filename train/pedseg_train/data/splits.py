@@ -33,13 +33,15 @@ class Split:
     Attributes:
         train: positions to train on.
         test: positions to measure on; none of them is in `train`.
+        val: positions to choose the best epoch by; none where `test` does that too.
     """
 
     train: tuple[int, ...]
     test: tuple[int, ...]
+    val: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        every = self.train + self.test
+        every = self.train + self.test + self.val
         if len(set(every)) != len(every):
             raise DatasetError("a split must name every picture once; some occur twice")
 
