@@ -41,7 +41,7 @@ class Augmentation:
     def __init__(self, recipe: Recipe) -> None:
         self._recipe = recipe
         self._tight = bool(recipe.crop or recipe.copy_paste or recipe.scale_max > 1)
-        self._colours = v2.Compose(_colour_steps(recipe))
+        self._colours = _colour_steps(recipe)
 
     def __call__(self, sample: Sample, *, min_size: int, another: Callable[[], Sample]) -> Sample:
         """Augment one sample.
@@ -58,8 +58,8 @@ class Augmentation:
         image, target = self._shown(sample, min_size)
         if happens(self._recipe.copy_paste):
             image, target = paste_people(image, target, *self._shown(another(), min_size))
-        if self._colours.transforms:
-            image = self._colours(image)
+        for change in self._colours:
+            image = change(image)
         return image, with_area(target)
 
     def _shown(self, sample: Sample, min_size: int) -> Sample:
