@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import resource
 
 import pytest
 import torch
@@ -162,17 +163,31 @@ def test_checkpoint_is_told_from_an_artifact_by_content(saved, tmp_path):
     assert not is_checkpoint(tmp_path / "other")
 
 
-def test_failed_write_leaves_the_old_checkpoint(saved, tiny_model, header, monkeypatch):
+@pytest.fixture
+def small_disk():
+    """The operating system refuses files above 100 kB, as a full disk does."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_full_disk_leaves_the_old_checkpoint(saved, tiny_model, header, small_disk):
     before = sha256_of(saved)
-
-    def full_disk(*_args, **_kwargs):
-        raise OSError("no space left")
-
-    monkeypatch.setattr("pedseg_train.checkpoint.save_file", full_disk)
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(CheckpointError, match=r"could not be written .* continue with --resume"):
         save_checkpoint(saved, tiny_model, header)
     assert sha256_of(saved) == before
     assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+
+def test_full_disk_leaves_the_old_resume_state(tmp_path, small_disk):
+    path = tmp_path / "resume.pt"
+    save_resume_state(path, {"history": []})
+    with pytest.raises(CheckpointError, match="could not be written") as caught:
+        save_resume_state(path, {"tensor": torch.zeros(100_000)})
+    assert "\n" not in str(caught.value)
+    assert load_resume_state(path) == {"history": []}
+    assert [file.name for file in tmp_path.iterdir()] == ["resume.pt"]
 
 
 def test_resume_state_round_trip(tmp_path):

@@ -164,7 +164,7 @@ class _Run:
             saved = self.processes.from_first(self._saved)
             model = _assembled(CheckpointHeader.from_json(saved["header"]), self.recipe)
         else:
-            self.processes.from_first(self.folder.check_unused)
+            split = self.processes.from_first(lambda: self._new_split(split_file))
             model = _built(self.recipe, self.data.class_names, self.notify)
         if self.recipe.weights != "none":
             freeze(model, ARCHITECTURES[self.recipe.architecture], self.recipe.freeze)
@@ -173,7 +173,8 @@ class _Run:
             state.load_state_dict(saved)
             done = f", step {state.progress.steps}" if state.progress.steps else ""
             self.notify(f"resuming after epoch {state.epoch} of {self.recipe.epochs}{done}")
-        split = self.processes.from_first(lambda: self._split(resume, split_file))
+            split = self.processes.from_first(lambda: self._old_split(split_file))
+        self.processes.from_first(lambda: self._write_settings(split))
         return state, split
 
     def fit(
@@ -234,26 +235,28 @@ class _Run:
 
     def _saved(self) -> dict[str, Any]:
         self.folder.check_same(self.recipe, self.data.digest)
-        self.folder.check_writable()
         self.folder.sweep()
         return load_resume_state(self.folder.resume)
 
-    def _split(self, resume: bool, split_file: Path | None) -> Split:
-        if not resume:
-            split = self.data.make_split(self.recipe, split_file)
-            self.folder.check_writable()
-            self.data.write_split(self.folder.split, split)
-        elif split_file is not None:
-            self._check_same_split(split_file)
-        self.folder.write_settings(self.recipe, self.data.digest)
-        return self.data.read_split(self.folder.split)
+    def _new_split(self, split_file: Path | None) -> Split:
+        self.folder.check_unused()
+        return self.data.make_split(self.recipe, split_file)
 
-    def _check_same_split(self, split_file: Path) -> None:
-        if self.data.read_split(split_file) != self.data.read_split(self.folder.split):
+    def _old_split(self, split_file: Path | None) -> Split:
+        split = self.data.read_split(self.folder.split)
+        if split_file is not None and self.data.read_split(split_file) != split:
             raise TrainingError(
                 f"{split_file}: expected the split that the run began with "
                 f"({self.folder.split}), found another; drop --split-file, or start another run"
             )
+        return split
+
+    def _write_settings(self, split: Split) -> None:
+        """Only now, when everything else was fine, does a new run leave traces."""
+        self.folder.check_writable()
+        if not self.folder.split.is_file():
+            self.data.write_split(self.folder.split, split)
+        self.folder.write_settings(self.recipe, self.data.digest)
 
     def _facts(self, split: Split) -> dict[str, Any]:
         """What the header of every checkpoint says; files are read by the first process only."""

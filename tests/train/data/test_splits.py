@@ -63,11 +63,13 @@ def test_a_picture_on_both_sides_is_refused():
 
 def test_a_split_file_names_pictures_and_reads_back(dataset, tmp_path):
     pictures = PennFudanDataset(dataset)
-    split = Split(train=(2, 0), test=(3,))
-    write_split(tmp_path / "split.json", split, pictures)
+    split = Split(train=(2, 0), val=(1,), test=(3,))
+    write_split(tmp_path / "split.json", split, pictures, made={"seed": 7})
     assert json.loads((tmp_path / "split.json").read_text()) == {
-        "schema_version": 1,
+        "schema_version": 2,
+        "made": {"seed": 7},
         "train": ["c", "a"],
+        "val": ["b"],
         "test": ["d"],
     }
     assert read_split(tmp_path / "split.json", pictures) == split
@@ -78,7 +80,14 @@ def test_a_split_file_names_pictures_and_reads_back(dataset, tmp_path):
     [
         pytest.param("{", "found no JSON", id="damaged"),
         pytest.param("[]", "another document", id="a list"),
-        pytest.param('{"schema_version": 2, "train": [], "test": []}', "version", id="newer"),
+        pytest.param('{"schema_version": 3, "train": [], "test": []}', "version", id="newer"),
+        pytest.param('{"schema_version": [1], "train": []}', "version", id="no version"),
+        pytest.param('{"schema_version": 2, "train": [], "test": []}', "'val'", id="no val"),
+        pytest.param(
+            '{"schema_version": 1, "train": ["a"], "test": ["b", "a"]}',
+            "found 'a' in 'train' and again in 'test'",
+            id="on both sides",
+        ),
         pytest.param('{"schema_version": 1, "train": []}', "under 'test'", id="one side"),
         pytest.param('{"schema_version": 1, "train": [1], "test": []}', "'train'", id="numbers"),
         pytest.param(
@@ -98,3 +107,9 @@ def test_a_bad_split_file_is_refused(dataset, tmp_path, content, message):
 def test_a_missing_split_file_is_refused(dataset, tmp_path):
     with pytest.raises(DatasetError, match="found nothing"):
         read_split(tmp_path / "split.json", PennFudanDataset(dataset))
+
+
+def test_a_file_of_the_first_schema_has_an_empty_val(dataset, tmp_path):
+    path = tmp_path / "split.json"
+    path.write_text('{"schema_version": 1, "train": ["c"], "test": ["a", "b"]}')
+    assert read_split(path, PennFudanDataset(dataset)) == Split(train=(2,), test=(0, 1))

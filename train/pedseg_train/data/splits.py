@@ -1,39 +1,34 @@
-"""Which pictures train and which test, by position and, in files, by name."""
+"""Which pictures train, validate and test, by position and, in files, by name."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
-
-import torch
+from typing import Any
 
 from pedseg_runtime.errors import DatasetError
 from pedseg_runtime.files import write_json
 
+from .protocol import Named
+
 TUTORIAL_TEST = 50
 SMALL = 100
-SCHEMA_VERSION = 1
-
-
-class Named(Protocol):
-    """Anything with one name per picture, such as a `PennFudanDataset`."""
-
-    @property
-    def names(self) -> Sequence[str]:
-        """The names, in the order that positions refer to."""
+SCHEMA_VERSION = 2
+PARTS = ("train", "val", "test")
+_PARTS_BY_SCHEMA = {1: ("train", "test"), 2: PARTS}
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Positions in a dataset that holds all pictures.
+    """Positions in a dataset that holds all pictures; no picture is in two parts.
 
     Attributes:
         train: positions to train on.
-        test: positions to measure on; none of them is in `train`.
-        val: positions to choose the best epoch by; none where `test` does that too.
+        test: positions to measure on, once, at the end.
+        val: positions to choose by, such as the best epoch; empty where `test` does that as well,
+            as in the tutorial.
     """
 
     train: tuple[int, ...]
@@ -41,15 +36,19 @@ class Split:
     val: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        every = self.train + self.test + self.val
+        every = self.train + self.val + self.test
         if len(set(every)) != len(every):
             raise DatasetError("a split must name every picture once; some occur twice")
 
+    def parts(self) -> dict[str, tuple[int, ...]]:
+        """The positions by part: "train", "val" and "test"."""
+        return {part: getattr(self, part) for part in PARTS}
+
     def names(self, dataset: Named) -> dict[str, list[str]]:
-        """The same split by name: `{"train": [...], "test": [...]}`."""
+        """The same split by name: `{"train": [...], "val": [...], "test": [...]}`."""
         return {
-            "train": [dataset.names[index] for index in self.train],
-            "test": [dataset.names[index] for index in self.test],
+            part: [dataset.names[index] for index in positions]
+            for part, positions in self.parts().items()
         }
 
 
@@ -67,6 +66,8 @@ def tutorial_split(count: int, *, seed: int = 1, test: int | None = None) -> Spl
     Raises:
         DatasetError: nothing would be left to train on.
     """
+    import torch
+
     if test is None:
         test = TUTORIAL_TEST if count >= SMALL else max(1, count // 4)
     if not 0 <= test < count:
@@ -78,16 +79,30 @@ def tutorial_split(count: int, *, seed: int = 1, test: int | None = None) -> Spl
     return Split(train=tuple(order[: count - test]), test=tuple(order[count - test :]))
 
 
-def write_split(path: Path, split: Split, dataset: Named) -> None:
-    """Write `split` as JSON, by name, so that it survives pictures being added."""
-    write_json(path, {"schema_version": SCHEMA_VERSION, **split.names(dataset)})
+def write_split(
+    path: Path, split: Split, dataset: Named, *, made: Mapping[str, Any] | None = None
+) -> None:
+    """Write `split` as JSON, by name, so that it survives pictures being added.
+
+    Args:
+        path: of the file.
+        split: positions in `dataset`.
+        dataset: all pictures.
+        made: how the split came about (rule, seed, ...), JSON types; kept for the reader's eyes.
+    """
+    document: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
+    if made is not None:
+        document["made"] = dict(made)
+    write_json(path, {**document, **split.names(dataset)})
 
 
 def read_split(path: Path, dataset: Named) -> Split:
-    """Read a split by name; pictures of `dataset` that it does not name are in neither part.
+    """Read a split by name; pictures of `dataset` that it does not name are in no part.
+
+    Files of schema 1 have no "val"; theirs is empty.
 
     Raises:
-        DatasetError: no split file, or one that names pictures which `dataset` lacks.
+        DatasetError: no split file, or one that names pictures which `dataset` lacks, or one twice.
     """
     content = _read(path)
     positions = {name: index for index, name in enumerate(dataset.names)}
@@ -98,26 +113,41 @@ def read_split(path: Path, dataset: Named) -> Split:
             f"{path}: names the picture {unknown[0]!r}{more}, which the dataset lacks; was the "
             "split made for another dataset?"
         )
-    parts = {part: tuple(positions[name] for name in names) for part, names in content.items()}
-    return Split(train=parts["train"], test=parts["test"])
+    _check_once(path, content)
+    return Split(**{part: tuple(positions[name] for name in content[part]) for part in content})
+
+
+def _check_once(path: Path, content: dict[str, list[str]]) -> None:
+    seen: dict[str, str] = {}
+    for part, names in content.items():
+        for name in names:
+            if name in seen:
+                raise DatasetError(
+                    f"{path}: expected every picture once, found {name!r} in {seen[name]!r} and "
+                    f"again in {part!r}; take it out of one"
+                )
+            seen[name] = part
 
 
 def _read(path: Path) -> dict[str, list[str]]:
-    """The lists "train" and "test" of a split file."""
+    """The lists of a split file, by part."""
     expected = (
         f'expected a split file {{"schema_version": {SCHEMA_VERSION}, "train": [names], '
-        '"test": [names]}'
+        '"val": [names], "test": [names]}'
     )
     try:
         content: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise DatasetError(f"{path}: {expected}, found nothing") from None
+        raise DatasetError(
+            f"{path}: {expected}, found nothing; `pedseg-data split` makes one"
+        ) from None
     except ValueError as error:
         raise DatasetError(f"{path}: {expected}, found no JSON ({error})") from error
-    if not isinstance(content, dict) or content.get("schema_version") != SCHEMA_VERSION:
+    schema = content.get("schema_version") if isinstance(content, dict) else None
+    if not isinstance(schema, int) or schema not in _PARTS_BY_SCHEMA:
         raise DatasetError(f"{path}: {expected}, found another document or schema version")
-    parts = {part: content.get(part) for part in ("train", "test")}
+    parts: dict[str, list[str]] = {part: content.get(part) for part in _PARTS_BY_SCHEMA[schema]}
     for part, names in parts.items():
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise DatasetError(f"{path}: {expected}, found no list of names under {part!r}")
-    return parts  # type: ignore[return-value]  # just checked
+    return parts

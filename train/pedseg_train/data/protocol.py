@@ -1,0 +1,138 @@
+"""What every layout of a dataset offers, and what the rest of the code may ask of one.
+
+Needs no torch, so that `pedseg-data` starts quickly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    import torch
+
+Target = dict[str, Any]
+
+
+class Dropped(NamedTuple):
+    """An annotation that is in no target.
+
+    Attributes:
+        instance: its id in the mask file, or the id of its annotation.
+        reason: why it cannot be used.
+    """
+
+    instance: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Instances:
+    """What is annotated on one picture.
+
+    Attributes:
+        masks: bool [N, H, W], each with at least one pixel.
+        boxes: int64 [N, 4], x1 y1 x2 y2: the first and the last pixel of every mask, both part of
+            it, as in torchvision's tutorial.
+        labels: int64 [N], positions in the dataset's `class_names`, never 0.
+        areas: float64 [N], square pixels; what COCO calls an instance's area.
+        crowd: bool [N], regions of many instances that nobody told apart.
+        ids: int64 [N], ids in the mask file or of the annotations.
+    """
+
+    masks: NDArray[np.bool_]
+    boxes: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    areas: NDArray[np.float64]
+    crowd: NDArray[np.bool_]
+    ids: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def __getitem__(self, index: NDArray[Any] | slice | list[int]) -> Instances:
+        """The instances that a slice, an index list or a boolean mask [N] selects."""
+        names = ("masks", "boxes", "labels", "areas", "crowd", "ids")
+        return replace(self, **{name: getattr(self, name)[index] for name in names})
+
+    @property
+    def has_extent(self) -> NDArray[np.bool_]:
+        """Whether the box has a width and a height, bool [N]; others cannot be trained on."""
+        return np.asarray((self.boxes[:, 2:] > self.boxes[:, :2]).all(axis=1))
+
+
+class Named(Protocol):
+    """Anything with one name per picture."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names, each once, in the order that positions refer to."""
+
+
+class LabelledPictures(Named, Protocol):
+    """Pictures and their instances, whatever the files look like; positions count from 0."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name per label, background first."""
+
+    def __len__(self) -> int:
+        """How many pictures there are."""
+
+    def path(self, index: int, /) -> Path:
+        """The file of a picture."""
+
+    def image(self, index: int, /) -> NDArray[np.uint8]:
+        """A picture as uint8 [H, W, 3] RGB."""
+
+    def sample(self, index: int, /) -> tuple[NDArray[np.uint8], Instances]:
+        """A picture, uint8 [H, W, 3] RGB, and all its instances, crowd regions among them.
+
+        Raises:
+            DatasetError: a damaged file, or a picture of another size than its annotation.
+        """
+
+    def dropped(self, index: int, /) -> tuple[Dropped, ...]:
+        """The annotations that neither training nor measuring uses, and why."""
+
+    def digest(self) -> dict[str, str]:
+        """SHA-256 of what was annotated and photographed, 64 hex digits, by part."""
+
+
+class SegmentationDataset(Named, Protocol):
+    """A dataset to train on and to measure with; `open_dataset` makes one of any layout."""
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """One name per label, background first."""
+
+    def __len__(self) -> int:
+        """How many pictures there are."""
+
+    def __getitem__(self, index: int, /) -> tuple[torch.Tensor, Target]:
+        """Picture and target to train on, through the transform; without crowd regions."""
+
+    def truth(self, index: int, /) -> Target:
+        """The target to measure with: no transform, crowd regions included with `iscrowd` 1."""
+
+    def path(self, index: int, /) -> Path:
+        """The file of a picture."""
+
+    def image(self, index: int, /) -> NDArray[np.uint8]:
+        """A picture without transforms, uint8 [H, W, 3] RGB."""
+
+    def masks(self, index: int, /) -> NDArray[np.bool_]:
+        """Every instance of a picture, bool [N, H, W], without crowd regions."""
+
+    def labels(self, index: int, /) -> NDArray[np.int64]:
+        """The label of each of `masks`, int64 [N]."""
+
+    def dropped(self, index: int, /) -> tuple[Dropped, ...]:
+        """The annotations that neither training nor measuring uses, and why."""
+
+    def digest(self) -> dict[str, str]:
+        """SHA-256 of all that is annotated and photographed, 64 hex digits, by part."""
