@@ -270,7 +270,7 @@ def test_folder_that_cannot_be_written_is_refused_before_training(toy_root, tmp_
 
 
 def test_left_overs_of_a_killed_process_are_swept_away(copy, toy_root):
-    (copy / ".last.resume-abc.pt").write_bytes(b"half a state")
+    (copy / ".last.resume-abcd1234.pt").write_bytes(b"half a state")
     result = invoke("--data", toy_root, "--output", copy, "--resume", "--device", "cpu")
     assert result.exit_code == 0, result.output
     assert not list(copy.glob(".*"))

@@ -109,9 +109,8 @@ class RunFolder:
 
     def sweep(self) -> None:
         """Remove what a killed process left half written."""
-        for path in (self.best, self.last, self.resume):
-            for leftover in self.root.glob(f".{path.stem}-*{path.suffix}"):
-                leftover.unlink(missing_ok=True)
+        for leftover in self.root.glob(".*-????????.*"):  # the names that `replacing` gives
+            leftover.unlink(missing_ok=True)
 
     def check_same(self, recipe: Recipe, digest: Mapping[str, str]) -> None:
         """Raise TrainingError if the run began with other data or settings that decide its path."""

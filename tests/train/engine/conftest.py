@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 
 import pytest
 import torch
@@ -67,6 +68,14 @@ def without_batch_norm(module):
             setattr(module, name, FrozenBatchNorm2d(child.num_features))
         else:
             without_batch_norm(child)
+
+
+@pytest.fixture(scope="session")
+def children():
+    """A multiprocessing context whose children need not import torch anew."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["pedseg_train.run"])
+    return context
 
 
 @pytest.fixture(scope="session")
