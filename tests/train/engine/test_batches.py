@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
+import os
+import signal
 
+import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pedseg_train.engine.batches import plan_epoch
+from pedseg_train.engine.batches import StepLoader, plan_epoch
 from pedseg_train.recipes import RECIPES
 
 counts = st.integers(1, 30)
@@ -23,6 +28,27 @@ def draws(steps):
     return [
         {draw for batch in step.batches if batch.counts for draw in batch.draws} for step in steps
     ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_workers_go_on_when_the_whole_group_is_asked_to_stop(number):
+    """torchrun and a terminal signal them too; the step in hand needs its pictures."""
+    alone = recipe(1, workers=1)
+    steps = StepLoader(_Counted(), alone, torch.device("cpu")).steps(plan_epoch(12, alone, 0))
+    for seen, (_, fetched) in enumerate(steps):
+        list(fetched)
+        if seen == 2:
+            for worker in multiprocessing.active_children():
+                os.kill(worker.pid, number)
+    assert seen == 11
+
+
+class _Counted(torch.utils.data.Dataset):
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, draw):
+        return torch.tensor(draw.position), {}
 
 
 @given(count=counts, batch=st.integers(1, 4), accumulate=st.integers(1, 3))

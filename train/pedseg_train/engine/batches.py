@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from ..data.transforms import Draw
 from ..data.transforms.chance import mixed_seed
 from ..recipes import Recipe
+from .stopping import SIGNALS
 
 Sample = tuple[torch.Tensor, dict[str, Any]]
 Images = tuple[torch.Tensor, ...]
@@ -119,6 +121,7 @@ class StepLoader:
             pin_memory=device.type == "cuda",
             persistent_workers=recipe.workers > 0,
             generator=torch.Generator().manual_seed(recipe.seed),
+            worker_init_fn=_leave_signals_to_the_trainer,
         )
 
     def steps(
@@ -129,6 +132,15 @@ class StepLoader:
         fetched = iter(self._loader)
         for step in plan:
             yield step, (next(fetched) for _ in step.batches)
+
+
+def _leave_signals_to_the_trainer(_worker: int) -> None:
+    """Ctrl-C and torchrun signal the whole group; the trainer needs pictures to finish its step.
+
+    Workers end when the trainer does.
+    """
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
 
 
 def collate(samples: Sequence[Sample]) -> tuple[Images, Targets]:
