@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import resource
 
 import pytest
 import torch
@@ -17,9 +16,7 @@ from pedseg_train.checkpoint import (
     CheckpointHeader,
     is_checkpoint,
     load_checkpoint,
-    load_resume_state,
     save_checkpoint,
-    save_resume_state,
 )
 
 NAME = "maskrcnn_resnet18_fpn"
@@ -161,54 +158,3 @@ def test_checkpoint_is_told_from_an_artifact_by_content(saved, tmp_path):
     assert is_checkpoint(renamed)
     (tmp_path / "other").write_bytes(b"\x08\x0a\x12\x07pytorch")
     assert not is_checkpoint(tmp_path / "other")
-
-
-@pytest.fixture
-def small_disk():
-    """The operating system refuses files above 100 kB, as a full disk does."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_full_disk_leaves_the_old_checkpoint(saved, tiny_model, header, small_disk):
-    before = sha256_of(saved)
-    with pytest.raises(CheckpointError, match=r"could not be written .* continue with --resume"):
-        save_checkpoint(saved, tiny_model, header)
-    assert sha256_of(saved) == before
-    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
-
-
-def test_full_disk_leaves_the_old_resume_state(tmp_path, small_disk):
-    path = tmp_path / "resume.pt"
-    save_resume_state(path, {"history": []})
-    with pytest.raises(CheckpointError, match="could not be written") as caught:
-        save_resume_state(path, {"tensor": torch.zeros(100_000)})
-    assert "\n" not in str(caught.value)
-    assert load_resume_state(path) == {"history": []}
-    assert [file.name for file in tmp_path.iterdir()] == ["resume.pt"]
-
-
-def test_resume_state_round_trip(tmp_path):
-    state = {"tensor": torch.arange(3), "history": [{"epoch": 1, "segm": {"AP": None}}]}
-    save_resume_state(tmp_path / "resume.pt", state)
-    found = load_resume_state(tmp_path / "resume.pt")
-    assert torch.equal(found["tensor"], state["tensor"])
-    assert found["history"] == state["history"]
-
-
-@pytest.mark.parametrize(
-    "write",
-    [
-        lambda path: path.write_text("text"),
-        lambda path: torch.save(torch.nn.Linear(1, 1), path),
-        lambda path: torch.save([1], path),
-        lambda path: None,
-    ],
-    ids=["text", "code", "a list", "missing"],
-)
-def test_other_resume_file_is_refused(tmp_path, write):
-    write(tmp_path / "resume.pt")
-    with pytest.raises(CheckpointError, match=r"resume\.pt: .*(expected|no such file)"):
-        load_resume_state(tmp_path / "resume.pt")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -156,3 +157,14 @@ def test_a_recipe_of_an_older_version_has_the_defaults_of_what_it_did_not_know()
     values = Recipe(lr=0.1).to_dict()
     del values["ema"], values["freeze"]
     assert Recipe.from_dict(values) == Recipe(lr=0.1)
+
+
+def test_the_page_on_training_lists_every_setting_as_it_is():
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    rows = {line.split("|")[1].strip(" `-"): line for line in page.splitlines() if "| `--" in line}
+    described = {item.name.replace("_", "-"): item for item in settings_of(Recipe)}
+    assert rows.keys() == described.keys()
+    for name, item in described.items():
+        assert rows[name].endswith(f"| {item.help} |")
+        if isinstance(item.default, str | int | float) and not isinstance(item.default, bool):
+            assert f"| {item.default} |" in rows[name]

@@ -274,3 +274,20 @@ def test_left_overs_of_a_killed_process_are_swept_away(copy, toy_root):
     result = invoke("--data", toy_root, "--output", copy, "--resume", "--device", "cpu")
     assert result.exit_code == 0, result.output
     assert not list(copy.glob(".*"))
+
+
+def test_resume_with_another_number_of_processes_shows_the_difference(copy, toy_root):
+    settings = json.loads((copy / "recipe.json").read_text())
+    (copy / "recipe.json").write_text(json.dumps({**settings, "processes": 2}))
+    result = invoke("--data", toy_root, "--output", copy, "--resume", "--device", "cpu")
+    assert result.exit_code == 1
+    assert "processes: 2 -> 1" in result.stderr
+
+
+def test_resume_with_another_split_is_refused(copy, toy_root, tmp_path):
+    file = tmp_path / "split.json"
+    split = {"train": ["toy0"], "val": [], "test": ["toy1"]}
+    file.write_text(json.dumps({"schema_version": 2, **split}))
+    result = invoke("--data", toy_root, "--output", copy, "--resume", "--split-file", file)
+    assert result.exit_code == 1
+    assert "expected the split that the run began with" in result.stderr

@@ -15,14 +15,13 @@ from pedseg_runtime.files import write_json
 
 from . import pictures
 from .architectures import ARCHITECTURES
-from .checkpoint import CheckpointHeader, assemble_from, load_checkpoint, load_resume_state
+from .checkpoint import CheckpointHeader, assemble_from, load_checkpoint
 from .data import Split
 from .data.transforms import TrainingSamples
 from .eager import EagerSegmenter, resolve_device
 from .engine import (
     Observer,
     Processes,
-    Record,
     StoppedError,
     StopRequest,
     Surroundings,
@@ -40,45 +39,10 @@ from .recipes import Recipe
 from .run_data import RunData, choosing, describe_split
 from .run_folder import RunFolder
 from .run_writer import Notify, RunWriter
+from .tensor_files import load_resume_state
+from .trained_run import TrainedRun
 
 PANEL_IMAGES = 4
-
-
-@dataclass(frozen=True, slots=True)
-class TrainedRun:
-    """What a finished run leaves.
-
-    Attributes:
-        folder: its files.
-        history: one record per epoch, as in metrics.jsonl.
-        chosen_by: the part of the split that chose the best epoch, "val" or "test".
-        test: the best checkpoint's numbers on the test pictures.
-    """
-
-    folder: RunFolder
-    history: tuple[Record, ...]
-    chosen_by: str
-    test: dict[str, Any]
-
-    @property
-    def best(self) -> Record:
-        """The record of the epoch that `best.safetensors` is from."""
-        return best_record(self.history)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Paths and the best epoch's numbers, as JSON types."""
-        return {
-            "run": str(self.folder.root),
-            "best": str(self.folder.best),
-            "last": str(self.folder.last),
-            "epochs": len(self.history),
-            "best_epoch": self.best["epoch"],
-            "chosen_by": self.chosen_by,
-            "bbox": self.best["bbox"],
-            "segm": self.best["segm"],
-            "test": self.test,
-            "seconds": sum(r["seconds"] + r["evaluation_seconds"] for r in self.history),
-        }
 
 
 def train(
@@ -234,7 +198,7 @@ class _Run:
         return TrainedRun(self.folder, tuple(state.history), part, test)
 
     def _saved(self) -> dict[str, Any]:
-        self.folder.check_same(self.recipe, self.data.digest)
+        self.folder.check_same(self.recipe, self.data.digest, self.processes.world)
         self.folder.sweep()
         return load_resume_state(self.folder.resume)
 
@@ -256,7 +220,7 @@ class _Run:
         self.folder.check_writable()
         if not self.folder.split.is_file():
             self.data.write_split(self.folder.split, split)
-        self.folder.write_settings(self.recipe, self.data.digest)
+        self.folder.write_settings(self.recipe, self.data.digest, self.processes.world)
 
     def _facts(self, split: Split) -> dict[str, Any]:
         """What the header of every checkpoint says; files are read by the first process only."""

@@ -112,7 +112,7 @@ class RunFolder:
         for leftover in self.root.glob(".*-????????.*"):  # the names that `replacing` gives
             leftover.unlink(missing_ok=True)
 
-    def check_same(self, recipe: Recipe, digest: Mapping[str, str]) -> None:
+    def check_same(self, recipe: Recipe, digest: Mapping[str, str], processes: int = 1) -> None:
         """Raise TrainingError if the run began with other data or settings that decide its path."""
         settings = self._read_settings()
         begun = Recipe.from_dict(settings["recipe"])
@@ -122,14 +122,16 @@ class RunFolder:
             for part, found in digest.items()
             if before.get(part) != found
         ]
+        if settings["processes"] != processes:
+            differences.append(f"processes: {settings['processes']} -> {processes}")
         if differences:
             raise TrainingError(
                 f"{self.root}: expected the settings that the run began with, found "
                 f"{'; '.join(differences)}; drop these options, or start another run"
             )
 
-    def write_settings(self, recipe: Recipe, digest: Mapping[str, str]) -> None:
-        """Record the recipe, what it overrides of its preset, and the dataset's digest."""
+    def write_settings(self, recipe: Recipe, digest: Mapping[str, str], processes: int = 1) -> None:
+        """Record recipe, what it overrides of its preset, the dataset's digest, the processes."""
         write_json(
             self.recipe,
             {
@@ -137,6 +139,7 @@ class RunFolder:
                 "recipe": recipe.to_dict(),
                 "overrides": RECIPES[recipe.preset].differences(recipe),
                 "dataset_digest": dict(digest),
+                "processes": processes,
             },
         )
 
@@ -145,7 +148,7 @@ class RunFolder:
             settings = json.loads(self.recipe.read_text(encoding="utf-8"))
             if settings["schema_version"] != SCHEMA_VERSION:
                 raise ValueError(f"schema {settings['schema_version']}")
-            return {name: settings[name] for name in ("recipe", "dataset_digest")}
+            return {name: settings[name] for name in ("recipe", "dataset_digest", "processes")}
         except FileNotFoundError as error:
             raise TrainingError(
                 f"{self.root}: expected a training run to continue, found no {self.recipe.name}; "

@@ -10,10 +10,11 @@ from typing import Any
 from pedseg_runtime.files import replacing
 
 from . import pictures
-from .checkpoint import CheckpointHeader, save_checkpoint, save_resume_state
+from .checkpoint import CheckpointHeader, save_checkpoint
 from .engine import Record, TrainingState, best_record
 from .recipes import Recipe
 from .run_folder import RunFolder
+from .tensor_files import save_resume_state
 
 Notify = Callable[[str], object]
 

@@ -15,9 +15,10 @@ from pedseg_runtime.errors import InputError
 from pedseg_runtime.files import write_json
 
 from .recipes import Recipe
-from .run import TrainedRun, train
+from .run import train
 from .run_folder import RunFolder
 from .run_writer import Notify
+from .trained_run import TrainedRun
 
 NUMBERS = (("bbox", "AP"), ("bbox", "AP50"), ("segm", "AP"), ("segm", "AP50"))
 _TITLES = {"bbox": "box", "segm": "mask"}

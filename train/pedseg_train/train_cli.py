@@ -14,9 +14,10 @@ from pedseg_runtime.console import Choice, Command, next_commands, notes, output
 
 from .recipe_options import recipe_options
 from .recipes import RECIPES, Recipe
-from .run import TrainedRun, train
+from .run import train
 from .run_folder import RunFolder
 from .seeds import SeededRuns, train_seeds
+from .trained_run import TrainedRun
 
 
 @click.command(cls=Command)

@@ -8,8 +8,9 @@ import time
 import torch
 from safetensors.torch import load_file
 
-from pedseg_train.checkpoint import load_checkpoint, load_resume_state
+from pedseg_train.checkpoint import load_checkpoint
 from pedseg_train.run import train
+from pedseg_train.tensor_files import load_resume_state
 
 KILLS = 10
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from pedseg_runtime.errors import TrainingError
-from pedseg_train.checkpoint import load_resume_state, save_resume_state
 from pedseg_train.engine import StoppedError, StopRequest, TrainingState, fit
 from pedseg_train.evaluation import NUMBERS, CocoResult
+from pedseg_train.tensor_files import load_resume_state, save_resume_state
 
 
 def equal(one: TrainingState, other: TrainingState) -> bool:
