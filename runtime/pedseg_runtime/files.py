@@ -17,7 +17,9 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` if the block succeeds.
 
     The temporary name keeps the suffix of `path`, since some writers choose the format by it. If
-    the block raises, the temporary file is removed and whatever stood at `path` is untouched.
+    the block raises, the temporary file is removed and whatever stood at `path` is untouched. The
+    content is on the disk before the name is: a machine that loses power has the old file or the
+    new one.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
@@ -26,6 +28,8 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

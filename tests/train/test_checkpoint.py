@@ -16,9 +16,7 @@ from pedseg_train.checkpoint import (
     CheckpointHeader,
     is_checkpoint,
     load_checkpoint,
-    load_resume_state,
     save_checkpoint,
-    save_resume_state,
 )
 
 NAME = "maskrcnn_resnet18_fpn"
@@ -160,40 +158,3 @@ def test_checkpoint_is_told_from_an_artifact_by_content(saved, tmp_path):
     assert is_checkpoint(renamed)
     (tmp_path / "other").write_bytes(b"\x08\x0a\x12\x07pytorch")
     assert not is_checkpoint(tmp_path / "other")
-
-
-def test_failed_write_leaves_the_old_checkpoint(saved, tiny_model, header, monkeypatch):
-    before = sha256_of(saved)
-
-    def full_disk(*_args, **_kwargs):
-        raise OSError("no space left")
-
-    monkeypatch.setattr("pedseg_train.checkpoint.save_file", full_disk)
-    with pytest.raises(OSError, match="no space"):
-        save_checkpoint(saved, tiny_model, header)
-    assert sha256_of(saved) == before
-    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
-
-
-def test_resume_state_round_trip(tmp_path):
-    state = {"tensor": torch.arange(3), "history": [{"epoch": 1, "segm": {"AP": None}}]}
-    save_resume_state(tmp_path / "resume.pt", state)
-    found = load_resume_state(tmp_path / "resume.pt")
-    assert torch.equal(found["tensor"], state["tensor"])
-    assert found["history"] == state["history"]
-
-
-@pytest.mark.parametrize(
-    "write",
-    [
-        lambda path: path.write_text("text"),
-        lambda path: torch.save(torch.nn.Linear(1, 1), path),
-        lambda path: torch.save([1], path),
-        lambda path: None,
-    ],
-    ids=["text", "code", "a list", "missing"],
-)
-def test_other_resume_file_is_refused(tmp_path, write):
-    write(tmp_path / "resume.pt")
-    with pytest.raises(CheckpointError, match=r"resume\.pt: .*(expected|no such file)"):
-        load_resume_state(tmp_path / "resume.pt")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from pedseg_runtime.errors import InputError
 from pedseg_train.architectures import ARCHITECTURES
-from pedseg_train.recipes import RECIPES, Recipe
+from pedseg_train.recipes import RECIPES, Recipe, settings_of
 
 
 def test_tutorial_preset_is_the_tutorials_recipe():
@@ -72,9 +73,15 @@ def test_differences_name_both_values():
     [
         ({"optimizer": "adam"}, "sgd or adamw"),
         ({"epochs": 0}, "epochs: expected at least 1"),
-        ({"lr": float("nan")}, "lr: expected"),
+        ({"lr": float("nan")}, "lr: expected a number above 0, found nan"),
+        ({"lr": 0.0}, "lr: expected a number above 0, found 0.0"),
+        ({"clip": float("inf")}, "clip: expected at least 0, found inf"),
+        ({"flip": 1.5}, "flip: expected 0 to 1, found 1.5"),
+        ({"freeze": ("stem", "head")}, "freeze: expected stem or .* found 'head'"),
+        ({"train_sizes": (400, 8)}, "train_sizes: expected at least 32, found 8"),
+        ({"scale_min": 1.2, "scale_max": 1.1}, "scale_min: expected at most scale_max"),
     ],
-    ids=["optimizer", "epochs", "lr"],
+    ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_impossible_setting_is_refused(values, message):
     with pytest.raises(InputError, match=message):
@@ -85,3 +92,79 @@ def test_impossible_setting_is_refused(values, message):
 def test_foreign_document_is_no_recipe(change):
     with pytest.raises(InputError, match="settings of a Recipe"):
         Recipe.from_dict({**RECIPES["tutorial"].to_dict(), **change})
+
+
+def test_every_field_but_the_preset_is_described_once_and_in_one_line():
+    described = settings_of(Recipe)
+    assert [item.name for item in described] == [
+        field.name for field in dataclasses.fields(Recipe)
+    ][1:]
+    assert all(item.help.endswith(".") and len(item.help) < 100 for item in described)
+    assert all(item.group for item in described)
+
+
+@given(
+    epochs=st.integers(1, 6),
+    steps=st.integers(1, 20),
+    warmup=st.integers(0, 60),
+    final=st.floats(0, 1),
+)
+def test_cosine_rises_once_and_falls_to_its_end(epochs, steps, warmup, final):
+    recipe = Recipe(lr=0.1, schedule="cosine", warmup=warmup, lr_final=final, epochs=epochs)
+    rates = [
+        recipe.learning_rate(epoch, step, steps) for epoch in range(epochs) for step in range(steps)
+    ]
+    rising = min(warmup, len(rates) // 2)
+    assert rates[: rising + 1] == sorted(rates[: rising + 1])
+    assert rates[rising:] == sorted(rates[rising:], reverse=True)
+    assert max(rates) == rates[rising] == pytest.approx(0.1)
+    assert min(rates[rising:]) >= 0.1 * final * (1 - 1e-9)
+
+
+def test_cosine_is_that_of_torch():
+    recipe = Recipe(lr=0.1, schedule="cosine", warmup=0, epochs=3)
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=0.1)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=12)
+    for number in range(12):
+        expected = optimizer.param_groups[0]["lr"]
+        assert recipe.learning_rate(number // 4, number % 4, 4) == pytest.approx(expected)
+        optimizer.step()
+        schedule.step()
+
+
+def test_warm_up_of_the_cosine_spans_epochs():
+    recipe = Recipe(lr=1.0, schedule="cosine", warmup=6, epochs=5)
+    rates = [recipe.learning_rate(epoch, 0, 4) for epoch in range(3)]
+    assert rates[0] < rates[1] < 1.0
+    assert rates[1] == pytest.approx(4 / 6, abs=1e-3)
+
+
+def test_a_resumed_run_may_change_speed_but_not_its_path():
+    base = Recipe()
+    faster = dataclasses.replace(base, workers=0, channels_last=False, patience=3, epochs=20)
+    assert base.breaks(faster) == []
+    assert base.breaks(dataclasses.replace(base, ema=0.9, freeze=())) == [
+        "freeze: ['stem'] -> []", "ema: 0.0 -> 0.9",
+    ]  # fmt: skip
+
+
+def test_more_epochs_are_another_path_for_a_cosine():
+    base = Recipe(schedule="cosine")
+    assert base.breaks(dataclasses.replace(base, epochs=20)) == ["epochs: 10 -> 20"]
+
+
+def test_a_recipe_of_an_older_version_has_the_defaults_of_what_it_did_not_know():
+    values = Recipe(lr=0.1).to_dict()
+    del values["ema"], values["freeze"]
+    assert Recipe.from_dict(values) == Recipe(lr=0.1)
+
+
+def test_the_page_on_training_lists_every_setting_as_it_is():
+    page = (Path(__file__).parents[2] / "docs" / "training.md").read_text(encoding="utf-8")
+    rows = {line.split("|")[1].strip(" `-"): line for line in page.splitlines() if "| `--" in line}
+    described = {item.name.replace("_", "-"): item for item in settings_of(Recipe)}
+    assert rows.keys() == described.keys()
+    for name, item in described.items():
+        assert rows[name].endswith(f"| {item.help} |")
+        if isinstance(item.default, str | int | float) and not isinstance(item.default, bool):
+            assert f"| {item.default} |" in rows[name]

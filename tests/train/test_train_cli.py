@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import shutil
+import signal
+import statistics
 
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 from safetensors.torch import load_file
 
-from pedseg_train import run
 from pedseg_train.checkpoint import load_checkpoint, read_header
 from pedseg_train.recipes import RECIPES
+from pedseg_train.run_writer import RunWriter
 from pedseg_train.train_cli import main
 
 TINY = [
@@ -88,20 +91,24 @@ def test_checkpoint_header_tells_the_whole_story(trained):
     assert len(split["train"]) == 5
 
 
-def test_resumed_run_ends_with_the_same_weights(trained, toy_root, tmp_path, monkeypatch):
-    """The second epoch is interrupted before it is saved, and trained again by --resume."""
-    folder, save = tmp_path / "run", run._save_epoch
+def test_stopped_run_says_how_to_go_on_and_ends_with_the_same_weights(
+    trained, toy_root, tmp_path, monkeypatch
+):
+    """SIGTERM comes in the second epoch's first step; its state is kept, not the step lost."""
+    folder, save = tmp_path / "run", RunWriter.tell
 
-    def save_once(*arguments):
-        if len(arguments[-1].history) == 2:
-            raise KeyboardInterrupt
-        save(*arguments)
+    def terminate(writer, state):
+        save(writer, state)
+        if state.epoch == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(run, "_save_epoch", save_once)
+    monkeypatch.setattr(RunWriter, "tell", terminate)
     stopped = invoke("--data", toy_root, "--output", folder, *TINY)
     assert stopped.exit_code == 1
+    assert "SIGTERM: stopping after this step" in stopped.stderr
+    assert "stopped after epoch 1 (SIGTERM), its state is saved" in stopped.stderr
     assert f"pedseg-train --data {toy_root} --output {folder} --resume" in stopped.stderr
-    monkeypatch.setattr(run, "_save_epoch", save)
+    monkeypatch.setattr(RunWriter, "tell", save)
     resumed = invoke("--data", toy_root, "--output", folder, "--resume", "--device", "cpu")
     assert resumed.exit_code == 0, resumed.output
     assert "resuming after epoch 1 of 2" in resumed.stderr
@@ -144,8 +151,23 @@ def test_resume_with_other_data_shows_the_difference(copy, toy_root, tmp_path):
         (["--preset", "smoke", "--weights", "coco"], 1, "no coco weights"),
         (["--preset", "smoke", "--min-size", "900"], 1, "min_size <= max_size"),
         (["--resume"], 1, "found no recipe.json"),
+        (["--amp", "fp16"], 1, "fp16 needs CUDA"),
+        (["--freeze", "stem,stag2"], 2, "did you mean 'stage2'?"),
+        (["--train-sizes", "400,big"], 2, "'big' is not a valid integer"),
+        (["--split-file", "none.json"], 1, "none.json: expected a split file"),
     ],
-    ids=["architecture", "preset", "epochs", "weights", "sizes", "nothing to resume"],
+    ids=[
+        "architecture",
+        "preset",
+        "epochs",
+        "weights",
+        "sizes",
+        "nothing to resume",
+        "amp",
+        "freeze",
+        "train sizes",
+        "split file",
+    ],
 )
 def test_wrong_option_is_one_line(toy_root, tmp_path, arguments, code, message):
     result = invoke("--data", toy_root, "--output", tmp_path / "run", "--device", "cpu", *arguments)
@@ -184,4 +206,88 @@ def test_damaged_settings_cannot_be_resumed(copy, toy_root):
 def test_options_and_recipe_have_the_same_names():
     fields = {field.name for field in dataclasses.fields(RECIPES["smoke"])}
     options = {parameter.name for parameter in main.params}
-    assert options - fields == {"data", "run", "device", "resume", "as_json"}
+    assert options - fields == {
+        "data", "run", "device", "split_file", "resume", "save_every", "seeds", "as_json",
+    }  # fmt: skip
+    assert fields <= options
+
+
+def test_several_values_are_separated_by_commas(toy_root, copy):
+    """They arrive in the recipe: the refusal to resume shows them."""
+    result = invoke(
+        "--data", toy_root, "--output", copy, "--resume", "--freeze", "stem,rpn", "--train-sizes",
+        "40, 48", "--no-norm-decay", "--device", "cpu",
+    )  # fmt: skip
+    assert result.exit_code == 1
+    for shown in ("-> ['stem', 'rpn']", "-> [40, 48]", "norm_decay: True -> False"):
+        assert shown in result.stderr
+
+
+def test_validation_part_chooses_and_the_test_part_is_measured_at_the_end(toy_root, tmp_path):
+    names = [f"toy{number}" for number in range(6)]
+    split = {"train": names[:3], "val": names[3:4], "test": names[4:]}
+    file = tmp_path / "split.json"
+    file.write_text(json.dumps({"schema_version": 2, **split}))
+    folder = tmp_path / "run"
+    result = invoke("--data", toy_root, "--output", folder, *TINY, "--split-file", file, "--json")
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert summary["chosen_by"] == "val"
+    assert json.loads((folder / "test.json").read_text())["images"] == 2
+    assert summary["test"] != {kind: summary[kind] for kind in ("bbox", "segm")}
+    written = json.loads((folder / "split.json").read_text())
+    assert {part: written[part] for part in split} == split
+    header = read_header(folder / "best.safetensors")
+    assert (header.split["val"], header.split["chosen_by"]) == (1, "val")
+
+
+def test_seeds_train_on_one_split_and_report_the_spread(toy_root, tmp_path):
+    folder = tmp_path / "runs"
+    arguments = ["--data", toy_root, "--output", folder, *TINY, "--epochs", 1, "--seed", 4]
+    result = invoke(*arguments, "--seeds", 2, "--json")
+    assert result.exit_code == 0, result.output
+    summary = json.loads(result.stdout)
+    assert summary == json.loads((folder / "seeds.json").read_text())
+    assert summary["seeds"] == [4, 5]
+    splits = [(folder / f"seed{seed}" / "split.json").read_text() for seed in (4, 5)]
+    assert splits[0] == splits[1]
+    values = [run["test"]["segm"]["AP"] for run in summary["runs"]]
+    spread = summary["spread"]["segm_AP"]
+    assert spread["mean"] == pytest.approx(statistics.fmean(values))
+    assert spread["deviation"] == pytest.approx(statistics.stdev(values))
+    more = invoke("--data", toy_root, "--output", folder, "--resume", "--seed", 4, "--seeds", 3,
+                  "--device", "cpu")  # fmt: skip
+    assert more.exit_code == 0, more.output
+    assert "3 seeds" in more.stdout
+    assert (folder / "seed6" / "best.safetensors").is_file()
+
+
+def test_folder_that_cannot_be_written_is_refused_before_training(toy_root, tmp_path):
+    (tmp_path / "file").write_text("")
+    result = invoke("--data", toy_root, "--output", tmp_path / "file" / "run", *TINY)
+    assert result.exit_code == 1
+    assert "expected a folder that can be written to" in result.stderr
+
+
+def test_left_overs_of_a_killed_process_are_swept_away(copy, toy_root):
+    (copy / ".last.resume-abcd1234.pt").write_bytes(b"half a state")
+    result = invoke("--data", toy_root, "--output", copy, "--resume", "--device", "cpu")
+    assert result.exit_code == 0, result.output
+    assert not list(copy.glob(".*"))
+
+
+def test_resume_with_another_number_of_processes_shows_the_difference(copy, toy_root):
+    settings = json.loads((copy / "recipe.json").read_text())
+    (copy / "recipe.json").write_text(json.dumps({**settings, "processes": 2}))
+    result = invoke("--data", toy_root, "--output", copy, "--resume", "--device", "cpu")
+    assert result.exit_code == 1
+    assert "processes: 2 -> 1" in result.stderr
+
+
+def test_resume_with_another_split_is_refused(copy, toy_root, tmp_path):
+    file = tmp_path / "split.json"
+    split = {"train": ["toy0"], "val": [], "test": ["toy1"]}
+    file.write_text(json.dumps({"schema_version": 2, **split}))
+    result = invoke("--data", toy_root, "--output", copy, "--resume", "--split-file", file)
+    assert result.exit_code == 1
+    assert "expected the split that the run began with" in result.stderr

@@ -1,7 +1,7 @@
 """Checkpoints: weights as safetensors with a JSON header that says how to rebuild the network.
 
-A checkpoint cannot run code when it is read. What only a resumed training needs (optimizer,
-scheduler, random state) lies in a file of its own beside it.
+A checkpoint cannot run code when it is read. What only a resumed training needs lies in a file of
+its own beside it, see `tensor_files`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from safetensors.torch import save_file
 from torchvision.models.detection import MaskRCNN
 
 from pedseg_runtime.errors import CheckpointError, InputError
-from pedseg_runtime.files import replacing, sha256_of
+from pedseg_runtime.files import sha256_of
 
 from .architectures import (
     ANCHOR_SIZES,
@@ -31,6 +31,7 @@ from .architectures import (
     assemble,
     norm_of,
 )
+from .tensor_files import writing
 
 SCHEMA_VERSION = 1
 HEADER_KEY = "pedseg"
@@ -147,11 +148,15 @@ class LoadedCheckpoint:
 
 
 def save_checkpoint(path: Path, model: MaskRCNN, header: CheckpointHeader) -> None:
-    """Write the model's weights and `header` to `path`, atomically."""
+    """Write the model's weights and `header` to `path`, atomically.
+
+    Raises:
+        CheckpointError: the file could not be written; whatever stood at `path` is untouched.
+    """
     tensors = {
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }
-    with replacing(Path(path)) as temporary:
+    with writing(Path(path)) as temporary:
         save_file(tensors, temporary, metadata={HEADER_KEY: header.to_json()})
 
 
@@ -249,44 +254,6 @@ def is_checkpoint(path: Path) -> bool:
         start = stream.read(9)
     length = int.from_bytes(start[:8], "little")
     return start[8:] == b"{" and 0 < length < _LONGEST_HEADER
-
-
-def save_resume_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write what a resumed training needs (tensors, numbers, strings, lists, dicts), atomically."""
-    with replacing(path) as temporary:
-        torch.save(dict(state), temporary)
-
-
-def load_resume_state(path: Path) -> dict[str, Any]:
-    """Read what `save_resume_state` wrote; no code in the file is run.
-
-    Raises:
-        CheckpointError: the file is missing or not such a state.
-    """
-    if not path.is_file():
-        raise CheckpointError(
-            f"{path}: no such file; a run can be resumed only after its first finished epoch, "
-            "start it again in a new folder"
-        )
-    state = load_tensors_only(path)
-    if not isinstance(state, dict):
-        raise CheckpointError(f"{path}: expected a resume state, found {type(state).__name__}")
-    return state
-
-
-def load_tensors_only(path: Path) -> Any:
-    """What `torch.save` wrote, if it is made of tensors and plain values; no code is run.
-
-    Raises:
-        CheckpointError: torch refuses the file.
-    """
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # foreign bytes make the unpickler fail in any way it can
-        raise CheckpointError(
-            f"{path}: expected a file that torch.load(weights_only=True) reads, found one that it "
-            f"refuses ({type(error).__name__}); save tensors only, such as model.state_dict()"
-        ) from error
 
 
 def _read(path: Path, *, weights: bool) -> tuple[CheckpointHeader, dict[str, torch.Tensor]]:

@@ -29,7 +29,8 @@ from .architectures import (
     Architecture,
     Norm,
 )
-from .checkpoint import SUFFIX, load_tensors_only, read_header, read_tensors
+from .checkpoint import SUFFIX, read_header, read_tensors
+from .tensor_files import load_tensors_only
 
 _CLASS_BIAS = "roi_heads.box_predictor.cls_score.bias"
 # These weights were trained before FrozenBatchNorm2d had an epsilon (pytorch/vision#2933).

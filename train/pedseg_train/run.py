@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,74 +10,39 @@ from typing import Any
 import torch
 from torchvision.models.detection import MaskRCNN
 
-from pedseg_runtime.files import replacing, sha256_of
+from pedseg_runtime.errors import DeviceError, TrainingError
+from pedseg_runtime.files import write_json
 
 from . import pictures
-from .architectures import ARCHITECTURES, freeze_stem
-from .checkpoint import (
-    CheckpointHeader,
-    assemble_from,
-    load_checkpoint,
-    load_resume_state,
-    read_header,
-    save_checkpoint,
-    save_resume_state,
-)
-from .data import (
-    SegmentationDataset,
-    Split,
-    open_dataset,
-    read_split,
-    training_transform,
-    tutorial_split,
-    write_split,
-)
+from .architectures import ARCHITECTURES
+from .checkpoint import CheckpointHeader, assemble_from, load_checkpoint
+from .data import Split
+from .data.transforms import TrainingSamples
 from .eager import EagerSegmenter, resolve_device
-from .engine import Record, TrainingState, fit
-from .evaluation import CocoResult, evaluate
+from .engine import (
+    Observer,
+    Processes,
+    StoppedError,
+    StopRequest,
+    Surroundings,
+    TrainingState,
+    best_record,
+    fit,
+    joined_processes,
+    local_device,
+)
+from .evaluation import evaluate
+from .measuring import measuring
 from .models import build_model
+from .parts import freeze
 from .recipes import Recipe
+from .run_data import RunData, choosing, describe_split
 from .run_folder import RunFolder
+from .run_writer import Notify, RunWriter
+from .tensor_files import load_resume_state
+from .trained_run import TrainedRun
 
 PANEL_IMAGES = 4
-
-Notify = Callable[[str], object]
-
-
-@dataclass(frozen=True, slots=True)
-class TrainedRun:
-    """What a finished run leaves.
-
-    Attributes:
-        folder: its files.
-        history: one record per epoch, as in metrics.jsonl.
-    """
-
-    folder: RunFolder
-    history: tuple[Record, ...]
-
-    @property
-    def best(self) -> Record:
-        """The record of the epoch that `best.safetensors` is from."""
-        return best_record(self.history)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Paths and the best epoch's numbers, as JSON types."""
-        return {
-            "run": str(self.folder.root),
-            "best": str(self.folder.best),
-            "last": str(self.folder.last),
-            "epochs": len(self.history),
-            "best_epoch": self.best["epoch"],
-            "bbox": self.best["bbox"],
-            "segm": self.best["segm"],
-            "seconds": sum(r["seconds"] + r["evaluation_seconds"] for r in self.history),
-        }
-
-
-def best_record(history: tuple[Record, ...] | list[Record]) -> Record:
-    """The record with the highest mask AP, the earliest of equals."""
-    return max(history, key=lambda record: record["segm"]["AP"] or 0.0)
 
 
 def train(
@@ -89,75 +52,189 @@ def train(
     recipe: Recipe,
     device: str = "auto",
     resume: bool = False,
+    split_file: Path | None = None,
+    save_every: int = 0,
+    observers: Sequence[Observer] = (),
     notify: Notify = lambda _line: None,
 ) -> TrainedRun:
     """Train by `recipe` on the dataset at `data` and leave everything in the folder `output`.
 
-    On a CPU with `workers=0`, a run that was interrupted and resumed ends with the same weights as
-    one that was not.
+    On a CPU, a run that was interrupted and resumed ends with the same weights as one that was not,
+    wherever it was interrupted. Under torchrun, all its processes train together, and the first
+    writes.
 
     Args:
         data: a dataset of any layout, see `open_dataset`; its classes are the model's.
         output: new or empty, unless `resume`.
         recipe: the settings.
         device: "auto", "cpu", "cuda" or "cuda:N".
-        resume: continue the run in `output`; recipe and dataset must be the ones it began with,
-            but for more epochs.
+        resume: continue the run in `output`; recipe and dataset must be the ones it began with, but
+            for what does not change its path.
+        split_file: which pictures train, validate and test; the tutorial's rule without it.
+        save_every: steps between two states to resume from; 0 keeps one after every epoch only.
+        observers: are called in the first process when an epoch has been saved.
         notify: is told in one line what happens.
 
+    Returns:
+        The finished run; in other processes than the first, the same without its files.
+
     Raises:
-        TrainingError: `output` is in use, is no run to resume or was begun with other settings; or
-            training cannot go on.
+        StoppedError: SIGTERM or SIGINT came; the state is saved.
+        TrainingError: `output` is in use, cannot be written, is no run to resume or was begun with
+            other settings; or training cannot go on.
         PedsegError: dataset, weights or device cannot be used.
     """
-    torch_device = resolve_device(device)
-    folder = RunFolder(Path(output))
-    dataset = open_dataset(data)
-    digest = dataset.digest()
-    torch.manual_seed(recipe.seed)
-    if resume:
-        folder.check_same(recipe, digest)
-        state = _resumed(folder, recipe, torch_device)
-        notify(f"resuming after epoch {len(state.history)} of {recipe.epochs}")
-    else:
-        folder.check_unused()
-        state = TrainingState.start(
-            _new_model(recipe, dataset.class_names, notify).to(torch_device), recipe
+    torch_device = local_device(resolve_device(device))
+    if recipe.amp == "fp16" and torch_device.type != "cuda":
+        raise DeviceError(f"amp: fp16 needs CUDA, found {torch_device}; use bf16 or none")
+    stop = StopRequest()
+    with joined_processes(torch_device) as processes:
+        speak: Notify = notify if processes.first else lambda _line: None
+        run = _Run(
+            RunData.open(Path(data)),
+            RunFolder(Path(output)),
+            recipe,
+            torch_device,
+            processes,
+            speak,
         )
-        split = tutorial_split(len(dataset), seed=recipe.seed, test=recipe.test)
-        write_split(folder.split, split, dataset)
-    folder.write_settings(recipe, digest)
-    split = read_split(folder.split, dataset)
-    facts = {
-        "architecture": recipe.architecture,
-        "class_names": dataset.class_names,
-        "recipe": recipe.to_dict(),
-        "dataset_digest": digest,
-        "split": _describe_split(folder, split, recipe),
-    }
-    notify(
-        f"{recipe.architecture} on {torch_device}: {len(split.train)} pictures to train on, "
-        f"{len(split.test)} to test on, {recipe.epochs} epochs"
-    )
-    fit(
-        state,
-        dataset=open_dataset(data, transform=training_transform(recipe.flip), indices=split.train),
-        recipe=recipe,
-        device=torch_device,
-        name_of=lambda image_id: str(dataset.path(image_id)),
-        evaluate=functools.partial(_evaluate, dataset, split, torch_device),
-        after_epoch=functools.partial(_save_epoch, folder, facts, recipe, notify),
-    )
-    best = EagerSegmenter(
-        load_checkpoint(folder.best).model,
-        class_names=dataset.class_names,
-        device=str(torch_device),
-    )
-    pictures.save_panel(folder.panel, best, dataset, split.test[:PANEL_IMAGES])
-    return TrainedRun(folder, tuple(state.history))
+        state, split = run.begin(resume, split_file)
+        try:
+            with stop.listening(speak):
+                run.fit(state, split, stop, save_every, observers)
+        except StoppedError as stopped:
+            raise StoppedError(
+                f"{stopped} ({stop.by or 'by another process'}), its state is saved; to continue: "
+                f"pedseg-train --data {data} --output {output} --resume"
+            ) from None
+        return run.finish(state, split)
 
 
-def _new_model(recipe: Recipe, class_names: tuple[str, ...], notify: Notify) -> MaskRCNN:
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """What the parts of a run share."""
+
+    data: RunData
+    folder: RunFolder
+    recipe: Recipe
+    device: torch.device
+    processes: Processes
+    notify: Notify
+
+    def begin(self, resume: bool, split_file: Path | None) -> tuple[TrainingState, Split]:
+        """The state to go on from, and the split; the first process prepares the folder."""
+        torch.manual_seed(self.recipe.seed)
+        if resume:
+            saved = self.processes.from_first(self._saved)
+            model = _assembled(CheckpointHeader.from_json(saved["header"]), self.recipe)
+        else:
+            split = self.processes.from_first(lambda: self._new_split(split_file))
+            model = _built(self.recipe, self.data.class_names, self.notify)
+        if self.recipe.weights != "none":
+            freeze(model, ARCHITECTURES[self.recipe.architecture], self.recipe.freeze)
+        state = TrainingState.start(model.to(self.device), self.recipe)
+        if resume:
+            state.load_state_dict(saved)
+            done = f", step {state.progress.steps}" if state.progress.steps else ""
+            self.notify(f"resuming after epoch {state.epoch} of {self.recipe.epochs}{done}")
+            split = self.processes.from_first(lambda: self._old_split(split_file))
+        self.processes.from_first(lambda: self._write_settings(split))
+        return state, split
+
+    def fit(
+        self,
+        state: TrainingState,
+        split: Split,
+        stop: StopRequest,
+        save_every: int,
+        observers: Sequence[Observer],
+    ) -> None:
+        """Train to the end of the recipe."""
+        part, chosen = choosing(split)
+        writer = RunWriter(self.folder, self._facts(split), self.recipe, self.notify)
+        alone = "; no validation part, so that the test pictures choose the best epoch"
+        self.notify(
+            f"{self.recipe.architecture} on {self.device}"
+            f"{f' in {self.processes.world} processes' if self.processes.world > 1 else ''}: "
+            f"{len(split.train)} pictures to train on, {len(split.val)} to validate on, "
+            f"{len(split.test)} to test on, {self.recipe.epochs} epochs"
+            f"{alone if part == 'test' else ''}"
+        )
+        fit(
+            state,
+            Surroundings(
+                samples=TrainingSamples(self.data.dataset, split.train, self.recipe),
+                recipe=self.recipe,
+                device=self.device,
+                name_of=self.data.name_of,
+                evaluate=measuring(
+                    self.data, chosen, device=self.device, processes=self.processes, stop=stop
+                ),
+                save=writer.save_state if self.processes.first else _nothing,
+                observers=(writer.save_epoch, writer.save_curves, *observers, writer.tell),
+                save_every=save_every,
+                processes=self.processes,
+                stop=stop,
+            ),
+        )
+
+    def finish(self, state: TrainingState, split: Split) -> TrainedRun:
+        """Measure the best checkpoint on the test pictures, where they have not chosen it."""
+        part, _ = choosing(split)
+        best = best_record(state.history)
+        test = {kind: best[kind] for kind in ("bbox", "segm")}
+        if self.processes.first:
+            segment = EagerSegmenter(
+                load_checkpoint(self.folder.best).model,
+                class_names=self.data.class_names,
+                device=str(self.device),
+            )
+            if part != "test" and split.test:
+                result = evaluate(segment, self.data.dataset, split.test)
+                test = {"bbox": result.bbox, "segm": result.segm}
+                write_json(self.folder.test, {"epoch": best["epoch"], **result.to_dict()})
+            shown = (split.test or split.val)[:PANEL_IMAGES]
+            pictures.save_panel(self.folder.panel, segment, self.data.dataset, shown)
+        return TrainedRun(self.folder, tuple(state.history), part, test)
+
+    def _saved(self) -> dict[str, Any]:
+        self.folder.check_same(self.recipe, self.data.digest, self.processes.world)
+        self.folder.sweep()
+        return load_resume_state(self.folder.resume)
+
+    def _new_split(self, split_file: Path | None) -> Split:
+        self.folder.check_unused()
+        return self.data.make_split(self.recipe, split_file)
+
+    def _old_split(self, split_file: Path | None) -> Split:
+        split = self.data.read_split(self.folder.split)
+        if split_file is not None and self.data.read_split(split_file) != split:
+            raise TrainingError(
+                f"{split_file}: expected the split that the run began with "
+                f"({self.folder.split}), found another; drop --split-file, or start another run"
+            )
+        return split
+
+    def _write_settings(self, split: Split) -> None:
+        """Only now, when everything else was fine, does a new run leave traces."""
+        self.folder.check_writable()
+        if not self.folder.split.is_file():
+            self.data.write_split(self.folder.split, split)
+        self.folder.write_settings(self.recipe, self.data.digest, self.processes.world)
+
+    def _facts(self, split: Split) -> dict[str, Any]:
+        """What the header of every checkpoint says; files are read by the first process only."""
+        described = describe_split(self.folder.split, split, self.recipe)
+        return {
+            "architecture": self.recipe.architecture,
+            "class_names": self.data.class_names,
+            "recipe": self.recipe.to_dict(),
+            "dataset_digest": dict(self.data.digest),
+            "split": described,
+        }
+
+
+def _built(recipe: Recipe, class_names: tuple[str, ...], notify: Notify) -> MaskRCNN:
     return build_model(
         recipe.architecture,
         class_names=class_names,
@@ -171,69 +248,10 @@ def _new_model(recipe: Recipe, class_names: tuple[str, ...], notify: Notify) -> 
     )
 
 
-def _resumed(folder: RunFolder, recipe: Recipe, device: torch.device) -> TrainingState:
-    """The state after the run's last finished epoch. The starting weights are not needed again."""
-    saved = load_resume_state(folder.resume)
-    header = read_header(folder.last)
-    model = assemble_from(header, box_batch=recipe.box_batch, proposals=recipe.proposals)
-    if recipe.weights != "none":
-        freeze_stem(model, ARCHITECTURES[header.architecture])
-    state = TrainingState.start(model.to(device), recipe)
-    state.load_state_dict(saved)
-    return state
+def _assembled(header: CheckpointHeader, recipe: Recipe) -> MaskRCNN:
+    """The network of a resumed run; the starting weights are not needed again."""
+    return assemble_from(header, box_batch=recipe.box_batch, proposals=recipe.proposals)
 
 
-def _evaluate(
-    dataset: SegmentationDataset, split: Split, device: torch.device, model: MaskRCNN
-) -> CocoResult:
-    segment = EagerSegmenter(model, class_names=dataset.class_names, device=str(device))
-    return evaluate(segment, dataset, split.test)
-
-
-def _save_epoch(
-    folder: RunFolder,
-    facts: Mapping[str, Any],
-    recipe: Recipe,
-    notify: Notify,
-    state: TrainingState,
-) -> None:
-    """Write checkpoints and metrics. The resume state comes last: it tells what is finished."""
-    record = state.history[-1]
-    header = CheckpointHeader.of(
-        state.model,
-        epoch=record["epoch"],
-        metrics={"bbox": record["bbox"], "segm": record["segm"]},
-        **facts,
-    )
-    if best_record(state.history) is record:
-        save_checkpoint(folder.best, state.model, header)
-    save_checkpoint(folder.last, state.model, header)
-    with replacing(folder.metrics) as temporary:
-        lines = [json.dumps(entry, allow_nan=False) for entry in state.history]
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    pictures.save_curves(folder.curves, state.history)
-    save_resume_state(folder.resume, state.state_dict())
-    notify(_describe_epoch(record, recipe))
-
-
-def _describe_epoch(record: Record, recipe: Recipe) -> str:
-    seconds = record["seconds"] + record["evaluation_seconds"]
-    left = (recipe.epochs - record["epoch"]) * seconds
-    numbers = ", ".join(
-        f"{title} AP {'-' if record[kind]['AP'] is None else format(record[kind]['AP'], '.3f')}"
-        for title, kind in (("box", "bbox"), ("mask", "segm"))
-    )
-    ahead = f", about {left / 60:.1f} min left" if left else ""
-    return (
-        f"epoch {record['epoch']}/{recipe.epochs}: loss {record['losses']['loss']:.3f}, "
-        f"{numbers}, {seconds:.0f} s{ahead}"
-    )
-
-
-def _describe_split(folder: RunFolder, split: Split, recipe: Recipe) -> dict[str, Any]:
-    return {
-        "seed": recipe.seed,
-        "train": len(split.train),
-        "test": len(split.test),
-        "sha256": sha256_of(folder.split),
-    }
+def _nothing(_state: TrainingState) -> None:
+    """What other processes than the first save."""

@@ -6,6 +6,7 @@ RUN/metrics.jsonl      one line per epoch: losses, learning rate, seconds, COCO 
 RUN/best.safetensors   the checkpoint with the best mask AP
 RUN/last.safetensors   the checkpoint of the last epoch
 RUN/last.resume.pt     what `resume` continues from
+RUN/test.json          the best checkpoint on the test pictures, where others chose it
 RUN/curves.png         losses, learning rate and AP by epoch
 RUN/panel.png          test pictures: ground truth beside the best checkpoint's detections
 """
@@ -13,6 +14,7 @@ RUN/panel.png          test pictures: ground truth beside the best checkpoint's 
 from __future__ import annotations
 
 import json
+import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,6 +69,11 @@ class RunFolder:
         return self.root / "last.resume.pt"
 
     @property
+    def test(self) -> Path:
+        """The best checkpoint on the test pictures."""
+        return self.root / "test.json"
+
+    @property
     def curves(self) -> Path:
         """Losses, learning rate and AP by epoch."""
         return self.root / "curves.png"
@@ -88,24 +95,43 @@ class RunFolder:
                 "choose another, or continue the run in it with --resume"
             )
 
-    def check_same(self, recipe: Recipe, digest: Mapping[str, str]) -> None:
-        """Raise TrainingError if the run began with other settings or data; epochs may differ."""
+    def check_writable(self) -> None:
+        """Make the folder; raise TrainingError where nothing can be written into it."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.root):
+                pass
+        except OSError as error:
+            raise TrainingError(
+                f"{self.root}: expected a folder that can be written to, found "
+                f"{error.strerror or error}; change its permissions or choose another --output"
+            ) from error
+
+    def sweep(self) -> None:
+        """Remove what a killed process left half written."""
+        for leftover in self.root.glob(".*-????????.*"):  # the names that `replacing` gives
+            leftover.unlink(missing_ok=True)
+
+    def check_same(self, recipe: Recipe, digest: Mapping[str, str], processes: int = 1) -> None:
+        """Raise TrainingError if the run began with other data or settings that decide its path."""
         settings = self._read_settings()
         begun = Recipe.from_dict(settings["recipe"])
         before: dict[str, str] = settings["dataset_digest"]
-        differences = begun.differences(recipe, ignoring=("epochs",)) + [
+        differences = begun.breaks(recipe) + [
             f"content of {part}: {before.get(part, 'nothing')[:12]} -> {found[:12]}"
             for part, found in digest.items()
             if before.get(part) != found
         ]
+        if settings["processes"] != processes:
+            differences.append(f"processes: {settings['processes']} -> {processes}")
         if differences:
             raise TrainingError(
                 f"{self.root}: expected the settings that the run began with, found "
                 f"{'; '.join(differences)}; drop these options, or start another run"
             )
 
-    def write_settings(self, recipe: Recipe, digest: Mapping[str, str]) -> None:
-        """Record the recipe, what it overrides of its preset, and the dataset's digest."""
+    def write_settings(self, recipe: Recipe, digest: Mapping[str, str], processes: int = 1) -> None:
+        """Record recipe, what it overrides of its preset, the dataset's digest, the processes."""
         write_json(
             self.recipe,
             {
@@ -113,6 +139,7 @@ class RunFolder:
                 "recipe": recipe.to_dict(),
                 "overrides": RECIPES[recipe.preset].differences(recipe),
                 "dataset_digest": dict(digest),
+                "processes": processes,
             },
         )
 
@@ -121,7 +148,7 @@ class RunFolder:
             settings = json.loads(self.recipe.read_text(encoding="utf-8"))
             if settings["schema_version"] != SCHEMA_VERSION:
                 raise ValueError(f"schema {settings['schema_version']}")
-            return {name: settings[name] for name in ("recipe", "dataset_digest")}
+            return {name: settings[name] for name in ("recipe", "dataset_digest", "processes")}
         except FileNotFoundError as error:
             raise TrainingError(
                 f"{self.root}: expected a training run to continue, found no {self.recipe.name}; "

@@ -1,9 +1,10 @@
-"""`pedseg-train`: fine-tune a Mask R-CNN on a dataset in the Penn-Fudan layout."""
+"""`pedseg-train`: fine-tune a Mask R-CNN on a dataset."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import click
 
 from pedseg_runtime.console import Choice, Command, next_commands, notes, output
 
-from .architectures import ARCHITECTURES
+from .recipe_options import recipe_options
 from .recipes import RECIPES, Recipe
-from .run import TrainedRun, train
+from .run import train
 from .run_folder import RunFolder
+from .seeds import SeededRuns, train_seeds
+from .trained_run import TrainedRun
 
 
 @click.command(cls=Command)
@@ -25,66 +28,71 @@ from .run_folder import RunFolder
 @click.option(
     "--preset",
     type=Choice([*RECIPES]),
-    help="Recipe to start from: the tutorial's (default), or a quick one for generated scenes.",
+    help="Recipe to start from: the tutorial's (if none is given), the better default, or a quick "
+    "one for generated scenes.",
 )
-@click.option("--architecture", type=Choice([*ARCHITECTURES]), help="Network to train.")
-@click.option("--weights", help='Starting weights: "coco", "imagenet", "none" or a file.')
-@click.option("--epochs", type=click.IntRange(min=1), help="Passes over the training pictures.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Pictures per step.")
-@click.option("--lr", type=click.FloatRange(min=0, min_open=True), help="Learning rate.")
-@click.option("--momentum", type=click.FloatRange(0, 1), help="Momentum of SGD.")
-@click.option("--weight-decay", type=click.FloatRange(min=0), help="Weight decay.")
-@click.option("--workers", type=click.IntRange(min=0), help="Processes that load pictures.")
-@click.option("--min-size", type=click.IntRange(min=32), help="Shorter image side in pixels.")
-@click.option("--max-size", type=click.IntRange(min=32), help="Limit of the longer side in pixels.")
-@click.option("--box-batch", type=click.IntRange(min=1), help="Boxes per image to train on.")
-@click.option("--proposals", type=click.IntRange(min=1), help="Proposals per image in training.")
-@click.option("--test", type=click.IntRange(min=1), help="Number of test pictures.")
-@click.option("--seed", type=int, help="Of weights, split, order and flips.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--split-file",
+    type=click.Path(path_type=Path),
+    help="Which pictures train, validate and test, by name.",
+)
 @click.option("--resume", is_flag=True, help="Continue the run in --output.")
+@click.option(
+    "--save-every",
+    type=click.IntRange(min=0),
+    default=0,
+    help="Steps between two states to resume from; without it after every epoch.",
+)
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    help="Train so many times, with seeds from --seed on, and report mean and spread.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
+@recipe_options
 def main(
     data: Path,
     run: Path,
     preset: str | None,
     device: str,
+    split_file: Path | None,
     resume: bool,
+    save_every: int,
+    seeds: int | None,
     as_json: bool,
     **settings: Any,
 ) -> None:
     """Fine-tune a Mask R-CNN and measure it after every epoch.
 
-    Settings that are not given come from the preset, or from the run that is resumed.
+    Settings that are not given come from the preset, or from the run that is resumed. For several
+    GPUs: torchrun --nproc-per-node N -m pedseg_train.train_cli, with the same options.
     """
     overrides = {name: value for name, value in settings.items() if value is not None}
-    try:
-        trained = train(
-            data=data,
-            output=run,
-            recipe=dataclasses.replace(_base_recipe(run, preset, resume), **overrides),
-            device=device,
-            resume=resume,
-            notify=lambda line: notes.print(line, markup=False),
-        )
-    except KeyboardInterrupt:
-        notes.print(
-            f"\nstopped; finished epochs are kept, to continue: "
-            f"pedseg-train --data {data} --output {run} --resume",
-            markup=False,
-        )
-        raise
+    first = run / f"seed{overrides.get('seed', _seed(preset))}" if seeds else run
+    common: dict[str, Any] = {
+        "data": data,
+        "output": run,
+        "recipe": dataclasses.replace(_base_recipe(first, preset, resume), **overrides),
+        "device": device,
+        "resume": resume,
+        "split_file": split_file,
+        "save_every": save_every,
+        "notify": lambda line: notes.print(line, markup=False),
+    }
+    result = train_seeds(seeds, **common) if seeds else train(**common)
+    if os.environ.get("RANK", "0") != "0":
+        return
     if as_json:
-        click.echo(json.dumps(trained.to_dict(), indent=2, allow_nan=False))
+        click.echo(json.dumps(result.to_dict(), indent=2, allow_nan=False))
     else:
-        _print_result(trained)
+        _print_result(result)
+    best = result.best if isinstance(result, SeededRuns) else result
+    checkpoint, artifact = best.folder.best, best.folder.root / "model.onnx"
     next_commands(
         [
-            ("evaluate", f"pedseg-eval {trained.folder.best} --data {data}"),
-            (
-                "export",
-                f"pedseg-export {trained.folder.best} --format onnx --output {run / 'model.onnx'}",
-            ),
+            ("evaluate", f"pedseg-eval {checkpoint} --data {data}"),
+            ("export", f"pedseg-export {checkpoint} --format onnx --output {artifact}"),
         ]
     )
 
@@ -96,17 +104,31 @@ def _base_recipe(run: Path, preset: str | None, resume: bool) -> Recipe:
     return RECIPES[preset or "tutorial"]
 
 
-def _print_result(trained: TrainedRun) -> None:
-    best = trained.best
+def _seed(preset: str | None) -> int:
+    return RECIPES[preset or "tutorial"].seed
+
+
+def _print_result(result: TrainedRun | SeededRuns) -> None:
+    if isinstance(result, SeededRuns):
+        output.print(result.table())
+        output.print(f"  {result.root / 'seeds.json'}", markup=False)
+        return
+    best = result.best
     output.print(
-        f"best epoch {best['epoch']} of {len(trained.history)}: "
-        + ", ".join(
-            f"{title} AP {best[kind]['AP'] or 0:.3f} (AP50 {best[kind]['AP50'] or 0:.3f})"
-            for title, kind in (("box", "bbox"), ("mask", "segm"))
-        )
+        f"best epoch {best['epoch']} of {len(result.history)}, chosen by the {result.chosen_by} "
+        f"pictures: {_accuracy(best)}"
     )
-    for path in (trained.folder.best, trained.folder.curves, trained.folder.panel):
+    if result.chosen_by != "test":
+        output.print(f"on the test pictures: {_accuracy(result.test)}")
+    for path in (result.folder.best, result.folder.curves, result.folder.panel):
         output.print(f"  {path}", markup=False)
+
+
+def _accuracy(numbers: dict[str, Any]) -> str:
+    return ", ".join(
+        f"{title} AP {numbers[kind]['AP'] or 0:.3f} (AP50 {numbers[kind]['AP50'] or 0:.3f})"
+        for title, kind in (("box", "bbox"), ("mask", "segm"))
+    )
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .similarity import Leak, find_leaks
     from .splits import Split, read_split, tutorial_split, write_split
     from .splitting import fraction_split
-    from .transforms import evaluation_transform, training_transform
+    from .transforms import evaluation_transform
 
 __all__ = [
     "CheckReport",
@@ -45,7 +45,6 @@ __all__ = [
     "open_dataset",
     "open_pictures",
     "read_split",
-    "training_transform",
     "tutorial_split",
     "write_split",
 ]
@@ -73,7 +72,6 @@ _MODULES = {
     "open_dataset": "dataset",
     "open_pictures": "opening",
     "read_split": "splits",
-    "training_transform": "transforms",
     "tutorial_split": "splits",
     "write_split": "splits",
 }

@@ -1,0 +1,1 @@
+"""Training speed against torchvision's reference loop, with the losses beside it."""

@@ -1,0 +1,5 @@
+"""`python -m pedseg_benchmarks.training`."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,137 @@
+"""A prepared network learns the same as torchvision's own."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+
+import numpy as np
+import pytest
+import torch
+from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
+from torchvision.ops import FrozenBatchNorm2d
+
+from pedseg_train.architectures import ARCHITECTURES, FROZEN, assemble
+from pedseg_train.eager import EagerSegmenter
+from pedseg_train.engine.folding import fold_frozen_norms
+from pedseg_train.engine.preparation import prepare
+from pedseg_train.engine.sampling import BoxSampling, SeededSampler
+from pedseg_train.recipes import RECIPES
+
+
+def with_statistics(model):
+    generator = torch.Generator().manual_seed(1)
+    for module in model.modules():
+        if isinstance(module, FrozenBatchNorm2d):
+            for name, low in (("weight", 0.5), ("bias", -0.5), ("running_mean", -0.5)):
+                getattr(module, name).uniform_(low, low + 1, generator=generator)
+            module.running_var.uniform_(0.5, 1.5, generator=generator)
+    return model
+
+
+@pytest.mark.parametrize("name", [name for name, a in ARCHITECTURES.items() if not a.normalised])
+def test_folded_norms_give_the_same_features_and_gradients(name):
+    plain = with_statistics(assemble(ARCHITECTURES[name], num_classes=2, norm=FROZEN)).backbone
+    plain.double()  # so that what is left of a difference is no rounding
+    folded = copy.deepcopy(plain)
+    norms = [module for module in plain.modules() if isinstance(module, FrozenBatchNorm2d)]
+    assert fold_frozen_norms(folded) == len(norms) > 10
+    assert folded.state_dict().keys() == plain.state_dict().keys()
+    image = torch.rand(1, 3, 64, 64, dtype=torch.float64)
+    gradients = []
+    for backbone in (plain, folded):
+        features = backbone(image)
+        sum(feature.square().mean() for feature in features.values()).backward()
+        gradients.append([p.grad for p in backbone.parameters()])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-8 * float(one.abs().max()))
+
+
+def test_folded_norms_survive_a_copy():
+    backbone = with_statistics(
+        assemble(ARCHITECTURES["maskrcnn_resnet18_fpn"], num_classes=2, norm=FROZEN)
+    ).backbone
+    fold_frozen_norms(backbone)
+    copied = copy.deepcopy(backbone)
+    with torch.no_grad():
+        backbone.body.bn1.bias.add_(1.0)
+    image = torch.rand(1, 3, 64, 64)
+    assert not torch.equal(copied(image)["0"], backbone(image)["0"])
+
+
+def matched(seed, count, positives):
+    generator = torch.Generator().manual_seed(seed)
+    labels = torch.randint(-1, 1, (count,), generator=generator)
+    labels[torch.randperm(count, generator=generator)[:positives]] = 1
+    return labels
+
+
+@pytest.mark.parametrize("positives", [0, 3, 60])
+def test_each_picture_is_sampled_as_torchvision_would(positives):
+    pictures = [matched(1, 200, positives), matched(2, 300, positives), matched(3, 4, 1)]
+    torchvisions = BalancedPositiveNegativeSampler(32, 0.25)
+    sampler = SeededSampler(torchvisions)
+    sampler.seeds = (11, 12, 13)
+    found = sampler(pictures)
+    for position, (labels, seed) in enumerate(zip(pictures, sampler.seeds, strict=True)):
+        torch.manual_seed(seed)
+        expected = torchvisions([labels])
+        assert torch.equal(found[0][position], expected[0][0])
+        assert torch.equal(found[1][position], expected[1][0])
+    assert sampler.positives == sum(int(mask.sum()) for mask in found[0])
+    assert sampler.total == sampler.positives + sum(int(mask.sum()) for mask in found[1])
+
+
+@pytest.fixture
+def sample():
+    boxes = torch.tensor([[8.0, 8, 30, 50], [34, 10, 50, 60]])
+    masks = torch.zeros(2, 64, 64, dtype=torch.uint8)
+    for mask, (x1, y1, x2, y2) in zip(masks, boxes.int().tolist(), strict=True):
+        mask[y1:y2, x1:x2] = 1
+    return torch.rand(3, 64, 64), {"boxes": boxes, "labels": torch.ones(2).long(), "masks": masks}
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_prepared_network_has_torchvisions_losses(sample, channels_last):
+    image, target = sample
+    recipe = dataclasses.replace(RECIPES["tutorial"], channels_last=channels_last)
+    torch.manual_seed(3)
+    plain = assemble(
+        ARCHITECTURES["maskrcnn_resnet18_fpn"], num_classes=2, norm=FROZEN, min_size=64, max_size=64
+    )
+    ours = prepare(copy.deepcopy(plain), recipe)
+    for model in (plain, ours):
+        BoxSampling(model).seed([5])
+    expected, found = plain([image], [target]), ours([image], [target])
+    assert expected.keys() == found.keys()
+    for name in expected:
+        torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-5)
+
+
+def test_counts_are_those_that_the_losses_are_means_of(sample):
+    image, target = sample
+    model = assemble(
+        ARCHITECTURES["maskrcnn_resnet18_fpn"], num_classes=2, norm=FROZEN, min_size=64,
+        max_size=64, box_batch=8,
+    )  # fmt: skip
+    sampling = BoxSampling(model)
+    sampling.seed([1, 2])
+    logits = []
+    model.roi_heads.box_predictor.register_forward_hook(lambda *a: logits.append(len(a[-1][0])))
+    losses = model([image, image], [target, target])
+    counts = sampling.counts()
+    assert losses.keys() == counts.keys()
+    assert counts["loss_classifier"] == counts["loss_box_reg"] == logits[0] == 16
+    assert counts["loss_mask"] == 4
+    assert counts["loss_objectness"] == counts["loss_rpn_box_reg"] == 512
+
+
+def test_prepared_network_detects_as_before(tiny_model, noise):
+    expected = EagerSegmenter(copy.deepcopy(tiny_model), class_names=("background", "person"))(
+        noise
+    )
+    prepare(tiny_model, RECIPES["tutorial"])
+    found = EagerSegmenter(tiny_model, class_names=("background", "person"))(noise)
+    assert len(found) == len(expected) > 0
+    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
+    np.testing.assert_allclose(found.boxes, expected.boxes, atol=0.05)

@@ -1,0 +1,15 @@
+"""What happens to a sample between the file and the model."""
+
+from .augmentation import Augmentation
+from .evaluation import evaluation_transform
+from .geometry import Geometry, resized_size
+from .samples import Draw, TrainingSamples
+
+__all__ = [
+    "Augmentation",
+    "Draw",
+    "Geometry",
+    "TrainingSamples",
+    "evaluation_transform",
+    "resized_size",
+]

@@ -1,0 +1,85 @@
+"""Cut, mirror and scale in one go: picture, masks and boxes by the same numbers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch.nn import functional as F
+
+Size = tuple[int, int]
+
+
+def resized_size(size: Size, min_size: int, max_size: int) -> Size:
+    """Height and width that torchvision's detectors give a picture; in float64, as eager does."""
+    scale = min(min_size / min(size), max_size / max(size))
+    return max(1, math.floor(size[0] * scale)), max(1, math.floor(size[1] * scale))
+
+
+@dataclass(frozen=True, slots=True)
+class Geometry:
+    """A window of a picture becomes the whole.
+
+    Attributes:
+        top, left: first pixel of the window in the source.
+        window: its height and width in source pixels.
+        size: height and width that it is scaled to.
+        flip: whether it is mirrored.
+    """
+
+    top: int
+    left: int
+    window: Size
+    size: Size
+    flip: bool = False
+
+    def image(self, image: torch.Tensor) -> torch.Tensor:
+        """Uint8 [C, H, W] -> float32 [C, *size] in 0..1, as torchvision's detectors scale."""
+        scaled = self._cut(image).to(torch.float32).div_(255)
+        if self.window == self.size:
+            return scaled
+        return F.interpolate(scaled[None], size=self.size, mode="bilinear", align_corners=False)[0]
+
+    def masks(self, masks: torch.Tensor) -> torch.Tensor:
+        """Uint8 [N, H, W] -> uint8 [N, *size], by the nearest pixel, as torchvision does."""
+        cut = self._cut(masks)
+        if self.window == self.size or not len(masks):
+            return cut.new_empty((0, *self.size)) if not len(masks) else cut.contiguous()
+        return F.interpolate(cut[None], size=self.size, mode="nearest")[0]
+
+    def boxes(self, boxes: torch.Tensor) -> torch.Tensor:
+        """Float32 [N, 4], x1 y1 x2 y2 -> the same in the result, cut off at its border.
+
+        By torchvision's rules: mirrored at the width, scaled by the ratio of the sides.
+        """
+        moved = boxes - boxes.new_tensor([self.left, self.top, self.left, self.top])
+        height, width = self.window
+        limits = boxes.new_tensor([width, height, width, height])
+        moved = torch.minimum(moved.clamp_min(0), limits)
+        if self.flip:
+            moved[:, [0, 2]] = width - moved[:, [2, 0]]
+        return moved * boxes.new_tensor([self.size[1] / width, self.size[0] / height] * 2)
+
+    def _cut(self, planes: torch.Tensor) -> torch.Tensor:
+        height, width = self.window
+        cut = planes[:, self.top : self.top + height, self.left : self.left + width]
+        return cut.flip(-1) if self.flip else cut
+
+
+def tight_boxes(masks: torch.Tensor) -> torch.Tensor:
+    """First and last pixel of every mask: uint8 [N, H, W] -> float32 [N, 4], x1 y1 x2 y2.
+
+    The rule of torchvision's tutorial; an empty mask has the box 0 0 0 0.
+    """
+    if not masks.numel():
+        return masks.new_zeros((len(masks), 4), dtype=torch.float32)
+    edges = [_first_and_last(masks.amax(dim)) for dim in (1, 2)]
+    (x1, x2), (y1, y2) = edges
+    return torch.stack([x1, y1, x2, y2], dim=1).to(torch.float32)
+
+
+def _first_and_last(line: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Positions of the first and last 1 in every row of [N, L]; 0 and 0 where there is none."""
+    last = line.shape[1] - 1 - line.flip(-1).argmax(dim=1)
+    return line.argmax(dim=1), last * line.amax(dim=1)

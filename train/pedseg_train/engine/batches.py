@@ -1,0 +1,149 @@
+"""Which pictures make which step, in which process, and the loader that fetches them."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from ..data.transforms import Draw
+from ..data.transforms.chance import mixed_seed
+from ..recipes import Recipe
+from .stopping import SIGNALS
+
+Sample = tuple[torch.Tensor, dict[str, Any]]
+Images = tuple[torch.Tensor, ...]
+Targets = tuple[dict[str, Any], ...]
+
+_ORDER, _SIZE, _PICTURE = range(3)  # what a seed is for
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What one process feeds to the network at once.
+
+    Attributes:
+        draws: the pictures.
+        share: of the step's pictures, over all processes, that all processes' batches hold.
+        counts: False for a stand-in: this process has no picture left in the epoch, and joins in
+            with one that must not matter.
+    """
+
+    draws: tuple[Draw, ...]
+    share: float
+    counts: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of the optimizer.
+
+    Attributes:
+        batches: in the order in which their gradients are added up.
+        images: pictures of the step over all processes.
+    """
+
+    batches: tuple[Batch, ...]
+    images: int
+
+
+def plan_epoch(
+    count: int, recipe: Recipe, epoch: int, *, rank: int = 0, world: int = 1
+) -> list[Step]:
+    """The steps of an epoch, as one of `world` processes sees them.
+
+    The pictures of a step, their seeds and sizes depend on how many it has, not on how they are
+    spread over processes and batches.
+
+    Args:
+        count: training pictures.
+        recipe: the settings.
+        epoch: counted from 0.
+        rank: which process, counted from 0.
+        world: number of processes.
+    """
+    generator = torch.Generator().manual_seed(mixed_seed(recipe.seed, _ORDER, epoch))
+    order = torch.randperm(count, generator=generator).tolist()
+    together = recipe.batch_size * world
+    per_step = together * recipe.accumulate
+    sizes = recipe.train_sizes or (recipe.min_size,)
+    steps = []
+    for begin in range(0, count, per_step):
+        size = sizes[mixed_seed(recipe.seed, _SIZE, epoch, begin // per_step) % len(sizes)]
+        draws = [
+            Draw(order[at], mixed_seed(recipe.seed, _PICTURE, epoch, at), size)
+            for at in range(begin, min(begin + per_step, count))
+        ]
+        parts = [draws[at : at + together] for at in range(0, len(draws), together)]
+        batches = tuple(_batch(part, len(draws), rank, world) for part in parts)
+        steps.append(Step(batches, len(draws)))
+    return steps
+
+
+def _batch(part: Sequence[Draw], images: int, rank: int, world: int) -> Batch:
+    mine = tuple(part[rank::world])
+    return Batch(mine or (part[0],), len(part) / images, counts=bool(mine))
+
+
+class PlannedBatches(Sampler[list[Draw]]):
+    """The batches of the steps in `plan`, which may be set anew before every epoch."""
+
+    def __init__(self) -> None:
+        self.plan: Sequence[Step] = ()
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        return (list(batch.draws) for step in self.plan for batch in step.batches)
+
+    def __len__(self) -> int:
+        return sum(len(step.batches) for step in self.plan)
+
+
+class StepLoader:
+    """Fetches the pictures of planned steps; its workers live as long as it does.
+
+    Args:
+        samples: indexed by `Draw`.
+        recipe: how many workers.
+        device: pictures for CUDA are put into pinned memory.
+    """
+
+    def __init__(self, samples: Dataset[Sample], recipe: Recipe, device: torch.device) -> None:
+        self._planned = PlannedBatches()
+        self._loader = DataLoader(
+            samples,
+            batch_sampler=self._planned,
+            num_workers=recipe.workers,
+            collate_fn=collate,
+            pin_memory=device.type == "cuda",
+            persistent_workers=recipe.workers > 0,
+            generator=torch.Generator().manual_seed(recipe.seed),
+            worker_init_fn=_leave_signals_to_the_trainer,
+        )
+
+    def steps(
+        self, plan: Sequence[Step]
+    ) -> Iterator[tuple[Step, Iterator[tuple[Images, Targets]]]]:
+        """Every step with its batches' images and targets; use them up before the next."""
+        self._planned.plan = plan
+        fetched = iter(self._loader)
+        for step in plan:
+            yield step, (next(fetched) for _ in step.batches)
+
+
+def _leave_signals_to_the_trainer(_worker: int) -> None:
+    """Ctrl-C and torchrun signal the whole group; the trainer needs pictures to finish its step.
+
+    Workers end when the trainer does.
+    """
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_IGN)
+
+
+def collate(samples: Sequence[Sample]) -> tuple[Images, Targets]:
+    """Samples -> (images, targets); images differ in size, so they are not stacked."""
+    images, targets = zip(*samples, strict=True)
+    return images, targets

@@ -1,0 +1,161 @@
+"""The training loop: epochs with evaluation, saving, stopping and going on."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch.utils.data import Dataset
+from torchvision.models.detection import MaskRCNN
+
+from ..evaluation import CocoResult
+from ..recipes import Recipe
+from .batches import Sample, StepLoader, plan_epoch
+from .checks import NameOf
+from .history import is_exhausted
+from .processes import Processes
+from .progress import step_bar
+from .state import EpochProgress, TrainingState
+from .step import Stepper
+from .stopping import StoppedError, StopRequest
+
+Observer = Callable[[TrainingState], object]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Surroundings:
+    """What a loop works with besides its state.
+
+    Attributes:
+        samples: training pictures, indexed by `Draw`; their number is the epoch's.
+        recipe: the settings.
+        device: where the model lies.
+        name_of: target's image_id -> the picture's name, for errors.
+        evaluate: accuracy of a network on the pictures that choose the best epoch; in every
+            process the same. Raises `StoppedError` to be interrupted.
+        save: keeps a state in the middle of an epoch.
+        observers: are called in turn when an epoch's record has been added to the history, in the
+            first process only.
+        save_every: steps between two states; 0 keeps one after every epoch only.
+        processes: that train together.
+        stop: is asked after every step.
+    """
+
+    samples: Dataset[Sample]
+    recipe: Recipe
+    device: torch.device
+    name_of: NameOf
+    evaluate: Callable[[MaskRCNN], CocoResult]
+    save: Observer
+    observers: Sequence[Observer]
+    save_every: int = 0
+    processes: Processes = field(default_factory=Processes)
+    stop: StopRequest = field(default_factory=StopRequest)
+
+
+def fit(state: TrainingState, around: Surroundings) -> None:
+    """Train until the recipe's epochs are in the history, or its patience has run out.
+
+    Args:
+        state: new or resumed; it tells where to go on, within an epoch too.
+        around: what to work with.
+
+    Raises:
+        StoppedError: somebody asked for it; the state has been saved.
+        TrainingError: a picture that cannot be trained on, or a loss that is not finite.
+    """
+    recipe = around.recipe
+    loader = StepLoader(around.samples, recipe, around.device)
+    stepper = Stepper(
+        around.processes.wrap(state.model, around.device),
+        recipe,
+        around.device,
+        around.processes,
+        around.name_of,
+    )
+    while state.epoch < recipe.epochs and not is_exhausted(state.history, recipe.patience):
+        train_epoch(state, loader, stepper, around)
+        started = time.perf_counter()
+        try:
+            result = around.evaluate(state.measured)
+        except StoppedError:
+            around.save(state)
+            raise
+        _finish_epoch(state, result, time.perf_counter() - started)
+        if around.processes.first:
+            for observer in around.observers:
+                observer(state)
+        if any(around.processes.gathered(bool(around.stop))) and state.epoch < recipe.epochs:
+            raise StoppedError(f"stopped after epoch {state.epoch}")
+
+
+def train_epoch(
+    state: TrainingState, loader: StepLoader, stepper: Stepper, around: Surroundings
+) -> None:
+    """Train on what is left of the epoch in hand; the state's progress follows every step."""
+    recipe, processes, progress = around.recipe, around.processes, state.progress
+    plan = plan_epoch(
+        len(around.samples),  # type: ignore[arg-type]
+        recipe,
+        state.epoch,
+        rank=processes.rank,
+        world=processes.world,
+    )
+    left = plan[progress.steps :]
+    if not left:
+        return
+    state.model.train()
+    title = f"epoch {state.epoch + 1}/{recipe.epochs}"
+    with step_bar(title, total=len(plan), done=progress.steps, shown=processes.first) as advance:
+        for step, fetched in loader.steps(left):
+            started = time.perf_counter()
+            losses, stop = stepper(state, step, fetched, steps=len(plan), stop=bool(around.stop))
+            _count(progress, step.images, losses, time.perf_counter() - started)
+            advance(step.images)
+            if stop:
+                around.save(state)
+                raise StoppedError(
+                    f"stopped in epoch {state.epoch + 1} after step {progress.steps}"
+                )
+            if around.save_every and progress.steps % around.save_every == 0:
+                around.save(state)
+
+
+def _count(progress: EpochProgress, images: int, losses: dict[str, float], seconds: float) -> None:
+    progress.steps += 1
+    progress.images += images
+    progress.seconds += seconds
+    for name, value in losses.items():
+        progress.losses[name] = progress.losses.get(name, 0.0) + value
+
+
+def _finish_epoch(state: TrainingState, result: CocoResult, seconds: float) -> None:
+    """Add the epoch's record to the history."""
+    progress = state.progress
+    state.history.append(
+        {
+            "epoch": state.epoch + 1,
+            "steps": progress.steps,
+            "lr": max(group["lr"] / group["factor"] for group in state.optimizer.param_groups),
+            "losses": {name: value / progress.steps for name, value in progress.losses.items()},
+            "seconds": round(progress.seconds, 3),
+            "evaluation_seconds": round(seconds, 3),
+            "images_per_second": round(progress.images / max(progress.seconds, 1e-9), 3),
+            "memory_mb": _peak_memory(next(state.model.parameters()).device),
+            "bbox": result.bbox,
+            "segm": result.segm,
+        }
+    )
+    state.progress = EpochProgress()
+
+
+def _peak_memory(device: torch.device) -> int:
+    """The most that this process has held so far, in MiB: of the GPU, or resident."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) >> 20
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit >> 20

@@ -1,0 +1,182 @@
+"""A recipe: every number that decides how a model is trained."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pedseg_runtime.errors import InputError
+
+from ..architectures import ANCHOR_SIZES, ARCHITECTURES
+from ..parts import PARTS
+from .schedule import cosine_factor, step_factor
+from .settings import setting, settings_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a model is trained. The defaults are torchvision's fine-tuning tutorial.
+
+    Every field but `preset` carries its own description, see `settings.Setting`.
+
+    Attributes:
+        preset: the preset that this recipe is or was derived from.
+    """
+
+    preset: str = "tutorial"
+
+    architecture: str = setting(
+        "maskrcnn_resnet50_fpn", "Network to train.", group="network", choices=(*ARCHITECTURES,)
+    )
+    weights: str = setting("coco", 'Starting weights: "coco", "imagenet", "none" or a file.')
+    freeze: tuple[str, ...] = setting(
+        ("stem",), "Parts that keep their starting weights.", choices=PARTS
+    )
+    min_size: int = setting(800, "Shorter image side in pixels.", least=32)
+    max_size: int = setting(1333, "Limit of the longer image side in pixels.", least=32)
+    anchor_sizes: tuple[int, ...] = setting(
+        ANCHOR_SIZES, "Anchor side in resized pixels, one per pyramid level.", least=1
+    )
+    box_batch: int = setting(512, "Boxes per picture that the box head is trained on.", least=1)
+    proposals: int = setting(2000, "Region proposals per picture in training.", least=1)
+
+    epochs: int = setting(10, "Passes over the training pictures.", group="length", least=1)
+    batch_size: int = setting(2, "Pictures per step and process.", least=1)
+    accumulate: int = setting(1, "Batches whose gradients make one step.", least=1)
+    patience: int = setting(
+        0, "Stop after so many epochs without a better mask AP; 0 never does.", least=0, exact=False
+    )
+
+    optimizer: str = setting("sgd", "Optimizer.", group="optimizer", choices=("sgd", "adamw"))
+    lr: float = setting(0.005, "Learning rate before any decay.", least=0, above=True)
+    momentum: float = setting(0.9, "Momentum of SGD.", least=0, most=1)
+    weight_decay: float = setting(0.0005, "L2 penalty (SGD) or decoupled decay (AdamW).", least=0)
+    norm_decay: bool = setting(True, "Weight decay on norms and biases too.")
+    backbone_lr: float = setting(
+        1.0, "Factor of the learning rate in the backbone's body.", least=0, above=True, most=10
+    )
+    layer_decay: float = setting(
+        1.0, "Factor per stage of the body, counted from its end.", least=0, above=True, most=1
+    )
+    clip: float = setting(0.0, "Largest norm of the gradient; 0 does not limit it.", least=0)
+    ema: float = setting(
+        0.0, "Decay of the averaged weights, which are measured and saved; 0 is off.",
+        least=0, most=0.999999,
+    )  # fmt: skip
+
+    schedule: str = setting(
+        "step", "Course of the learning rate.", group="schedule", choices=("step", "cosine")
+    )
+    warmup: int = setting(
+        1000, "Steps of linear warm-up (step: at most the first epoch's).", least=0
+    )
+    lr_step: int = setting(3, "Step: epochs between two decays.", least=1)
+    lr_gamma: float = setting(0.1, "Step: factor of a decay.", least=0, above=True, most=1)
+    lr_final: float = setting(0.0, "Cosine: factor at the end.", least=0, most=1)
+
+    flip: float = setting(
+        0.5, "Probability of a horizontal flip.", group="augmentation", least=0, most=1
+    )
+    train_sizes: tuple[int, ...] = setting(
+        (), "Shorter sides in training, one drawn per step; none given: min_size.", least=32
+    )
+    scale_min: float = setting(1.0, "Least factor of scale jitter.", least=0.05, most=10)
+    scale_max: float = setting(1.0, "Greatest factor of scale jitter.", least=0.05, most=10)
+    crop: float = setting(0.0, "Probability of a crop around somebody.", least=0, most=1)
+    crop_min: float = setting(
+        0.5, "Least share of each side that a crop keeps.", least=0, above=True, most=1
+    )
+    copy_paste: float = setting(
+        0.0, "Probability of pasting people from another picture.", least=0, most=1
+    )
+    brightness: float = setting(0.0, "Greatest relative change of brightness.", least=0, most=1)
+    contrast: float = setting(0.0, "Greatest relative change of contrast.", least=0, most=1)
+    saturation: float = setting(0.0, "Greatest relative change of saturation.", least=0, most=1)
+    hue: float = setting(0.0, "Greatest turn of the hue, in turns.", least=0, most=0.5)
+    grey: float = setting(0.0, "Probability of a picture without colours.", least=0, most=1)
+
+    amp: str = setting(
+        "none", "Mixed precision; fp16 needs CUDA.", group="machine",
+        choices=("none", "fp16", "bf16"),
+    )  # fmt: skip
+    channels_last: bool = setting(True, "Memory format of images and weights.", exact=False)
+    compile: bool = setting(False, "Compile the backbone with torch.compile.", exact=False)
+    workers: int = setting(
+        4, "Processes that load pictures; 0 loads them in the training process.",
+        least=0, exact=False,
+    )  # fmt: skip
+
+    seed: int = setting(1, "Of weights, split, order and augmentation.", group="data")
+    test: int | None = setting(
+        None, "Number of test pictures; the tutorial's 50 (a quarter of small datasets).", least=1
+    )
+
+    def __post_init__(self) -> None:
+        for described in settings_of(type(self)):
+            described.check(getattr(self, described.name))
+        if self.scale_min > self.scale_max:
+            raise InputError(
+                f"scale_min: expected at most scale_max ({self.scale_max}), found {self.scale_min}"
+            )
+
+    def learning_rate(self, epoch: int, step: int, steps: int) -> float:
+        """The learning rate of one step, before the factors of a group of parameters.
+
+        Args:
+            epoch: counted from 0.
+            step: within the epoch, counted from 0.
+            steps: in the epoch.
+        """
+        if self.schedule == "cosine":
+            factor = cosine_factor(
+                epoch, step, steps, epochs=self.epochs, final=self.lr_final, warmup=self.warmup
+            )
+        else:
+            factor = step_factor(
+                epoch, step, steps, every=self.lr_step, gamma=self.lr_gamma, warmup=self.warmup
+            )
+        return self.lr * factor
+
+    def to_dict(self) -> dict[str, Any]:
+        """The recipe as JSON types."""
+        return {
+            name: list(value) if isinstance(value, tuple) else value
+            for name, value in dataclasses.asdict(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
+        """Parse what `to_dict` made; a field that an older pedseg did not know has its default.
+
+        Raises:
+            InputError: a key or value that is none of a recipe.
+        """
+        tuples = {described.name for described in settings_of(cls) if described.many}
+        settings: dict[str, Any] = dict(values)
+        try:
+            for name in tuples & settings.keys():
+                settings[name] = tuple(settings[name])
+            return cls(**settings)
+        except TypeError as error:
+            raise InputError(f"recipe: expected the settings of a Recipe ({error})") from error
+
+    def differences(self, other: Recipe, *, ignoring: tuple[str, ...] = ()) -> list[str]:
+        """Where `other` differs, as lines `name: mine -> theirs`."""
+        mine, theirs = self.to_dict(), other.to_dict()
+        return [
+            f"{name}: {mine[name]} -> {theirs[name]}"
+            for name in mine
+            if mine[name] != theirs[name] and name not in ignoring
+        ]
+
+    def breaks(self, other: Recipe) -> list[str]:
+        """The differences that forbid continuing a run of this recipe as `other`.
+
+        More epochs are fine where the learning rate does not depend on how many there are.
+        """
+        free = [described.name for described in settings_of(type(self)) if not described.exact]
+        if self.schedule == "step":
+            free.append("epochs")
+        return self.differences(other, ignoring=(*free, "preset"))

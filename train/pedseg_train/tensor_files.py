@@ -1,0 +1,79 @@
+"""Files of tensors: written whole or not at all, read without running code that is in them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+
+from pedseg_runtime.errors import CheckpointError
+from pedseg_runtime.files import replacing
+
+
+def save_resume_state(path: Path, state: Mapping[str, Any]) -> None:
+    """Write what a resumed training needs (tensors, numbers, strings, lists, dicts), atomically.
+
+    Raises:
+        CheckpointError: the file could not be written; whatever stood at `path` is untouched.
+    """
+    with writing(path) as temporary:
+        torch.save(dict(state), temporary)
+
+
+def load_resume_state(path: Path) -> dict[str, Any]:
+    """Read what `save_resume_state` wrote; no code in the file is run.
+
+    Raises:
+        CheckpointError: the file is missing or not such a state.
+    """
+    if not path.is_file():
+        raise CheckpointError(
+            f"{path}: no such file; a run can be resumed only once it has saved its state, start "
+            "it again in a new folder"
+        )
+    state = load_tensors_only(path)
+    if not isinstance(state, dict):
+        raise CheckpointError(f"{path}: expected a resume state, found {type(state).__name__}")
+    return state
+
+
+def load_tensors_only(path: Path) -> Any:
+    """What `torch.save` wrote, if it is made of tensors and plain values; no code is run.
+
+    Raises:
+        CheckpointError: torch refuses the file.
+    """
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # foreign bytes make the unpickler fail in any way it can
+        raise CheckpointError(
+            f"{path}: expected a file that torch.load(weights_only=True) reads, found one that it "
+            f"refuses ({type(error).__name__}); save tensors only, such as model.state_dict()"
+        ) from error
+
+
+@contextlib.contextmanager
+def writing(path: Path) -> Iterator[Path]:
+    """As `replacing`, with one line for a full disk or a folder that must not be written to.
+
+    Raises:
+        CheckpointError: the file could not be written; whatever stood at `path` is untouched.
+    """
+    try:
+        with replacing(path) as temporary:
+            yield temporary
+    # A full disk is an OSError to Python, a RuntimeError to torch, and safetensors has its own.
+    except (OSError, RuntimeError, SafetensorError) as error:
+        raise CheckpointError(
+            f"{path}: could not be written ({_reason(error)}); what was saved there before is "
+            "intact: free space or change permissions, then continue with --resume"
+        ) from error
+
+
+def _reason(error: Exception) -> str:
+    reason = error.strerror if isinstance(error, OSError) else None
+    return reason or str(error).splitlines()[0]
