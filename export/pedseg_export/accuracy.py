@@ -10,7 +10,7 @@ from pedseg_runtime.errors import ExportError
 from pedseg_runtime.segmenter import Segmenter
 from pedseg_train.data import PennFudanDataset
 from pedseg_train.eager import EagerSegmenter
-from pedseg_train.eval_cli import choose_pictures
+from pedseg_train.evaluation.subject import choose_pictures
 
 from .gate import AccuracyVerdict, Outcome, judge, measure
 

@@ -77,7 +77,7 @@ def measure(
         reference: the checkpoint, e.g. an `EagerSegmenter`.
         dataset: a `PennFudanDataset` without transforms.
         indices: which of its pictures; take those that training has not seen
-            (`pedseg_train.eval_cli.choose_pictures`).
+            (`pedseg_train.evaluation.subject.choose_pictures`).
         resamples: draws of the bootstrap.
         confidence: of its intervals, in 0..1.
         seed: of its draws.

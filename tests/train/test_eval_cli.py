@@ -12,7 +12,7 @@ from pedseg_train import eval_cli
 from pedseg_train.checkpoint import CheckpointHeader, load_checkpoint, save_checkpoint
 from pedseg_train.data import Split, tutorial_split, write_split
 from pedseg_train.eager import EagerSegmenter
-from pedseg_train.evaluation import NUMBERS, evaluate
+from pedseg_train.evaluation import NUMBERS, evaluate, subject
 from pedseg_train.models import build_model
 
 NAME, CLASSES = "maskrcnn_resnet18_fpn", ("background", "person")
@@ -73,7 +73,7 @@ def test_table_shows_the_twelve_numbers(checkpoint, toy_root):
 def test_artifact_goes_the_same_way(checkpoint, toy_root, tmp_path, monkeypatch):
     artifact = tmp_path / "model.onnx"
     artifact.write_bytes(b"\x08\x0a onnx")
-    monkeypatch.setattr(eval_cli.Segmenter, "load", lambda path, device: Artifact(checkpoint))
+    monkeypatch.setattr(subject.Segmenter, "load", lambda path, device: Artifact(checkpoint))
     by_artifact = json.loads(invoke(artifact, "--data", toy_root, "--json").stdout)
     by_checkpoint = json.loads(invoke(checkpoint, "--data", toy_root, "--json").stdout)
     assert by_artifact["provider"] == "CPUExecutionProvider"

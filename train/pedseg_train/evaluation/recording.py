@@ -128,7 +128,7 @@ def labelled(dataset: Annotated, indices: Sequence[int]) -> Recording:
         height, width = target["masks"].shape[-2:]
         images.append({"id": index, "height": height, "width": width})
         truth.extend(_truth_annotations(target, index))
-    return Recording(images, truth, [], tuple(getattr(dataset, "class_names", CLASS_NAMES)))
+    return Recording(images, truth, [], class_names_of(dataset))
 
 
 def record(
@@ -208,6 +208,11 @@ def merge(recordings: Sequence[Recording]) -> Recording:
         found=gather("found", "image_id"),
         class_names=recordings[0].class_names,
     )
+
+
+def class_names_of(dataset: Annotated) -> tuple[str, ...]:
+    """The classes of a dataset, background first; everybody is a person where it names none."""
+    return tuple(getattr(dataset, "class_names", CLASS_NAMES))
 
 
 def _target(dataset: Annotated, index: int) -> dict[str, Any]:
