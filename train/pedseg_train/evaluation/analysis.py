@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.table import Table
+from rich.text import Text
 
 from .bootstrap import CONFIDENCE, KINDS, RESAMPLES, ApInterval, ap_intervals
 from .images import ImageRow
@@ -88,7 +89,7 @@ class Analysis:
         table = Table(
             title=f"{result.detections} detections on {result.images} images with "
             f"{result.instances} {self.things}",
-            caption=f"[low, high]: {self.confidence:.0%} interval over images, "
+            caption=f"in brackets the {self.confidence:.0%} interval over images, "
             f"{self.resamples} resamples"
             if self.intervals
             else None,
@@ -100,7 +101,7 @@ class Analysis:
             table.add_row(name, *(self.cell(kind, name) for kind in KINDS))
         for title, numbers in result.classes.items():
             table.add_section()
-            table.add_row(f"{title} ({numbers['instances']})", "", "")
+            table.add_row(Text(f"{title} ({numbers['instances']})"), "", "")
             for name in ("AP", "AP50", "AP75"):
                 table.add_row(f"  {name}", *(shown(numbers[kind][name]) for kind in KINDS))
         return table

@@ -12,6 +12,7 @@ from pedseg_runtime.files import replacing
 
 from ..data import Split
 from ..evaluation.analysis import Analysis, analyse
+from ..evaluation.bootstrap import RESAMPLES
 from ..evaluation.predictions import Pictures
 from ..evaluation.recording import Recording
 from ..run_folder import RunFolder
@@ -31,6 +32,7 @@ def write_report(
     part: str = "test",
     provider: str = "",
     seconds: float | None = None,
+    resamples: int = RESAMPLES,
 ) -> Path:
     """Write RUN/report.html, a page without any reference to the outside.
 
@@ -42,6 +44,7 @@ def write_report(
         part: the name of that part.
         provider: what ran the checkpoint, such as `torch:cpu`.
         seconds: that recording took.
+        resamples: draws of the intervals; 0 leaves them out.
 
     Returns:
         The file.
@@ -59,7 +62,7 @@ def write_report(
         seconds=seconds,
         run=RunFacts.read(folder),
     )
-    analysis = analyse(recording, dataset.names)
+    analysis = analyse(recording, dataset.names, resamples=resamples)
     _write(path, subject, dataset, recording, analysis, data_facts(dataset, parts, recording))
     return path
 
