@@ -45,12 +45,14 @@ class Miss(StrEnum):
     ENTIRELY = "entirely"
 
 
-MEANINGS: Mapping[StrEnum, str] = {
+FALSE_ALARMS: Mapping[FalseAlarm, str] = {
     FalseAlarm.DUPLICATE: "a second detection of somebody who was found already",
     FalseAlarm.LOCALISATION: "on somebody, but the overlap is only 0.1 to 0.5",
     FalseAlarm.CLASS: "on something of another class",
     FalseAlarm.CLASS_AND_LOCALISATION: "near something of another class, overlap 0.1 to 0.5",
     FalseAlarm.BACKGROUND: "on nobody at all, overlap below 0.1",
+}
+MISSES: Mapping[Miss, str] = {
     Miss.LOCALISATION: "a detection is there, but the overlap is only 0.1 to 0.5",
     Miss.CLASS: "a detection is there, of another class",
     Miss.LOW_SCORE: "a good detection is there, with a score below the threshold",

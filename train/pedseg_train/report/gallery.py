@@ -52,12 +52,13 @@ def exhibit(
     exhibits = []
     for place in places:
         outcome = analysis.outcomes["segm"][place]
-        truth, found = draw_pair(dataset.image(outcome.image), truths[place][0], outcome)
+        image = dataset.image(outcome.image)
+        truth, found = draw_pair(image, truths[place][0], outcome, longest=LONGEST)
         exhibits.append(
             Exhibit(
                 row=analysis.rows[place],
-                truth=data_uri(truth, longest=LONGEST),
-                found=data_uri(found, longest=LONGEST),
+                truth=data_uri(truth),
+                found=data_uri(found),
             )
         )
     return exhibits

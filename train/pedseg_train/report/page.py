@@ -15,7 +15,7 @@ from pedseg_runtime import __version__
 
 from ..evaluation.analysis import Analysis
 from ..evaluation.bootstrap import KINDS
-from ..evaluation.outcomes import MEANINGS, FalseAlarm, Miss
+from ..evaluation.outcomes import FALSE_ALARMS, MISSES
 from ..evaluation.recording import Annotated, Recording
 from ..evaluation.result import NUMBERS, shown
 from . import plots
@@ -107,11 +107,13 @@ def answer(subject: Subject, analysis: Analysis) -> str:
     if not people:
         return f"Nobody is labelled on the {pictures} {subject.part} pictures: nothing to measure."
     false_alarms = sum(errors["false_alarms"].values())
+    found = f"{errors['matched']} of {people} {analysis.things}"
+    share = f"{100 * errors['matched'] / people:.0f} %"
     return (
-        f"On {pictures} {subject.part} pictures it finds {errors['matched']} of {people} "
-        f"{analysis.things} ({errors['matched'] / people:.0%}) and raises {false_alarms} false "
-        f"{'alarm' if false_alarms == 1 else 'alarms'} at a score of {analysis.score:g}: mask AP "
-        f"{analysis.cell('segm', 'AP')}, box AP {analysis.cell('bbox', 'AP')}."
+        f"On {pictures} {subject.part} pictures it finds {found} ({share}) and raises "
+        f"{false_alarms} false {'alarm' if false_alarms == 1 else 'alarms'} at a score of "
+        f"{analysis.score:g}: mask AP {analysis.cell('segm', 'AP')}, box AP "
+        f"{analysis.cell('bbox', 'AP')}."
     )
 
 
@@ -176,26 +178,26 @@ def _errors(analysis: Analysis) -> list[tuple[str, str, str, int, int]]:
     """Kind of error, reason, meaning, how many by masks and by boxes."""
     by_kind = {kind: analysis.errors(kind) for kind in KINDS}
     rows = []
-    for title, key, reasons in (
-        ("missed", "missed", tuple(Miss)),
-        ("false alarm", "false_alarms", tuple(FalseAlarm)),
+    for title, key, meanings in (
+        ("missed", "missed", MISSES),
+        ("false alarm", "false_alarms", FALSE_ALARMS),
     ):
-        for reason in reasons:
+        for reason, meaning in meanings.items():
             masks, boxes = (by_kind[kind][key][str(reason)] for kind in ("segm", "bbox"))
             if analysis.result.classes or "class" not in reason:
-                rows.append((title, str(reason), MEANINGS[reason], masks, boxes))
+                rows.append((title, str(reason), meaning, masks, boxes))
     return rows
 
 
 def _commonest(analysis: Analysis) -> str:
     """What to look at first, in a sentence; empty if there is no error."""
     rows = _errors(analysis)
-    title, _, meaning, count, _ = max(rows, key=lambda row: row[3])
+    title, reason, meaning, count, _ = max(rows, key=lambda row: row[3])
     if not count:
         return ""
     total = sum(row[3] for row in rows if row[0] == title)
     plural = {"missed": "misses", "false alarm": "false alarms"}[title]
-    return f"The commonest error: {count} of {total} {plural} are of one kind, {meaning}."
+    return f"The commonest error is “{title}: {reason}” ({count} of {total} {plural}): {meaning}."
 
 
 def _settings(run: RunFacts | None) -> list[tuple[str, str, bool]]:

@@ -133,8 +133,8 @@ def draw_errors(axes: Axes, analysis: Analysis) -> None:
     axes.bar_label(drawn, padding=3, color=INK)
     axes.set_xlim(0, max(1, *counts) * 1.15)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.grid(visible=False)
     _finish(axes, f"errors at a score of {analysis.score:g}")
+    axes.grid(visible=False, axis="y")
 
 
 def draw_sizes(axes: Axes, sizes: Mapping[str, Sequence[float]]) -> None:
@@ -183,6 +183,10 @@ def _by_epoch(axes: Axes, title: str) -> None:
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _finish(axes, title)
+    if axes.get_legend() is not None:  # below, where it hides nothing
+        axes.legend(
+            fontsize=8, frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.17)
+        )
 
 
 def _finish(axes: Axes, title: str) -> None:
