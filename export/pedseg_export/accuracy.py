@@ -11,7 +11,7 @@ from pedseg_runtime.segmenter import Segmenter
 from pedseg_train.checkpoint import read_header
 from pedseg_train.data import SegmentationDataset, open_dataset
 from pedseg_train.eager import EagerSegmenter
-from pedseg_train.eval_cli import choose_pictures
+from pedseg_train.evaluation.subject import choose_pictures
 
 from .gate import AccuracyVerdict, Outcome, judge, measure
 

@@ -13,14 +13,14 @@ from enum import StrEnum
 from typing import Any
 
 from pedseg_runtime.errors import DatasetError, InputError
-from pedseg_train.bootstrap import (
+from pedseg_train.evaluation import Annotated, Segment, record
+from pedseg_train.evaluation.bootstrap import (
     CONFIDENCE,
     RESAMPLES,
     ApDifference,
     KindDifference,
     compare_ap,
 )
-from pedseg_train.evaluation import Annotated, Segment, record
 
 MIN_IMAGES = 20  # below, the bootstrap's intervals are too narrow to prove anything
 FAR_TOO_FEW = 100  # a proof that needs this many times the pictures is not worth announcing
@@ -77,7 +77,7 @@ def measure(
         reference: the checkpoint, e.g. an `EagerSegmenter`.
         dataset: a `SegmentationDataset` without transforms.
         indices: which of its pictures; take those that training has not seen
-            (`pedseg_train.eval_cli.choose_pictures`).
+            (`pedseg_train.evaluation.subject.choose_pictures`).
         resamples: draws of the bootstrap.
         confidence: of its intervals, in 0..1.
         seed: of its draws.

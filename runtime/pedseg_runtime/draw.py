@@ -79,6 +79,7 @@ def draw_instances(
     masks: NDArray[np.bool_],
     boxes: NDArray[np.float32] | None = None,
     captions: Sequence[str] | None = None,
+    colors: Sequence[Color] | None = None,
 ) -> Image.Image:
     """A copy of `image` with dense masks on it, e.g. of the ground truth.
 
@@ -86,7 +87,8 @@ def draw_instances(
         image: PIL image or uint8 [H, W, 3] RGB.
         masks: bool [N, H, W].
         boxes: float32 [N, 4], x1 y1 x2 y2 in pixels; None draws none.
-        captions: one short text per instance; None writes none.
+        captions: one short text per instance, which may be empty; None writes none.
+        colors: one per instance; None gives each its own, see `instance_color`.
 
     Raises:
         InputError: the masks have another size than the image.
@@ -97,7 +99,7 @@ def draw_instances(
         raise InputError(
             f"masks: expected [N, {pixels.shape[0]}, {pixels.shape[1]}], found {list(masks.shape)}"
         )
-    return _draw(pixels, [crop_dense(mask) for mask in masks], boxes, captions)
+    return _draw(pixels, [crop_dense(mask) for mask in masks], boxes, captions, colors)
 
 
 def _draw(
@@ -105,6 +107,7 @@ def _draw(
     crops: Sequence[PastedMask],
     boxes: NDArray[np.float32] | None,
     captions: Sequence[str] | None,
+    colors: Sequence[Color] | None = None,
 ) -> Image.Image:
     """Paint masks, then boxes, then captions; the first instance comes last and lies on top."""
     from PIL import Image, ImageDraw
@@ -113,18 +116,17 @@ def _draw(
     scale = float(np.hypot(*pixels.shape[:2]))
     stroke = max(1, round(scale / 500))
     order = range(len(crops) - 1, -1, -1)
+    colors = [instance_color(index) for index in range(len(crops))] if colors is None else colors
     for index in order:
-        _paint(canvas, crops[index], instance_color(index), stroke)
+        _paint(canvas, crops[index], colors[index], stroke)
     picture = Image.fromarray(canvas)
     pen = ImageDraw.Draw(picture)
     if boxes is not None:
         for index in order:
-            pen.rectangle(
-                _corners(boxes[index]), outline=instance_color(index), width=(stroke + 1) // 2
-            )
+            pen.rectangle(_corners(boxes[index]), outline=colors[index], width=(stroke + 1) // 2)
     if captions is not None:
         places = [_anchor(crop) for crop in crops] if boxes is None else map(_corners, boxes)
-        _write(pen, picture.size, list(places), captions, _font(scale))
+        _write(pen, picture.size, list(places), captions, colors, _font(scale))
     return picture
 
 
@@ -172,18 +174,20 @@ def _write(
     size: tuple[int, int],
     places: Sequence[Rectangle],
     captions: Sequence[str],
+    colors: Sequence[Color],
     font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
 ) -> None:
     """Write a caption at each place, where it covers no other caption if there is such a spot."""
     taken: list[Rectangle] = []
-    for index, (place, caption) in enumerate(zip(places, captions, strict=True)):
+    for place, caption, color in zip(places, captions, colors, strict=True):
+        if not caption:
+            continue
         left, top, right, bottom = pen.textbbox((0, 0), caption, font=font)
         pad = max(2, round((bottom - top) / 5))
         extent = (round(right - left) + 2 * pad, round(bottom - top) + 2 * pad)
         spots = [_inside(spot, extent, size) for spot in _spots(place, extent)]
         label = next((spot for spot in spots if not _covers(spot, taken)), spots[0])
         taken.append(label)
-        color = instance_color(index)
         pen.rectangle(label, fill=color)
         ink = (0, 0, 0) if _luminance(color) > 130 else (255, 255, 255)
         pen.text((label[0] + pad - left, label[1] + pad - top), caption, fill=ink, font=font)

@@ -15,9 +15,9 @@ from PIL import Image
 from pedseg_export.gate import MIN_IMAGES, Outcome, judge, measure
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.errors import DatasetError, InputError
-from pedseg_train.bootstrap import ApDifference, KindDifference
 from pedseg_train.data import PennFudanDataset, Split, write_split
-from pedseg_train.eval_cli import choose_pictures
+from pedseg_train.evaluation.bootstrap import ApDifference, KindDifference
+from pedseg_train.evaluation.subject import choose_pictures
 
 SIZE = (60, 90)
 SHADES = (100, 140, 180)  # of the persons, darkest first

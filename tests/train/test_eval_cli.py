@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from types import SimpleNamespace
@@ -13,10 +14,10 @@ from pedseg_train import eval_cli
 from pedseg_train.checkpoint import CheckpointHeader, load_checkpoint, save_checkpoint
 from pedseg_train.data import Split, tutorial_split, write_split
 from pedseg_train.eager import EagerSegmenter
-from pedseg_train.evaluation import NUMBERS, evaluate
+from pedseg_train.evaluation import NUMBERS, evaluate, subject
 from pedseg_train.models import build_model
 
-NAME, CLASSES = "maskrcnn_resnet18_fpn", ("background", "person")
+NAME, CLASSES = "maskrcnn_resnet10_fpn_lite", ("background", "person")
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +76,7 @@ def test_table_shows_the_twelve_numbers(checkpoint, toy_root):
 def test_artifact_goes_the_same_way(checkpoint, toy_root, tmp_path, monkeypatch):
     artifact = tmp_path / "model.onnx"
     artifact.write_bytes(b"\x08\x0a onnx")
-    monkeypatch.setattr(eval_cli.Segmenter, "load", lambda path, device: Artifact(checkpoint))
+    monkeypatch.setattr(subject.Segmenter, "load", lambda path, device: Artifact(checkpoint))
     by_artifact = json.loads(invoke(artifact, "--data", toy_root, "--json").stdout)
     by_checkpoint = json.loads(invoke(checkpoint, "--data", toy_root, "--json").stdout)
     assert by_artifact["provider"] == "CPUExecutionProvider"
@@ -111,3 +112,89 @@ def test_misspelt_part_is_a_usage_error(checkpoint, toy_root):
     result = invoke(checkpoint, "--data", toy_root, "--split", "tests")
     assert result.exit_code == 2
     assert "did you mean 'test'?" in result.stderr
+
+
+def test_intervals_stand_beside_ap(checkpoint, toy_root):
+    options = ("--data", toy_root, "--device", "cpu", "--resamples", "30")
+    document = json.loads(invoke(checkpoint, *options, "--json").stdout)
+    one = document["intervals"]["segm"]["AP50"]
+    assert one["low"] <= one["value"] <= one["high"]
+    assert one["value"] == document["segm"]["AP50"]
+    assert document["intervals"]["resamples"] == 30
+    bare = json.loads(invoke(checkpoint, *options, "--json", "--resamples", "0").stdout)
+    assert bare["intervals"] == {}
+
+
+def test_a_row_per_picture_is_written(checkpoint, toy_root, toy, tmp_path):
+    file = tmp_path / "rows.csv"
+    result = invoke(
+        checkpoint, "--data", toy_root, "--split", "all", "--device", "cpu", "--per-image", file,
+        "--resamples", "0", "--score-threshold", "0",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    rows = list(csv.DictReader(file.read_text().splitlines()))
+    assert [row["image"] for row in rows] == list(toy.names)
+    assert sum(int(row["people"]) for row in rows) == 10
+    assert str(file) in result.stderr
+
+
+def test_a_bad_name_for_the_rows_is_told_before_the_work(checkpoint, toy_root, tmp_path):
+    result = invoke(checkpoint, "--data", toy_root, "--per-image", tmp_path / "rows.txt")
+    assert result.exit_code == 1
+    assert "ends in .csv or .json" in result.stderr
+
+
+def test_a_model_compared_with_itself_gains_nothing(checkpoint, toy_root):
+    result = invoke(
+        checkpoint, "--data", toy_root, "--split", "all", "--device", "cpu", "--resamples", "20",
+        "--compare", checkpoint, "--json",
+    )  # fmt: skip
+    difference = json.loads(result.stdout)["difference"]["segm"]
+    assert (difference["difference"], difference["low"], difference["high"]) == (0, 0, 0)
+    assert f"reference {checkpoint}" in result.stderr
+
+
+def test_results_of_a_prediction_count_like_the_model(checkpoint, toy_root, toy, tmp_path):
+    """The same detections, once measured directly and once by way of a file."""
+    eager = EagerSegmenter(load_checkpoint(checkpoint).model, class_names=CLASSES)
+    results = [
+        {key: value for key, value in entry.items() if key != "category_name"}
+        for index in range(len(toy))
+        for entry in eager(toy.image(index)).to_coco(index + 1)
+    ]
+    images = [{"id": i + 1, "file_name": toy.path(i).name} for i in range(len(toy))]
+    categories = [{"id": 1, "name": "person"}]
+    (tmp_path / "found.json").write_text(json.dumps(results))
+    key = tmp_path / "key.json"
+    key.write_text(json.dumps({"images": images, "categories": categories}))
+    options = ("--data", toy_root, "--resamples", "0", "--json")
+    by_file = json.loads(invoke(tmp_path / "found.json", *options, "--images", key).stdout)
+    by_model = json.loads(invoke(checkpoint, *options, "--device", "cpu").stdout)
+    assert by_file["provider"] == "a file of results"
+    for part in ("bbox", "segm", "errors", "precision_recall", "detections"):
+        assert by_file[part] == by_model[part]
+
+
+def test_a_split_file_is_taken(checkpoint, toy_root, toy, tmp_path):
+    write_split(tmp_path / "mine.json", Split(train=(0, 1), test=(2, 5)), toy)
+    result = invoke(
+        checkpoint, "--data", toy_root, "--split-file", tmp_path / "mine.json", "--json",
+        "--device", "cpu", "--resamples", "0",
+    )  # fmt: skip
+    document = json.loads(result.stdout)
+    assert (document["images"], document["split"]) == (2, str(tmp_path / "mine.json"))
+
+
+def test_a_part_without_pictures_is_refused(checkpoint, toy_root):
+    result = invoke(checkpoint, "--data", toy_root, "--split", "val")
+    assert result.exit_code == 1
+    assert "expected pictures in the part 'val', found none" in result.stderr
+
+
+def test_a_page_is_written(checkpoint, toy_root, tmp_path):
+    result = invoke(
+        checkpoint, "--data", toy_root, "--device", "cpu", "--resamples", "10",
+        "--report", tmp_path / "page.html",
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    assert "<!DOCTYPE html>" in (tmp_path / "page.html").read_text()

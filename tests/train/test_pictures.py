@@ -18,6 +18,8 @@ def record(epoch, ap):
         "losses": {"loss": 2 / epoch, "loss_mask": 1 / epoch},
         "bbox": numbers,
         "segm": numbers,
+        "seconds": 12.5,
+        "evaluation_seconds": 2.0,
     }
 
 

@@ -61,7 +61,14 @@ class EagerSegmenter:
     """Turns one image into detections with torchvision's own `MaskRCNN.forward`, in float32.
 
     This is the truth that artifacts are compared with. Order and number of the detections are
-    torchvision's. Not thread-safe: a call keeps its soft masks on the instance until it returns.
+    torchvision's. Not thread-safe: torchvision's module is hooked while a call lasts.
+
+    Args:
+        model: the network; is put in eval mode on `device`.
+        class_names: one name per label, background first.
+        device: see `resolve_device`.
+        paste: let torchvision paste its masks into full frames. They are thrown away, since
+            `Detections` pastes on demand; it is part of the time of eager, and of nothing else.
 
     Attributes:
         model: the network, in eval mode on `device`.
@@ -70,11 +77,17 @@ class EagerSegmenter:
     """
 
     def __init__(
-        self, model: MaskRCNN, *, class_names: tuple[str, ...], device: str = "cpu"
+        self,
+        model: MaskRCNN,
+        *,
+        class_names: tuple[str, ...],
+        device: str = "cpu",
+        paste: bool = True,
     ) -> None:
         self.device = resolve_device(device)
         self.model = model.to(self.device).float().eval()
         self.class_names = class_names
+        self._keep = _keep_roi_masks if paste else _take_roi_masks
 
     @property
     def provider(self) -> str:
@@ -90,7 +103,7 @@ class EagerSegmenter:
             )
         tensor = torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1).float() / 255
         soft: list[torch.Tensor] = []
-        hook = self.model.roi_heads.register_forward_hook(_keep_roi_masks(soft))
+        hook = self.model.roi_heads.register_forward_hook(self._keep(soft))
         try:
             with float32_only():
                 (found,) = self.model([tensor])
@@ -112,5 +125,15 @@ def _keep_roi_masks(kept: list[torch.Tensor]) -> Any:
     def hook(_module: nn.Module, _inputs: Any, result: Any) -> None:
         detections, _losses = result
         kept.append(detections[0]["masks"])
+
+    return hook
+
+
+def _take_roi_masks(kept: list[torch.Tensor]) -> Any:
+    """The same, but torchvision then finds no masks to paste."""
+
+    def hook(_module: nn.Module, _inputs: Any, result: Any) -> None:
+        detections, _losses = result
+        kept.append(detections[0].pop("masks"))
 
     return hook

@@ -1,30 +1,60 @@
-"""`pedseg-eval`: COCO accuracy of a checkpoint or an artifact, by the same path."""
+"""`pedseg-eval`: COCO accuracy of a checkpoint, an artifact or COCO results, by the same path."""
 
 from __future__ import annotations
 
 import json
+import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
 from pedseg_runtime.console import Choice, Command, notes, output
-from pedseg_runtime.errors import CheckpointError
 from pedseg_runtime.files import write_json
-from pedseg_runtime.segmenter import Segmenter
 
-from .checkpoint import is_checkpoint, load_checkpoint
-from .data import SegmentationDataset, open_dataset, read_split, tutorial_split
-from .eager import EagerSegmenter
-from .evaluation import CocoResult, evaluate
-from .run_folder import RunFolder
+from .data import SegmentationDataset, open_dataset
+from .evaluation.analysis import Analysis, analyse
+from .evaluation.bootstrap import CONFIDENCE, RESAMPLES, ApDifference, compare_ap
+from .evaluation.images import check_suffix, write_images
+from .evaluation.outcomes import SCORE
+from .evaluation.recording import Recording
+from .evaluation.subject import PARTS, choose_pictures, classes_of, record_subject
 
-PARTS = ("test", "val", "train", "all")
+__all__ = ["choose_pictures", "evaluate_file", "main"]
+
+FILE = click.Path(path_type=Path)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What measuring a file gave.
+
+    Attributes:
+        dataset: all pictures.
+        recording: what was found on those that were measured on.
+        analysis: what that amounts to.
+        difference: from another model on the same pictures; None if none was named.
+        facts: how it came about, as JSON types.
+    """
+
+    dataset: SegmentationDataset
+    recording: Recording
+    analysis: Analysis
+    difference: ApDifference | None
+    facts: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Facts and numbers as JSON types."""
+        document = {**self.facts, **self.analysis.to_dict()}
+        if self.difference is not None:
+            document["difference"] = self.difference.to_dict()
+        return document
 
 
 @click.command(cls=Command)
-@click.argument("model", type=click.Path(path_type=Path))
-@click.option("--data", type=click.Path(path_type=Path), required=True, help="Dataset folder.")
+@click.argument("model", type=FILE)
+@click.option("--data", type=FILE, required=True, help="Dataset.")
 @click.option(
     "--split",
     "part",
@@ -34,85 +64,144 @@ PARTS = ("test", "val", "train", "all")
     help="Which pictures: those of the run's split.json if it lies beside MODEL, "
     "else of the tutorial's split.",
 )
+@click.option("--split-file", type=FILE, help="Another split file.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Of the tutorial's split.")
+@click.option("--compare", type=FILE, help="Another model; the difference is MODEL's gain.")
+@click.option(
+    "--score-threshold",
+    "score",
+    type=click.FloatRange(0, 1),
+    default=SCORE,
+    show_default=True,
+    help="Detections of at least this score count as found; AP takes those of any score.",
+)
+@click.option(
+    "--resamples",
+    type=click.IntRange(min=0),
+    default=RESAMPLES,
+    show_default=True,
+    help="Draws of the intervals; 0 leaves them out.",
+)
+@click.option("--images", type=FILE, help="COCO file with the image ids of a MODEL of results.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
-@click.option(
-    "--output", "file", type=click.Path(path_type=Path), help="Also write the JSON to this file."
-)
+@click.option("--output", "file", type=FILE, help="Also write the JSON to this file.")
+@click.option("--per-image", type=FILE, help="Write a row per picture to this .csv or .json file.")
+@click.option("--report", type=FILE, help="Write an HTML page to look at to this file.")
 def main(
-    model: Path, data: Path, part: str, seed: int, device: str, as_json: bool, file: Path | None
+    model: Path,
+    as_json: bool,
+    file: Path | None,
+    per_image: Path | None,
+    report: Path | None,
+    **options: Any,
 ) -> None:
-    """Measure MODEL, a checkpoint or an exported artifact, on a dataset."""
-    result, facts = evaluate_file(model, data=data, part=part, seed=seed, device=device)
-    document = {**facts, **result.to_dict()}
+    """Measure MODEL on a dataset.
+
+    MODEL is a checkpoint, an exported artifact, or the coco_results.json that pedseg-predict
+    --format coco wrote.
+    """
+    if per_image is not None:
+        check_suffix(per_image)
+    measured = evaluate_file(model, **options)
     if file is not None:
-        write_json(file, document)
+        write_json(file, measured.to_dict())
+    if per_image is not None:
+        write_images(per_image, measured.analysis.rows)
+    if report is not None:
+        _write_report(report, model, measured)
     if as_json:
-        click.echo(json.dumps(document, indent=2, allow_nan=False))
+        click.echo(json.dumps(measured.to_dict(), indent=2, allow_nan=False))
     else:
-        output.print(result.table())
-    notes.print(
-        f"{facts['part']} pictures by {facts['split']}, run by {facts['provider']}", markup=False
-    )
+        output.print(measured.analysis.table())
+        output.print(measured.analysis.summary(), markup=False)
+        if measured.difference is not None:
+            output.print(measured.difference.table())
+    _print_facts(measured.facts, [file, per_image, report])
 
 
 def evaluate_file(
-    model: Path, *, data: Path, part: str = "test", seed: int = 1, device: str = "auto"
-) -> tuple[CocoResult, dict[str, Any]]:
-    """Evaluate a checkpoint or an artifact on one part of a dataset.
+    model: Path,
+    *,
+    data: Path,
+    part: str = "test",
+    split_file: Path | None = None,
+    seed: int = 1,
+    compare: Path | None = None,
+    score: float = SCORE,
+    resamples: int = RESAMPLES,
+    images: Path | None = None,
+    device: str = "auto",
+) -> Measured:
+    """Measure a checkpoint, an artifact or COCO results on one part of a dataset.
 
     Args:
         model: told apart by content, not by name.
         data: a dataset of any layout, see `open_dataset`; its classes are matched by name.
-        part: "test", "val", "train" or "all" pictures.
-        seed: of the tutorial's split, where no run's split.json lies beside `model`.
+        part: "test", "train", "val" or "all" pictures.
+        split_file: another split than the one beside `model`.
+        seed: of the tutorial's split, where there is no split file.
+        compare: another model, measured on the same pictures.
+        score: detections of at least this score are what a user sees.
+        resamples: draws of the intervals; 0 leaves them out.
+        images: what the ids in a file of results mean, see `read_predictions`.
         device: "auto", "cpu", "cuda" or "cuda:N".
 
-    Returns:
-        The accuracy, and facts about how it came about, as JSON types.
-    """
-    if not model.is_file():
-        raise CheckpointError(f"{model}: no such file; expected a checkpoint or an artifact")
-    if is_checkpoint(model):
-        loaded = load_checkpoint(model)
-        eager = EagerSegmenter(loaded.model, class_names=loaded.header.class_names, device=device)
-        dataset = open_dataset(data, class_names=eager.class_names)
-        indices, origin = choose_pictures(model, dataset, part=part, seed=seed)
-        result, provider = evaluate(eager, dataset, indices), eager.provider
-    else:
-        with Segmenter.load(model, device=device) as segmenter:
-            dataset = open_dataset(data, class_names=segmenter.manifest.class_names)
-            indices, origin = choose_pictures(model, dataset, part=part, seed=seed)
-            result, provider = evaluate(segmenter, dataset, indices), segmenter.provider
-    return result, {"model": str(model), "provider": provider, "part": part, "split": origin}
-
-
-def choose_pictures(
-    model: Path, dataset: SegmentationDataset, *, part: str = "test", seed: int = 1
-) -> tuple[tuple[int, ...], str]:
-    """The pictures to measure on: a part of the run's split.json, else of the tutorial's split.
-
-    Args:
-        model: a checkpoint or artifact; the run's split.json lies beside it.
-        dataset: all pictures.
-        part: "test", "val", "train" or "all".
-        seed: of the tutorial's split.
-
-    Returns:
-        Positions in `dataset`, and in words where the split came from.
-
     Raises:
-        DatasetError: the split names pictures that `dataset` lacks, or nothing can be split.
+        PedsegError: a file that cannot be used.
     """
-    beside = RunFolder(model.parent).split
-    if beside.is_file():
-        split, origin = read_split(beside, dataset), str(beside)
-    else:
-        split = tutorial_split(len(dataset), seed=seed)
-        origin = f"the tutorial's rule with seed {seed}"
-    parts = {**split.parts(), "all": tuple(range(len(dataset)))}
-    return parts[part], origin
+    dataset = open_dataset(data, class_names=classes_of(model))
+    indices, origin = choose_pictures(model, dataset, part=part, seed=seed, split_file=split_file)
+    started = time.perf_counter()
+    recording, provider = record_subject(model, dataset, indices, device=device, images=images)
+    seconds = time.perf_counter() - started
+    facts: dict[str, Any] = {
+        "model": str(model),
+        "provider": provider,
+        "data": str(data),
+        "part": part,
+        "split": origin,
+        "seconds": round(seconds, 3),
+    }
+    difference = None
+    if compare is not None:
+        other, other_provider = record_subject(
+            compare, dataset, indices, device=device, images=images
+        )
+        difference = compare_ap(
+            other, recording, resamples=resamples or RESAMPLES, confidence=CONFIDENCE
+        )
+        facts |= {"compared_with": str(compare), "compared_provider": other_provider}
+    analysis = analyse(recording, dataset.names, score=score, resamples=resamples)
+    return Measured(dataset, recording, analysis, difference, facts)
+
+
+def _write_report(report: Path, model: Path, measured: Measured) -> None:
+    from .report import write_model_report
+
+    write_model_report(
+        report,
+        model=model,
+        dataset=measured.dataset,
+        recording=measured.recording,
+        analysis=measured.analysis,
+        facts=measured.facts,
+    )
+
+
+def _print_facts(facts: dict[str, Any], written: list[Path | None]) -> None:
+    notes.print(
+        f"{facts['part']} pictures by {facts['split']}, run by {facts['provider']}", markup=False
+    )
+    if "compared_with" in facts:
+        notes.print(
+            f"candidate {facts['model']}, reference {facts['compared_with']} "
+            f"(run by {facts['compared_provider']})",
+            markup=False,
+        )
+    for path in written:
+        if path is not None:
+            notes.print(f"  {path}", markup=False)
 
 
 if __name__ == "__main__":

@@ -15,9 +15,9 @@ from pycocotools import mask as coco_mask
 from rich.console import Console
 
 from pedseg_runtime.errors import InputError
-from pedseg_train.bootstrap import ap_intervals, compare_ap
 from pedseg_train.evaluation import Recording, count
-from pedseg_train.matches import Matches
+from pedseg_train.evaluation.bootstrap import ap_intervals, compare_ap
+from pedseg_train.evaluation.matches import Matches
 
 SIZE = 200
 
@@ -178,7 +178,7 @@ def test_pairing_makes_the_interval_narrower_than_either_sides_own():
     street = streets(80)
     sides = [found(street, jitter=1, missed=0.3, seed=seed) for seed in (1, 2)]
     paired = compare_ap(*sides, resamples=300).bbox
-    alone = ap_intervals(sides[0], resamples=300)["bbox"]
+    alone = ap_intervals(sides[0], resamples=300)["bbox"]["AP"]
     assert alone.low < alone.value < alone.high
     assert paired.high - paired.low < 0.7 * 100 * (alone.high - alone.low)
 
@@ -186,7 +186,7 @@ def test_pairing_makes_the_interval_narrower_than_either_sides_own():
 def test_more_pictures_make_the_interval_narrower():
     widths = []
     for images in (30, 270):
-        one = ap_intervals(found(streets(images), jitter=3), resamples=200)["segm"]
+        one = ap_intervals(found(streets(images), jitter=3), resamples=200)["segm"]["AP"]
         widths.append(one.high - one.low)
     assert widths[1] < 0.6 * widths[0]  # a third, by the root of nine
 

@@ -8,7 +8,7 @@ bootstrap).
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +19,11 @@ from rich.table import Table
 from pedseg_runtime.console import track
 from pedseg_runtime.errors import InputError
 
-from .evaluation import Recording
 from .matches import Matches
+from .recording import Recording
 
 KINDS = {"bbox": "box AP", "segm": "mask AP"}
+INTERVALS = ("AP", "AP50")  # in the order of `Matches.average_precisions`
 RESAMPLES = 1000
 CONFIDENCE = 0.95
 
@@ -34,6 +35,9 @@ class ApInterval:
     value: float
     low: float
     high: float
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.2f}, {self.high:.2f}]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,17 +116,22 @@ class ApDifference:
 def ap_intervals(
     recording: Recording,
     *,
+    matches: Mapping[str, Matches] | None = None,
     resamples: int = RESAMPLES,
     confidence: float = CONFIDENCE,
     seed: int = 0,
-) -> dict[str, ApInterval]:
-    """The AP of one model by kind, "bbox" and "segm", with percentile bootstrap intervals.
+) -> dict[str, dict[str, ApInterval]]:
+    """AP and AP50 of one model, by kind "bbox" and "segm", with percentile bootstrap intervals.
 
     Args:
         recording: what the model found; it must have people in its truth.
+        matches: of the recording by kind, where they are known already.
         resamples: how many draws of pictures.
         confidence: of the intervals, in 0..1.
         seed: of the draws; the same seed draws the same pictures.
+
+    Returns:
+        `{"bbox": {"AP": ..., "AP50": ...}, "segm": ...}`
 
     Raises:
         InputError: no picture, nobody on them, or an argument out of range.
@@ -130,11 +139,12 @@ def ap_intervals(
     _check(recording, resamples, confidence)
     intervals = {}
     for kind, name in KINDS.items():
-        whole, drawn = _resample(
-            [Matches.of(recording, kind)], len(recording.images), resamples, seed, name
-        )
-        low, high = _interval(drawn[:, 0], confidence)
-        intervals[kind] = ApInterval(float(whole[0]), low, high)
+        side = Matches.of(recording, kind) if matches is None else matches[kind]
+        whole, drawn = _resample([side], len(recording.images), resamples, seed, name)
+        intervals[kind] = {
+            number: ApInterval(float(whole[0, place]), *_interval(drawn[:, 0, place], confidence))
+            for place, number in enumerate(INTERVALS)
+        }
     return intervals
 
 
@@ -174,6 +184,7 @@ def compare_ap(
     for kind, name in KINDS.items():
         sides = [Matches.of(side, kind) for side in (reference, candidate)]
         whole, drawn = _resample(sides, len(reference.images), resamples, seed, name)
+        whole, drawn = whole[:, 0], drawn[..., 0]
         points = 100 * (drawn[:, 1] - drawn[:, 0])
         low, high = _interval(points, confidence)
         kinds[kind] = KindDifference(
@@ -187,7 +198,7 @@ def compare_ap(
     return ApDifference(
         **kinds,
         images=len(reference.images),
-        instances=len(reference.truth),
+        instances=reference.people,
         resamples=counted,
         confidence=confidence,
     )
@@ -196,7 +207,10 @@ def compare_ap(
 def _resample(
     sides: Sequence[Matches], count: int, resamples: int, seed: int, name: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """AP of every side on all `count` pictures [S], and on every draw of them that has one [R, S].
+    """AP and AP50 of every side on all `count` pictures, and on every draw of them that has any.
+
+    Returns:
+        [S, 2] and [R, S, 2].
 
     Raises:
         InputError: no draw has one.
@@ -206,18 +220,18 @@ def _resample(
     copies = [np.bincount(draw, minlength=count) for draw in draws]
     drawn = np.array(
         [
-            [side.average_precision(one) for side in sides]
+            [side.average_precisions(one) for side in sides]
             for one in track(copies, f"resampling {name}", total=resamples)
         ]
     )
-    drawn = drawn[np.isfinite(drawn).all(axis=1)]
+    drawn = drawn[np.isfinite(drawn).all(axis=(1, 2))]
     if not len(drawn):
         raise InputError(
             f"resamples: expected enough draws to meet a person, found none in {resamples} draws "
             f"of {count} pictures; ask for more"
         )
     everything = np.ones(count, np.int64)
-    return np.array([side.average_precision(everything) for side in sides]), drawn
+    return np.array([side.average_precisions(everything) for side in sides]), drawn
 
 
 def _interval(values: NDArray[np.float64], confidence: float) -> tuple[float, float]:
@@ -227,7 +241,7 @@ def _interval(values: NDArray[np.float64], confidence: float) -> tuple[float, fl
 
 
 def _check(recording: Recording, resamples: int, confidence: float) -> None:
-    if not any(not person["iscrowd"] for person in recording.truth):
+    if not recording.people:
         raise InputError(
             f"expected labelled people to compute AP, found none on {len(recording.images)} "
             "pictures; label some, or choose another part of the dataset"

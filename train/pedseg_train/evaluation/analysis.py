@@ -1,0 +1,194 @@
+"""Everything that is worth knowing of one recording: numbers, intervals, curves and errors."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.table import Table
+from rich.text import Text
+
+from .bootstrap import CONFIDENCE, KINDS, RESAMPLES, ApInterval, ap_intervals
+from .images import ImageRow
+from .matches import AT50, AT75, RECALLS, Matches, OperatingPoint
+from .outcomes import SCORE, FalseAlarm, ImageOutcome, Miss, judge
+from .recording import Recording
+from .result import NUMBERS, CocoResult, Numbers, count_matched, shown
+
+Intervals = dict[str, dict[str, ApInterval]]
+
+
+@dataclass(frozen=True, slots=True)
+class Analysis:
+    """What a model did on labelled pictures.
+
+    Attributes:
+        result: COCO's numbers.
+        intervals: "bbox" and "segm" -> "AP" and "AP50" -> value and interval; empty where nobody
+            is on the pictures or no resamples were asked for.
+        resamples: draws that the intervals come from.
+        confidence: of the intervals, in 0..1.
+        score: what `outcomes` and `rows` count detections from.
+        outcomes: kind -> what became of everything, picture by picture.
+        rows: one per picture, by masks.
+        precision: kind -> interpolated precision [T, 101] by overlap and recall; NaN if nobody is
+            there.
+        best: kind -> the score with the best F1 at an overlap of 0.5; None if nothing is right.
+    """
+
+    result: CocoResult
+    intervals: Intervals
+    resamples: int
+    confidence: float
+    score: float
+    outcomes: dict[str, list[ImageOutcome]]
+    rows: list[ImageRow]
+    precision: dict[str, NDArray[np.float64]]
+    best: dict[str, OperatingPoint | None]
+
+    def errors(self, kind: str) -> dict[str, Any]:
+        """Misses and false alarms by reason, and the sums they belong to, as JSON types."""
+        outcomes = self.outcomes[kind]
+        false_alarms = Counter(one.reason for image in outcomes for one in image.false_alarms)
+        misses = Counter(one.reason for image in outcomes for one in image.missed)
+        return {
+            "score": self.score,
+            "people": sum(image.people for image in outcomes),
+            "found": sum(len(image.shown) for image in outcomes),
+            "matched": sum(len(image.matched) for image in outcomes),
+            "missed": {str(reason): misses[reason] for reason in Miss},
+            "false_alarms": {str(reason): false_alarms[reason] for reason in FalseAlarm},
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the rows, as JSON types; no NaN."""
+        intervals: dict[str, Any] = {
+            kind: {name: asdict(one) for name, one in numbers.items()}
+            for kind, numbers in self.intervals.items()
+        }
+        if intervals:
+            intervals |= {"resamples": self.resamples, "confidence": self.confidence}
+        return {
+            **self.result.to_dict(),
+            "intervals": intervals,
+            "errors": {kind: self.errors(kind) for kind in KINDS},
+            "best_f1": {
+                kind: None if point is None else point._asdict()
+                for kind, point in self.best.items()
+            },
+            "precision_recall": {kind: _curves(self.precision[kind]) for kind in KINDS},
+        }
+
+    def table(self) -> Table:
+        """The twelve numbers, AP and AP50 with their intervals, and a block per class."""
+        result = self.result
+        table = Table(
+            title=f"{result.detections} detections on {result.images} images with "
+            f"{result.instances} {self.things}",
+            caption=f"in brackets the {self.confidence:.0%} interval over images, "
+            f"{self.resamples} resamples"
+            if self.intervals
+            else None,
+        )
+        table.add_column("COCO")
+        table.add_column("bbox", justify="left")
+        table.add_column("segm", justify="left")
+        for name in NUMBERS:
+            table.add_row(name, *(self.cell(kind, name) for kind in KINDS))
+        for title, numbers in result.classes.items():
+            table.add_section()
+            table.add_row(Text(f"{title} ({numbers['instances']})"), "", "")
+            for name in ("AP", "AP50", "AP75"):
+                table.add_row(f"  {name}", *(shown(numbers[kind][name]) for kind in KINDS))
+        return table
+
+    @property
+    def things(self) -> str:
+        """What the instances are called: people, unless there are several classes."""
+        return "instances" if self.result.classes else "people"
+
+    def cell(self, kind: str, name: str) -> str:
+        """A number with its interval if there is one: `0.486 [0.43, 0.54]`."""
+        interval = self.intervals.get(kind, {}).get(name)
+        numbers: Numbers = getattr(self.result, kind)
+        return shown(numbers[name]) if interval is None else str(interval)
+
+    def summary(self) -> str:
+        """What a user sees at this score, in one line."""
+        errors = self.errors("segm")
+        false_alarms = sum(errors["false_alarms"].values())
+        line = (
+            f"at a score of {self.score:g}: {errors['matched']} of {errors['people']} "
+            f"{self.things} found, {false_alarms} false alarms"
+        )
+        best = self.best["segm"]
+        if best is None:
+            return line
+        return f"{line}; the best F1 is {best.f1:.2f}, at a score of {best.score:.2f}"
+
+
+def analyse(
+    recording: Recording,
+    names: Sequence[str],
+    *,
+    score: float = SCORE,
+    resamples: int = RESAMPLES,
+    confidence: float = CONFIDENCE,
+    seed: int = 0,
+) -> Analysis:
+    """Count a recording in every way that the reports show.
+
+    Args:
+        recording: what a model found.
+        names: of the pictures of the dataset, by position.
+        score: detections of at least this score are what a user sees.
+        resamples: draws of the intervals; 0 leaves them out.
+        confidence: of the intervals, in 0..1.
+        seed: of the draws.
+    """
+    matched = {kind: recording.match(kind) for kind in KINDS}
+    matches = {kind: Matches.read(evaluation) for kind, evaluation in matched.items()}
+    intervals: Intervals = {}
+    if resamples and recording.people:
+        intervals = ap_intervals(
+            recording, matches=matches, resamples=resamples, confidence=confidence, seed=seed
+        )
+    once = np.ones(len(recording.images), np.int64)
+    outcomes = {kind: judge(recording, kind, score=score) for kind in KINDS}
+    return Analysis(
+        result=count_matched(recording, matched),
+        intervals=intervals,
+        resamples=resamples,
+        confidence=confidence,
+        score=score,
+        outcomes=outcomes,
+        rows=_rows(recording, names, outcomes["segm"], matches["segm"]),
+        precision={kind: side.precision(once) for kind, side in matches.items()},
+        best={kind: side.best_point() for kind, side in matches.items()},
+    )
+
+
+def _rows(
+    recording: Recording, names: Sequence[str], outcomes: list[ImageOutcome], matches: Matches
+) -> list[ImageRow]:
+    """One row per picture, in the order of the recording; COCOeval's is that of the ids."""
+    ids = sorted(image["id"] for image in recording.images)
+    precisions = dict(zip(ids, matches.image_precisions(), strict=True))
+    return [ImageRow.of(names[one.image], one, precisions[one.image]) for one in outcomes]
+
+
+def _curves(precision: NDArray[np.float64]) -> dict[str, list[float]]:
+    """Precision at COCO's 101 recalls, for three overlaps; empty lists without people."""
+    if np.isnan(precision).any():
+        return {"recall": [], "0.50": [], "0.75": [], "0.50:0.95": []}
+    curves = {
+        "recall": RECALLS,
+        "0.50": precision[AT50],
+        "0.75": precision[AT75],
+        "0.50:0.95": precision.mean(axis=0),
+    }
+    return {name: np.round(values, 6).tolist() for name, values in curves.items()}

@@ -1,0 +1,181 @@
+"""Detections matched with the truth once, and the AP of any mixture of their pictures.
+
+COCOeval matches picture by picture and then counts over all pictures. The counting is repeated here
+with every picture counted as often as a draw has it, which gives the AP that COCOeval would find on
+a dataset with those copies in it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools.cocoeval import COCOeval
+
+from .recording import Recording
+
+RECALLS = np.linspace(0.0, 1.0, 101)  # where COCO reads the precision
+OVERLAPS = np.linspace(0.5, 0.95, 10)  # COCO's
+AT50, AT75 = 0, 5
+
+
+class OperatingPoint(NamedTuple):
+    """What showing all detections of at least one score gives, at an overlap of 0.5.
+
+    Attributes:
+        score: of the last detection that is shown.
+        precision, recall, f1: in 0..1; `f1` is the harmonic mean of the two.
+    """
+
+    score: float
+    precision: float
+    recall: float
+    f1: float
+
+
+@dataclass(frozen=True, slots=True)
+class CategoryMatches:
+    """The detections of one category on all pictures, best score first.
+
+    Attributes:
+        image: int64 [D], the position of each detection's picture.
+        score: float64 [D], descending.
+        is_right, is_wrong: float64 [T, D], 1 where a detection counts as found or as a false alarm
+            at each of COCO's T overlaps; both 0 where it is left out (matched to a crowd).
+        people: int64 [I], how many there are to be found on each picture.
+    """
+
+    image: NDArray[np.int64]
+    score: NDArray[np.float64]
+    is_right: NDArray[np.float64]
+    is_wrong: NDArray[np.float64]
+    people: NDArray[np.int64]
+
+    def precision(self, copies: NDArray[np.int64]) -> NDArray[np.float64]:
+        """COCO's interpolated precision [T, 101], every picture counted `copies` [I] times."""
+        weight = copies[self.image]
+        right = np.cumsum(self.is_right * weight, axis=1)
+        wrong = np.cumsum(self.is_wrong * weight, axis=1)
+        recall = right / (copies @ self.people)
+        precision = right / (wrong + right + np.spacing(1))
+        best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
+        best = np.pad(best, ((0, 0), (0, 1)))  # a recall that is never reached has precision 0
+        at = [np.searchsorted(row, RECALLS, side="left") for row in recall]
+        return np.take_along_axis(best, np.stack(at), axis=1)
+
+    def of_images(self) -> list[CategoryMatches]:
+        """The same picture by picture, each as a dataset of one."""
+        order = np.argsort(self.image, kind="stable")  # best score first within a picture
+        ends = np.cumsum(np.bincount(self.image, minlength=len(self.people)))[:-1]
+        return [
+            CategoryMatches(
+                image=np.zeros(len(one), np.int64),
+                score=self.score[one],
+                is_right=self.is_right[:, one],
+                is_wrong=self.is_wrong[:, one],
+                people=self.people[[place]],
+            )
+            for place, one in enumerate(np.split(order, ends))
+        ]
+
+
+@dataclass(frozen=True, slots=True)
+class Matches:
+    """One model's detections on I pictures, matched with the truth."""
+
+    categories: tuple[CategoryMatches, ...]
+
+    @classmethod
+    def of(cls, recording: Recording, kind: str) -> Matches:
+        """Match a recording by `kind`, "bbox" or "segm", as COCOeval does."""
+        return cls.read(recording.match(kind, breakdown=False))
+
+    @classmethod
+    def read(cls, evaluation: COCOeval) -> Matches:
+        """Take over what `Recording.match` found for all sizes, with or without its breakdown."""
+        images = len(evaluation.params.imgIds)
+        areas = len(evaluation.params.areaRng)
+        # Category by category, then size by size ("all" comes first), in the order of imgIds.
+        per_image = evaluation.evalImgs
+        return cls(
+            tuple(
+                _category(per_image[start : start + images])
+                for start in range(0, len(per_image), images * areas)
+            )
+        )
+
+    def precision(self, copies: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Interpolated precision [T, 101], mean of the classes; NaN if nobody is on the pictures.
+
+        Args:
+            copies: int64 [I], how often every picture counts.
+        """
+        present = [one.precision(copies) for one in self.categories if copies @ one.people]
+        if not present:
+            return np.full((len(OVERLAPS), len(RECALLS)), np.nan)
+        return np.asarray(np.mean(present, axis=0))
+
+    def average_precision(self, copies: NDArray[np.int64]) -> float:
+        """AP in 0..1 with every picture counted `copies` [I] times; NaN if nobody is on them."""
+        return self.average_precisions(copies)[0]
+
+    def average_precisions(self, copies: NDArray[np.int64]) -> tuple[float, float]:
+        """AP and AP50, see `average_precision`; equal to COCOeval's to the last bit."""
+        present = [one.precision(copies) for one in self.categories if copies @ one.people]
+        if not present:
+            return np.nan, np.nan
+        precision = np.stack(present, axis=-1)  # [T, 101, K], the order in which COCOeval adds up
+        return float(np.mean(precision.ravel())), float(np.mean(precision[AT50].ravel()))
+
+    def image_precisions(self) -> list[float | None]:
+        """The AP of every picture alone; None where nobody is on it."""
+        once = np.ones(1, np.int64)
+        alone = zip(*(one.of_images() for one in self.categories), strict=True)
+        values = [Matches(categories).average_precision(once) for categories in alone]
+        return [None if np.isnan(value) else value for value in values]
+
+    def best_point(self) -> OperatingPoint | None:
+        """The score from which on to show detections for the best F1; None without a right one."""
+        score = np.concatenate([one.score for one in self.categories])
+        order = np.argsort(-score, kind="stable")
+        right = np.concatenate([one.is_right[AT50] for one in self.categories])[order].cumsum()
+        wrong = np.concatenate([one.is_wrong[AT50] for one in self.categories])[order].cumsum()
+        people = sum(int(one.people.sum()) for one in self.categories)
+        # Detections of one score are shown together or not at all.
+        last = np.append(score[order][1:] != score[order][:-1], True)[: len(score)]
+        if not people or not len(right) or not right[-1]:
+            return None
+        f1 = np.where(last, 2 * right / (right + wrong + people), 0)
+        best = int(np.argmax(f1))
+        return OperatingPoint(
+            score=float(score[order][best]),
+            precision=float(right[best] / (right[best] + wrong[best])),
+            recall=float(right[best] / people),
+            f1=float(f1[best]),
+        )
+
+
+def _category(per_image: Sequence[dict[str, Any] | None]) -> CategoryMatches:
+    """COCOeval's matches of one category, by picture; None where it has nothing to match."""
+    known = [(index, one) for index, one in enumerate(per_image) if one is not None]
+    people = np.zeros(len(per_image), np.int64)
+    for index, one in known:
+        people[index] = np.count_nonzero(one["gtIgnore"] == 0)
+    if not known:
+        nothing = np.zeros((len(OVERLAPS), 0))
+        return CategoryMatches(np.zeros(0, np.int64), np.zeros(0), nothing, nothing, people)
+    image = np.repeat([index for index, _ in known], [len(one["dtIds"]) for _, one in known])
+    score = np.concatenate([one["dtScores"] for _, one in known])
+    matched = np.concatenate([one["dtMatches"] for _, one in known], axis=1) > 0
+    counts = ~np.concatenate([one["dtIgnore"] for _, one in known], axis=1).astype(bool)
+    order = np.argsort(-score, kind="stable")  # ties stay in the order of the pictures
+    return CategoryMatches(
+        image=image[order].astype(np.int64),
+        score=score[order].astype(np.float64),
+        is_right=(matched & counts)[:, order].astype(np.float64),
+        is_wrong=(~matched & counts)[:, order].astype(np.float64),
+        people=people,
+    )

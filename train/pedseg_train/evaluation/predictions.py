@@ -1,0 +1,204 @@
+"""COCO results from a file, as `pedseg-predict --format coco` and other tools write them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol
+
+import numpy as np
+
+from pedseg_runtime.errors import InputError
+from pedseg_runtime.predict.layout import COCO_IMAGES_FILE
+
+from .recording import Annotated, Recording, class_names_of, labelled, with_mask_areas
+from .run_lengths import sound_rle
+
+_AMBIGUOUS = -1
+KEYS = ("image_id", "category_id", "bbox", "score", "segmentation")
+
+
+class Pictures(Annotated, Protocol):
+    """A dataset whose pictures are files."""
+
+    @property
+    def names(self) -> Sequence[str]:
+        """The name of every picture."""
+
+    def path(self, index: int) -> Path:
+        """The file of picture `index`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What the ids in a file of results mean.
+
+    Attributes:
+        images: image id -> position in the dataset; None for a picture that it lacks.
+        labels: category id -> label of the dataset; None for a class that it lacks.
+        source: the file that says so.
+    """
+
+    images: dict[int, int | None]
+    labels: dict[int, int | None]
+    source: Path
+
+
+def is_predictions(path: Path) -> bool:
+    """Whether a file looks like JSON, so that it can only be results."""
+    if path.suffix.lower() == ".json":
+        return True
+    with path.open("rb") as stream:
+        return stream.read(64).lstrip()[:2] in (b"[{", b"[]", b"[\n")
+
+
+def read_predictions(
+    path: Path, dataset: Pictures, indices: Sequence[int], *, images: Path | None = None
+) -> Recording:
+    """Read a file of COCO results beside the truth of some pictures.
+
+    Detections on other pictures, and of classes that the dataset lacks, are left out.
+
+    Args:
+        path: a JSON list of {image_id, category_id, bbox, score, segmentation}: bbox x y width
+            height in pixels, segmentation as run lengths.
+        dataset: the pictures with their truth.
+        indices: the positions in it to evaluate on.
+        images: a COCO file whose lists "images" and "categories" tell which files and classes the
+            ids are. By default `coco_images.json` beside `path`, which `pedseg-predict` writes.
+
+    Raises:
+        InputError: the file is no such list; an entry has an id that nobody knows, a box of another
+            length, run lengths of another size; or pictures to evaluate on were not predicted.
+    """
+    entries = _load(path, "a list of COCO results")
+    if not isinstance(entries, list):
+        raise InputError(
+            f"{path}: expected a JSON list of COCO results, found {_kind(entries)}; give the file "
+            "that pedseg-predict --format coco wrote"
+        )
+    key = _read_key(_key_file(path, images), dataset)
+    _check_covered(key, dataset, indices)
+    truth = labelled(dataset, indices)
+    sizes = {image["id"]: (image["height"], image["width"]) for image in truth.images}
+    found = []
+    for number, entry in enumerate(entries):
+        try:
+            position, label = _checked(entry, key)
+            if position in sizes and label is not None:
+                rle = sound_rle(entry["segmentation"], sizes[position])
+                changed = {"image_id": position, "category_id": label, "segmentation": rle}
+                found.append({**{name: entry[name] for name in KEYS}, **changed})
+        except InputError as error:
+            raise InputError(f"{path}: result {number}: {error}") from error
+    return replace(truth, found=with_mask_areas(found))
+
+
+def _checked(entry: Any, key: Key) -> tuple[int | None, int | None]:
+    """Position and label of one result, once all but its run lengths is known to be sound.
+
+    Raises:
+        InputError: it is not.
+    """
+    lacking = [name for name in KEYS if not isinstance(entry, Mapping) or name not in entry]
+    if lacking:
+        raise InputError(
+            f"expected {', '.join(KEYS)}, found no {' and no '.join(lacking)}; write the results "
+            "anew, with masks"
+        )
+    for name, known in (("image_id", key.images), ("category_id", key.labels)):
+        if not isinstance(entry[name], int) or entry[name] not in known:
+            raise InputError(
+                f"expected an {name} that {key.source} names, found {entry[name]!r}; were the "
+                "results made for another dataset?"
+            )
+    box = entry["bbox"]
+    if not isinstance(box, list) or len(box) != 4 or not all(map(_is_finite, box)):
+        raise InputError(f"expected a bbox of four numbers x y width height, found {box!r}")
+    if min(box[2:]) < 0:
+        raise InputError(
+            f"expected a bbox x y width height, found a negative side in {box}; corners "
+            "must be turned into sides"
+        )
+    if not _is_finite(entry["score"]):
+        raise InputError(f"expected a finite score, found {entry['score']!r}")
+    return key.images[entry["image_id"]], key.labels[entry["category_id"]]
+
+
+def _key_file(path: Path, images: Path | None) -> Path:
+    beside = path.with_name(COCO_IMAGES_FILE) if images is None else images
+    if not beside.is_file():
+        raise InputError(
+            f"{path}: expected {COCO_IMAGES_FILE} beside it, which tells what its image ids mean, "
+            "found none; name a COCO file with the same image ids by --images"
+            if images is None
+            else f"{beside}: expected a COCO file with the list images, found no file"
+        )
+    return beside
+
+
+def _read_key(path: Path, dataset: Pictures) -> Key:
+    document = _load(path, "a COCO file with the lists images and categories")
+    try:
+        files = {image["id"]: str(image["file_name"]) for image in document["images"]}
+        categories = {one["id"]: str(one["name"]) for one in document["categories"]}
+    except (KeyError, TypeError) as error:
+        raise InputError(
+            f"{path}: expected a COCO file with the lists images (id, file_name) and categories "
+            f"(id, name), found another document ({error!r})"
+        ) from error
+    positions = _positions(dataset)
+    images = {number: positions.get(PurePosixPath(name).name) for number, name in files.items()}
+    doubtful = next((files[one] for one, place in images.items() if place == _AMBIGUOUS), None)
+    if doubtful is not None:
+        raise InputError(
+            f"{path}: expected file names that differ, found several pictures named "
+            f"{PurePosixPath(doubtful).name} in the dataset; rename them"
+        )
+    known = {name: label for label, name in enumerate(class_names_of(dataset)) if label}
+    labels = {category: known.get(name) for category, name in categories.items()}
+    if not any(labels.values()):
+        raise InputError(
+            f"{path}: expected a category of the dataset ({', '.join(known)}), found "
+            f"{', '.join(categories.values()) or 'none'}"
+        )
+    return Key(images, labels, path)
+
+
+def _positions(dataset: Pictures) -> dict[str, int]:
+    """Position by file name without folders; `_AMBIGUOUS` where two files share one."""
+    positions: dict[str, int] = {}
+    for index in range(len(dataset.names)):
+        name = dataset.path(index).name
+        positions[name] = _AMBIGUOUS if name in positions else index
+    return positions
+
+
+def _check_covered(key: Key, dataset: Pictures, indices: Sequence[int]) -> None:
+    predicted = set(key.images.values())
+    lacking = [index for index in indices if index not in predicted]
+    if lacking:
+        raise InputError(
+            f"{key.source}: expected all {len(indices)} pictures to evaluate on, found "
+            f"{len(indices) - len(lacking)} and no {dataset.path(lacking[0]).name}; predict the "
+            "others too, or choose another part with --split"
+        )
+
+
+def _load(path: Path, expected: str) -> Any:
+    try:
+        return json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path}: expected {expected}, found no JSON ({error})") from error
+
+
+def _is_finite(value: Any) -> bool:
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and bool(np.isfinite(value))
+    )
+
+
+def _kind(value: Any) -> str:
+    return "an object" if isinstance(value, dict) else type(value).__name__

@@ -1,0 +1,266 @@
+"""What a segmenter found on labelled pictures, in COCO's terms, beside what is there."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pycocotools import mask as coco_mask
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from pedseg_runtime.console import track
+from pedseg_runtime.detections import Detections
+from pedseg_runtime.errors import InputError
+
+Segment = Callable[[NDArray[np.uint8]], Detections]
+
+CLASS_NAMES = ("background", "person")
+
+
+class Annotated(Protocol):
+    """Pictures with the targets of torchvision's tutorial, such as a `PennFudanDataset`.
+
+    Its `class_names`, background first, are taken if it has any; else everybody is a person. If it
+    has a `truth(index)`, that is the target to measure with: crowd regions, which are nothing to
+    train on, are in it.
+    """
+
+    def __getitem__(self, index: int, /) -> tuple[Any, dict[str, Any]]:
+        """The picture and its target: boxes, labels, masks, area, iscrowd."""
+
+    def image(self, index: int) -> NDArray[np.uint8]:
+        """The picture as uint8 [H, W, 3] RGB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What a model found on labelled pictures, in COCO's terms, ready to be counted in many ways.
+
+    Attributes:
+        images: id (the position in the dataset), height and width of every picture.
+        truth: COCO annotations of the people on them; category_id is the label.
+        found: COCO annotations of the detections, of any score.
+        class_names: one name per label, background first.
+    """
+
+    images: list[dict[str, int]]
+    truth: list[dict[str, Any]]
+    found: list[dict[str, Any]]
+    class_names: tuple[str, ...] = CLASS_NAMES
+
+    @property
+    def people(self) -> int:
+        """Instances to be found: those in the truth that are no crowd region."""
+        return sum(not person["iscrowd"] for person in self.truth)
+
+    @property
+    def categories(self) -> list[int]:
+        """The labels that are counted: all of the model's classes, and any other in the truth."""
+        labels = range(1, len(self.class_names))
+        return sorted({*labels, *(person["category_id"] for person in self.truth)})
+
+    def category_name(self, label: int) -> str:
+        """The class name of a label, or the label itself where no name is known."""
+        return self.class_names[label] if label < len(self.class_names) else f"class {label}"
+
+    def by_image(self) -> list[tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
+        """Truth and detections of each picture, in the order of `images`."""
+        truth, found = (self._sorted_out(side) for side in (self.truth, self.found))
+        return [(truth[image["id"]], found[image["id"]]) for image in self.images]
+
+    def _sorted_out(self, annotations: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
+        by_image: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in self.images}
+        for annotation in annotations:
+            by_image[annotation["image_id"]].append(annotation)
+        return by_image
+
+    def match(self, kind: str, *, breakdown: bool = True) -> COCOeval:
+        """COCOeval with every detection matched to the truth, not yet accumulated.
+
+        Args:
+            kind: "bbox" or "segm".
+            breakdown: also by size and by number of detections, as the twelve numbers need; without
+                it for all sizes and COCO's 100 detections per picture only.
+        """
+        found = [{**annotation, "area": _area(annotation, kind)} for annotation in self.found]
+        with contextlib.redirect_stdout(io.StringIO()):
+            evaluation = COCOeval(
+                _coco(self.truth, self.images, self.categories),
+                _coco(found, self.images, self.categories),
+                kind,
+            )
+            if not breakdown:
+                parameters = evaluation.params
+                parameters.areaRng, parameters.areaRngLbl = parameters.areaRng[:1], ["all"]
+                parameters.maxDets = parameters.maxDets[-1:]
+            evaluation.evaluate()
+        return evaluation
+
+
+def labelled(dataset: Annotated, indices: Sequence[int]) -> Recording:
+    """The truth of some pictures, nothing found yet; worth keeping if they are measured often.
+
+    Boxes and areas are those of the targets, as in torchvision's reference: in the tutorial's
+    datasets the area that sorts people into small, medium and large is the box's.
+
+    Args:
+        dataset: without random transforms, since targets and pictures must belong together.
+        indices: the positions in `dataset`, each once.
+
+    Raises:
+        InputError: a position is named twice, so that its people would count twice.
+    """
+    if len(set(indices)) != len(indices):
+        raise InputError(
+            f"indices: expected every picture once, found {len(indices) - len(set(indices))} "
+            "of them again; name each once"
+        )
+    images: list[dict[str, int]] = []
+    truth: list[dict[str, Any]] = []
+    for index in track(indices, "reading the truth", total=len(indices)):
+        target = _target(dataset, index)
+        height, width = target["masks"].shape[-2:]
+        images.append({"id": index, "height": height, "width": width})
+        truth.extend(_truth_annotations(target, index))
+    return Recording(images, truth, [], class_names_of(dataset))
+
+
+def record(
+    segment: Segment,
+    dataset: Annotated,
+    indices: Sequence[int],
+    *,
+    truth: Recording | None = None,
+    description: str = "evaluating",
+) -> Recording:
+    """Run `segment` on some pictures of `dataset` and note what it found beside their targets.
+
+    Args:
+        segment: one image, uint8 [H, W, 3] -> detections.
+        dataset: see `labelled`.
+        indices: the positions in `dataset` to evaluate on, each once.
+        truth: what `labelled` made of the same positions, to save reading it again.
+        description: of the progress bar.
+
+    Raises:
+        InputError: a position is named twice, or `truth` is of other pictures.
+    """
+    truth = labelled(dataset, indices) if truth is None else truth
+    if [image["id"] for image in truth.images] != list(indices):
+        raise InputError(
+            f"truth: expected that of the {len(indices)} pictures to evaluate on, found "
+            f"{len(truth.images)} others; make it with labelled(dataset, indices)"
+        )
+    found: list[dict[str, Any]] = []
+    for index in track(indices, description, total=len(indices)):
+        found.extend(found_annotations(segment(dataset.image(index)), index))
+    return replace(truth, found=found)
+
+
+def found_annotations(detections: Detections, image_id: int) -> list[dict[str, Any]]:
+    """Detections as the COCO annotations that `Recording.found` holds."""
+    return with_mask_areas(detections.to_coco(image_id))
+
+
+def with_mask_areas(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """COCO results with what COCOeval asks of an annotation beyond them."""
+    if not entries:
+        return []
+    areas = coco_mask.area([entry["segmentation"] for entry in entries]).tolist()
+    return [
+        {**entry, "iscrowd": 0, "mask_area": area}
+        for entry, area in zip(entries, areas, strict=True)
+    ]
+
+
+def merge(recordings: Sequence[Recording]) -> Recording:
+    """One recording of what several processes recorded; a picture that two have counts once.
+
+    The result has the pictures in the order of their ids, so that it does not depend on who saw
+    which.
+
+    Args:
+        recordings: of parts of one dataset, at least one.
+    """
+    owner: dict[int, int] = {}
+    for number, recording in enumerate(recordings):
+        for image in recording.images:
+            owner.setdefault(image["id"], number)
+
+    def gather(field: str, key: str) -> list[dict[str, Any]]:
+        kept = [
+            entry
+            for number, recording in enumerate(recordings)
+            for entry in getattr(recording, field)
+            if owner[entry[key]] == number
+        ]
+        return sorted(kept, key=lambda entry: int(entry[key]))
+
+    return Recording(
+        images=gather("images", "id"),
+        truth=gather("truth", "image_id"),
+        found=gather("found", "image_id"),
+        class_names=recordings[0].class_names,
+    )
+
+
+def class_names_of(dataset: Annotated) -> tuple[str, ...]:
+    """The classes of a dataset, background first; everybody is a person where it names none."""
+    return tuple(getattr(dataset, "class_names", CLASS_NAMES))
+
+
+def _target(dataset: Annotated, index: int) -> dict[str, Any]:
+    truth = getattr(dataset, "truth", None)
+    target: dict[str, Any] = dataset[index][1] if truth is None else truth(index)
+    return target
+
+
+def _truth_annotations(target: dict[str, Any], image_id: int) -> Iterable[dict[str, Any]]:
+    masks = np.asarray(target["masks"], dtype=np.uint8)  # [N, H, W]
+    rles = coco_mask.encode(np.asfortranarray(masks.transpose(1, 2, 0)))
+    corners = np.asarray(target["boxes"], dtype=np.float64).reshape(-1, 4)
+    boxes = np.concatenate([corners[:, :2], corners[:, 2:] - corners[:, :2]], axis=1)
+    for box, label, area, crowd, rle in zip(
+        boxes.tolist(),
+        target["labels"].tolist(),
+        target["area"].tolist(),
+        target["iscrowd"].tolist(),
+        rles,
+        strict=True,
+    ):
+        yield {
+            "image_id": image_id,
+            "category_id": label,
+            "bbox": box,
+            "area": area,
+            "iscrowd": crowd,
+            "segmentation": rle,
+        }
+
+
+def _area(annotation: dict[str, Any], kind: str) -> float:
+    """The area that decides whether an unmatched detection counts for small, medium or large."""
+    if kind == "segm":
+        return float(annotation["mask_area"])
+    _, _, width, height = annotation["bbox"]
+    return float(width * height)
+
+
+def _coco(
+    annotations: list[dict[str, Any]], images: list[dict[str, int]], categories: list[int]
+) -> COCO:
+    """A COCO index in memory. Ids start at 1: COCOeval takes 0 for "not matched"."""
+    coco = COCO()
+    coco.dataset = {
+        "images": images,
+        "categories": [{"id": category} for category in categories],
+        "annotations": [{**entry, "id": i} for i, entry in enumerate(annotations, start=1)],
+    }
+    coco.createIndex()
+    return coco

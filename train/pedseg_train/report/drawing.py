@@ -1,0 +1,92 @@
+"""One picture twice, its truth beside what was found on it, coloured by what became of each."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from pedseg_runtime.draw import Color, draw_instances
+
+from ..evaluation.outcomes import ImageOutcome, Miss
+from ..evaluation.run_lengths import decode
+
+RIGHT: Color = (86, 180, 233)  # of Okabe and Ito, as the plots
+MISSED: Color = (213, 94, 0)
+FALSE: Color = (240, 228, 66)
+CROWD: Color = (160, 160, 160)
+_JPEG_QUALITY = 80
+
+
+def draw_pair(
+    image: NDArray[np.uint8],
+    truth: Sequence[dict[str, Any]],
+    outcome: ImageOutcome,
+    *,
+    longest: int | None = None,
+) -> tuple[Image.Image, Image.Image]:
+    """The truth with those who were missed, and the detections with the false alarms.
+
+    Args:
+        image: uint8 [H, W, 3] RGB.
+        truth: the entries of `Recording.truth` on this picture.
+        outcome: what became of them; errors are captioned with their reason.
+        longest: no side of the drawings is longer, in pixels; None keeps the picture's size.
+    """
+    reasons = {
+        id(one.annotation): "missed" if one.reason is Miss.ENTIRELY else str(one.reason)
+        for one in outcome.missed
+    }
+    left = [
+        (
+            person,
+            reasons.get(id(person), ""),
+            CROWD if person["iscrowd"] else MISSED if id(person) in reasons else RIGHT,
+        )
+        for person in truth
+    ]
+    right = [
+        (
+            one.annotation,
+            f"{one.annotation['score']:.2f}" + (f" {one.reason}" if one.reason else ""),
+            FALSE if one.reason else RIGHT,
+        )
+        for one in outcome.shown
+    ]
+    scale = 1.0 if longest is None else min(1.0, longest / max(image.shape))
+    return _draw(image, left, scale), _draw(image, right, scale)
+
+
+def data_uri(picture: Image.Image) -> str:
+    """A picture as a JPEG inside a URI."""
+    stream = io.BytesIO()
+    picture.convert("RGB").save(stream, "JPEG", quality=_JPEG_QUALITY, optimize=True)
+    return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")
+
+
+def _draw(
+    image: NDArray[np.uint8],
+    instances: Sequence[tuple[dict[str, Any], str, Color]],
+    scale: float,
+) -> Image.Image:
+    """Every instance with its caption in its color; errors lie on top.
+
+    Everything is scaled first, so that lines and captions are of the size they are seen in.
+    """
+    height, width = (max(1, round(side * scale)) for side in image.shape[:2])
+    picture = Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS)
+    if not instances:
+        return picture
+    instances = sorted(instances, key=lambda one: one[2] == RIGHT)  # the first lies on top
+    rows = np.arange(height) * image.shape[0] // height
+    columns = np.arange(width) * image.shape[1] // width
+    masks = np.stack(
+        [decode(entry["segmentation"])[np.ix_(rows, columns)] for entry, _, _ in instances]
+    )
+    captions = [caption for _, caption, _ in instances]
+    return draw_instances(picture, masks, None, captions, [color for _, _, color in instances])
