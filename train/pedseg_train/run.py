@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,11 +33,12 @@ from .engine import (
     joined_processes,
     local_device,
 )
-from .evaluation import evaluate
+from .evaluation import CocoResult, count, record
 from .measuring import measuring
 from .models import build_model
 from .parts import freeze
 from .recipes import Recipe
+from .report import open_tensorboard, write_report
 from .run_data import RunData, choosing, describe_split
 from .run_folder import RunFolder
 from .run_writer import Notify, RunWriter
@@ -54,6 +57,7 @@ def train(
     resume: bool = False,
     split_file: Path | None = None,
     save_every: int = 0,
+    tensorboard: bool = False,
     observers: Sequence[Observer] = (),
     notify: Notify = lambda _line: None,
 ) -> TrainedRun:
@@ -72,6 +76,7 @@ def train(
             for what does not change its path.
         split_file: which pictures train, validate and test; the tutorial's rule without it.
         save_every: steps between two states to resume from; 0 keeps one after every epoch only.
+        tensorboard: also write events for TensorBoard, if the package is there.
         observers: are called in the first process when an epoch has been saved.
         notify: is told in one line what happens.
 
@@ -100,8 +105,8 @@ def train(
         )
         state, split = run.begin(resume, split_file)
         try:
-            with stop.listening(speak):
-                run.fit(state, split, stop, save_every, observers)
+            with stop.listening(speak), run.watched(state, tensorboard) as watching:
+                run.fit(state, split, stop, save_every, (*watching, *observers))
         except StoppedError as stopped:
             raise StoppedError(
                 f"{stopped} ({stop.by or 'by another process'}), its state is saved; to continue: "
@@ -140,6 +145,18 @@ class _Run:
             split = self.processes.from_first(lambda: self._old_split(split_file))
         self.processes.from_first(lambda: self._write_settings(split))
         return state, split
+
+    @contextlib.contextmanager
+    def watched(self, state: TrainingState, tensorboard: bool) -> Iterator[tuple[Observer, ...]]:
+        """TensorBoard as an observer, if it is wanted and there, in the first process."""
+        writer = None
+        if tensorboard and self.processes.first:
+            writer = open_tensorboard(self.folder.root, done=state.epoch, notify=self.notify)
+        try:
+            yield () if writer is None else (writer,)
+        finally:
+            if writer is not None:
+                writer.close()
 
     def fit(
         self,
@@ -184,18 +201,35 @@ class _Run:
         best = best_record(state.history)
         test = {kind: best[kind] for kind in ("bbox", "segm")}
         if self.processes.first:
-            segment = EagerSegmenter(
-                load_checkpoint(self.folder.best).model,
-                class_names=self.data.class_names,
-                device=str(self.device),
-            )
+            result = self._look(split)
             if part != "test" and split.test:
-                result = evaluate(segment, self.data.dataset, split.test)
                 test = {"bbox": result.bbox, "segm": result.segm}
                 write_json(self.folder.test, {"epoch": best["epoch"], **result.to_dict()})
-            shown = (split.test or split.val)[:PANEL_IMAGES]
-            pictures.save_panel(self.folder.panel, segment, self.data.dataset, shown)
         return TrainedRun(self.folder, tuple(state.history), part, test)
+
+    def _look(self, split: Split) -> CocoResult:
+        """Run the best checkpoint on the test pictures; draw the panel, write the report."""
+        segment = EagerSegmenter(
+            load_checkpoint(self.folder.best).model,
+            class_names=self.data.class_names,
+            device=str(self.device),
+            paste=False,
+        )
+        part, positions = ("test", split.test) if split.test else ("val", split.val)
+        started = time.perf_counter()
+        recording = record(segment, self.data.dataset, positions)
+        seconds = time.perf_counter() - started
+        pictures.save_panel(self.folder.panel, segment, self.data.dataset, positions[:PANEL_IMAGES])
+        write_report(
+            self.folder,
+            dataset=self.data.dataset,
+            split=split,
+            recording=recording,
+            part=part,
+            provider=segment.provider,
+            seconds=seconds,
+        )
+        return count(recording)
 
     def _saved(self) -> dict[str, Any]:
         self.folder.check_same(self.recipe, self.data.digest, self.processes.world)

@@ -8,6 +8,7 @@ RUN/last.safetensors   the checkpoint of the last epoch
 RUN/last.resume.pt     what `resume` continues from
 RUN/test.json          the best checkpoint on the test pictures, where others chose it
 RUN/curves.png         losses, learning rate and AP by epoch
+RUN/report.html        data, recipe, curves, accuracy, best and worst pictures on one page
 RUN/panel.png          test pictures: ground truth beside the best checkpoint's detections
 """
 
@@ -82,6 +83,11 @@ class RunFolder:
     def panel(self) -> Path:
         """Ground truth beside detections."""
         return self.root / "panel.png"
+
+    @property
+    def report(self) -> Path:
+        """The page to look at."""
+        return self.root / "report.html"
 
     def read_recipe(self) -> Recipe:
         """The recipe that the run began with."""

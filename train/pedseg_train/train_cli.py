@@ -49,6 +49,7 @@ from .trained_run import TrainedRun
     type=click.IntRange(min=1),
     help="Train so many times, with seeds from --seed on, and report mean and spread.",
 )
+@click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard too.")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
 @recipe_options
 def main(
@@ -60,6 +61,7 @@ def main(
     resume: bool,
     save_every: int,
     seeds: int | None,
+    tensorboard: bool,
     as_json: bool,
     **settings: Any,
 ) -> None:
@@ -78,6 +80,7 @@ def main(
         "resume": resume,
         "split_file": split_file,
         "save_every": save_every,
+        "tensorboard": tensorboard,
         "notify": lambda line: notes.print(line, markup=False),
     }
     result = train_seeds(seeds, **common) if seeds else train(**common)
@@ -120,7 +123,7 @@ def _print_result(result: TrainedRun | SeededRuns) -> None:
     )
     if result.chosen_by != "test":
         output.print(f"on the test pictures: {_accuracy(result.test)}")
-    for path in (result.folder.best, result.folder.curves, result.folder.panel):
+    for path in (result.folder.best, result.folder.report, result.folder.curves):
         output.print(f"  {path}", markup=False)
 
 

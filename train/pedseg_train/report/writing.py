@@ -20,8 +20,6 @@ from .data_facts import PartFacts, data_facts
 from .page import Subject, render
 from .run_facts import RunFacts
 
-REPORT = "report.html"
-
 
 def write_report(
     folder: RunFolder,
@@ -52,7 +50,7 @@ def write_report(
     Raises:
         TrainingError: `folder` holds no run with a finished epoch.
     """
-    path = folder.root / REPORT
+    path = folder.report
     parts = {field.name: getattr(split, field.name) for field in dataclasses.fields(split)}
     subject = Subject(
         title=folder.root.resolve().name,
