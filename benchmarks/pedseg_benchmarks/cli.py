@@ -118,7 +118,7 @@ def _say_what_next(checkpoint: Path, artifact: Path, images: Path, result: Bench
             ("measure accuracy", f"pedseg-eval {first} --data DATASET"),
         ]
     else:
-        failed = ", ".join(row.name for row in result.contenders if not row.parity_passed)
+        failed = ", ".join(row.name for row in result.contenders if not row.passed)
         notes.print(f"parity failed, so not timed: {failed}", markup=False, style="red")
         commands = [
             ("see what differs", f"pedseg-verify ARTIFACT --checkpoint {truth} --images {folder}")

@@ -24,7 +24,7 @@ def test_a_faster_contender_that_agrees_gets_its_numbers(bench, run):
     eager, quick = run(bench.contender("eager", 0.2), bench.contender("quick.onnx", 0.1))
     assert eager.speedup is None
     assert eager.parity is None
-    assert eager.parity_passed
+    assert eager.passed
     assert quick.parity["passed"]
     assert quick.latency.p50 == pytest.approx(100)
     assert quick.latency.count == 12
@@ -54,7 +54,7 @@ def test_a_contender_that_disagrees_is_neither_timed_nor_given_a_speed(bench, ru
         bench.contender("right.onnx"),
     )
     wrong = rows[1]
-    assert not wrong.parity_passed
+    assert not wrong.passed
     assert (wrong.latency, wrong.speedup, wrong.samples_ms) == (None, None, [])
     assert "boxes differ" in wrong.parity["reason"]
     assert bench.journal.count("wrong.onnx") == 2 * 2 + 3
