@@ -33,6 +33,7 @@ from .measuring import enter, time_entrants
 from .questions import Questions, answer
 from .results import BenchmarkResult
 from .seats import IsolatedSeat, LocalSeat, Seat
+from .surfaces.latency import Resize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,7 +133,8 @@ def benchmark(
         )
         rows, drift = time_entrants(entrants, pixels, rounds=rounds, stability=stability)
         passed = [entrant for entrant in entrants if entrant.verdict.passed]
-        sections = answer(questions or Questions(), passed, pixels, conditions, header)
+        resize = Resize(int(settings["min_size"]), int(settings["max_size"]))
+        sections, lacking = answer(questions or Questions(), passed, pixels, conditions, resize)
     return BenchmarkResult(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         settings={
@@ -157,7 +159,7 @@ def benchmark(
         ],
         contenders=rows,
         sections=sections,
-        not_run=missing,
+        not_run=missing + lacking,
         drift=drift,
     )
 

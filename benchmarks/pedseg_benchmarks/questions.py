@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-
-from pedseg_train.checkpoint import CheckpointHeader
 
 from .contenders import Image
 from .contenders.roster import Conditions
 from .measuring import Entrant
+from .results import NotRun
+from .scenarios.coldstart import cold_start
+from .scenarios.offline import offline
+from .scenarios.server import Load, server
+from .scenarios.stages import stages
 from .sections import Sections
+from .surfaces.latency import Resize, fit, surface
 
 
 @dataclass(frozen=True, kw_only=True)
 class Questions:
-    """What to measure beyond one image at a time; nothing by default."""
+    """What to measure beyond one image at a time; nothing by default.
+
+    Attributes:
+        batches: images per call in the offline scenario; empty for none.
+        load: of the server scenario; None for none.
+        is_surface: whether latency is wanted over detections and image size.
+        cold_starts: processes to start per contender; 0 for none.
+        is_staged: whether the stages of a request are wanted.
+        calls: timed calls per contender and batch size, point of the surface, or stage.
+    """
+
+    batches: tuple[int, ...] = ()
+    load: Load | None = None
+    is_surface: bool = False
+    cold_starts: int = 0
+    is_staged: bool = False
+    calls: int = 5
 
 
 def answer(
@@ -23,7 +44,30 @@ def answer(
     entrants: Sequence[Entrant],
     images: Sequence[Image],
     conditions: Conditions,
-    header: CheckpointHeader,
-) -> Sections:
-    """Measure what was asked, on contenders whose answers were judged right."""
-    return Sections()
+    resize: Resize,
+) -> tuple[Sections, list[NotRun]]:
+    """Measure what was asked, on contenders whose answers were judged right.
+
+    Returns:
+        The answers, and what could not be had.
+    """
+    sections, missing = Sections(), []
+    calls = questions.calls
+    if questions.batches:
+        rows, lacking = offline(entrants, images, batches=questions.batches, calls=calls)
+        sections = dataclasses.replace(sections, offline=rows)
+        missing += lacking
+    if questions.load is not None:
+        trials, lacking = server(entrants, images, questions.load)
+        sections = dataclasses.replace(sections, server=trials)
+        missing += lacking
+    if questions.is_surface:
+        points = surface(entrants, images, calls=calls)
+        sections = dataclasses.replace(sections, surface=points, cost=fit(points, resize))
+    if questions.cold_starts:
+        starts = cold_start(entrants, images[0], conditions, processes=questions.cold_starts)
+        sections = dataclasses.replace(sections, cold_start=starts)
+    if questions.is_staged:
+        times = stages(entrants, images[0], device=conditions.device, calls=calls)
+        sections = dataclasses.replace(sections, stages=times)
+    return sections, missing

@@ -85,7 +85,7 @@ class CostModel:
         contender: its name.
         base_ms: for no detection and no pixel.
         per_detection_ms: for each detection.
-        per_megapixel_ms: for 10^6 pixels of the network's resized input.
+        per_megapixel_ms: for 10^6 pixels of the network's resized and padded input.
         r_squared: share of the points' variance that the fit explains, at most 1.
     """
 

@@ -138,7 +138,7 @@ def test_an_export_that_fails_is_named_and_leaves_nothing(checkpoint, tmp_path, 
         raise RuntimeError("no symbolic function\nfor aten::foo")
 
     monkeypatch.setattr(torch.onnx, "export", fail)
-    with pytest.raises(NotRunError, match="RuntimeError: no symbolic function$"):
+    with pytest.raises(NotRunError, match=r"RuntimeError: no symbolic function$"):
         StockOnnx(checkpoint, device="cpu", threads=1, cache=tmp_path)
     assert not list(tmp_path.iterdir())
 
@@ -170,7 +170,7 @@ def test_a_graph_that_openvino_does_not_take_is_a_named_reason(monkeypatch):
                 raise RuntimeError("Check failed\n\nOperator Foo is not supported\n")
 
     monkeypatch.setattr(openvino.importlib, "import_module", lambda _name: Refusing)
-    with pytest.raises(NotRunError, match="graph: Operator Foo is not supported$"):
+    with pytest.raises(NotRunError, match=r"graph: Operator Foo is not supported$"):
         OpenVino(TINY_ONNX, threads=1, paste=True)
 
 
