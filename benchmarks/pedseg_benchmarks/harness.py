@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.errors import InputError
 
-from .contenders import Image
+from .contenders import Image as Image
 from .seats import Place, Seat
 from .stability import is_stable, window_length
 

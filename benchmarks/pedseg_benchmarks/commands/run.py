@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import shlex
 from pathlib import Path
@@ -18,8 +19,10 @@ from ..bench import Labelled, benchmark
 from ..contenders.roster import OPTIONAL, parse_contenders
 from ..report import details, markdown, table
 from ..results import BenchmarkResult
+from .asking import asking, read_questions
 
 PIPE_WIDTH = 140
+ASKING = tuple(inspect.signature(read_questions).parameters)
 FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 
 
@@ -89,6 +92,7 @@ def _names(text: str) -> tuple[str, ...]:
     show_default=True,
     help="Points of AP that a lower precision may lose on --data.",
 )
+@asking
 @click.option(
     "--cache",
     type=click.Path(path_type=Path, file_okay=False),
@@ -122,12 +126,14 @@ def main(
     Every contender's answers are first compared with eager's; one that is wrong is reported as
     failed, never as a speed, and the exit code is 1.
     """
+    questions = read_questions(**{name: options.pop(name) for name in ASKING})
     labelled = Labelled(data=data, limit=data_limit, max_drop=max_ap_drop) if data else None
     result = benchmark(
         checkpoint,
         artifacts,
         images=images,
         labelled=labelled,
+        questions=questions,
         cache=cache or (file.parent / "stock" if file is not None else None),
         **options,
     )

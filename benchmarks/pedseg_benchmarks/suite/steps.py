@@ -1,0 +1,255 @@
+"""Running commands one after the other within a budget, so that none is ever half done."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from json import JSONDecodeError, loads
+from pathlib import Path
+
+from pedseg_runtime.files import write_json
+
+PROGRAMS = {
+    "pedseg-data": "pedseg_train.data.cli",
+    "pedseg-train": "pedseg_train.train_cli",
+    "pedseg-export": "pedseg_export.cli",
+    "pedseg-verify": "pedseg_export.verify_cli",
+    "pedseg-bench": "pedseg_benchmarks.cli",
+}
+SLOWEST_START = 5.0  # seconds; nothing that imports torch is done sooner
+
+
+class Status(StrEnum):
+    """What became of a step."""
+
+    DONE = "done"
+    REUSED = "reused"
+    CARRIED = "carried over"
+    FAILED = "failed"
+    DROPPED = "dropped"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """A command and what it makes.
+
+    Attributes:
+        name: unique.
+        command: makes the command line when it is the step's turn: a name of `PROGRAMS` or
+            "python", and arguments. It may depend on what earlier steps made.
+        makes: the file that is there when it has succeeded.
+        needs: files without which it has no sense.
+        seconds: what it takes on two cores of a server of 2023, for the budget.
+        accepts: exit codes that are a success if `makes` was made.
+    """
+
+    name: str
+    command: Callable[[], list[str]]
+    makes: Path
+    seconds: float
+    needs: tuple[Path, ...] = ()
+    accepts: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What became of a step, as it stands in the suite's document.
+
+    Attributes:
+        name: of the step.
+        status: see `Status`.
+        seconds: that it took now; of the earlier run if it was reused.
+        command: as a person would type it; empty if it came to none.
+        reason: why it is not simply done; empty otherwise.
+    """
+
+    name: str
+    status: Status
+    seconds: float = 0.0
+    command: str = ""
+    reason: str = ""
+
+
+@dataclass
+class Budget:
+    """Seconds that are left, and how this machine compares with what steps are planned for.
+
+    Attributes:
+        total: seconds in all.
+        clock: monotonic seconds.
+        scale: how many times longer than planned things take here, learnt from step to step.
+    """
+
+    total: float
+    clock: Callable[[], float] = time.monotonic
+    scale: float = 1.0
+    _start: float = field(init=False)
+    _planned: float = 0.0
+    _taken: float = 0.0
+
+    def __post_init__(self) -> None:
+        self._start = self.clock()
+
+    @property
+    def spent(self) -> float:
+        """Seconds since the start."""
+        return self.clock() - self._start
+
+    @property
+    def left(self) -> float:
+        """Seconds that are left, at least 0."""
+        return max(0.0, self.total - self.spent)
+
+    def expected(self, step: Step) -> float:
+        """Seconds that a step will take here."""
+        return max(SLOWEST_START, step.seconds * self.scale)
+
+    def learn(self, step: Step, seconds: float) -> None:
+        """Take note of what a step took; the first guess counts as much as one minute of steps."""
+        self._planned += step.seconds
+        self._taken += seconds
+        self.scale = (60 * self.scale + self._taken) / (60 + self._planned)
+
+
+class Runner:
+    """Runs steps in a folder, remembers in it what was done, and writes every output to a log."""
+
+    def __init__(self, folder: Path, budget: Budget, notify: Callable[[str], object]) -> None:
+        self._markers, self._logs = folder / "steps", folder / "logs"
+        self._budget = budget
+        self._notify = notify
+
+    def __call__(self, step: Step) -> Outcome:
+        """Run a step, or say why not."""
+        missing = [path.name for path in step.needs if not path.exists()]
+        if missing:
+            return Outcome(
+                name=step.name, status=Status.SKIPPED, reason=f"it needs {', '.join(missing)}"
+            )
+        command = step.command()
+        line = shlex.join(command)
+        earlier = self._remembered(step, line)
+        if earlier is not None:
+            return earlier
+        left, expected = self._budget.left, self._budget.expected(step)
+        if expected > left:
+            reason = f"about {expected:.0f} s are needed, {left:.0f} s were left"
+            return Outcome(name=step.name, status=Status.DROPPED, command=line, reason=reason)
+        self._notify(f"{step.name}, about {expected:.0f} s, {left / 60:.1f} min left\n$ {line}")
+        return self._run(step, command, line, left)
+
+    def _run(self, step: Step, command: list[str], line: str, left: float) -> Outcome:
+        start = time.monotonic()
+        log = self._logs / f"{step.name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        step.makes.parent.mkdir(parents=True, exist_ok=True)
+        before = _stamp(step.makes)
+        code = run_command(command, log, timeout=left)
+        seconds = time.monotonic() - start
+        if code is None:
+            reason = f"it did not finish in the {left:.0f} s that were left"
+            return Outcome(
+                name=step.name,
+                status=Status.DROPPED,
+                seconds=seconds,
+                command=line,
+                reason=reason,
+            )
+        self._budget.learn(step, seconds)
+        is_made = _stamp(step.makes) not in (None, before)
+        if code not in step.accepts or not is_made:
+            return Outcome(
+                name=step.name,
+                status=Status.FAILED,
+                seconds=seconds,
+                command=line,
+                reason=_last_words(log, code),
+            )
+        reason = "" if code == 0 else f"exit code {code}: see its report"
+        outcome = Outcome(
+            name=step.name, status=Status.DONE, seconds=seconds, command=line, reason=reason
+        )
+        write_json(
+            self._markers / f"{step.name}.json",
+            {"command": line, "seconds": seconds, "reason": reason},
+        )
+        return outcome
+
+    def _remembered(self, step: Step, line: str) -> Outcome | None:
+        """The outcome of an earlier run of the very same command, if its file is still there."""
+        if not step.makes.exists():
+            return None
+        try:
+            marker = loads((self._markers / f"{step.name}.json").read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            if not step.makes.with_name(step.makes.name + CARRIED_SUFFIX).exists():
+                return None
+            return Outcome(name=step.name, status=Status.CARRIED, reason="from --artifacts")
+        except JSONDecodeError:
+            return None
+        if marker["command"] != line:
+            return None
+        return Outcome(
+            name=step.name,
+            status=Status.REUSED,
+            seconds=marker["seconds"],
+            command=line,
+            reason=marker["reason"],
+        )
+
+
+CARRIED_SUFFIX = ".carried"  # an empty file beside one that --artifacts brought
+
+
+def run_command(command: Sequence[str], log: Path, *, timeout: float) -> int | None:
+    """Run a command with its output in `log`; None if it was ended because time was up."""
+    program, *arguments = command
+    words = [sys.executable, *arguments]
+    if program in PROGRAMS:
+        words = [sys.executable, "-m", PROGRAMS[program], *arguments]
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            words, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            return process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            if process.poll() is None:
+                _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process with its children, gently first: it may have temporary files to remove."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(5)
+            return
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What changes when a file is made anew."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_ino
+
+
+def _last_words(log: Path, code: int) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("Error: ")]
+    words = (errors or lines or ["it said nothing"])[-1].removeprefix("Error: ")
+    return f"exit code {code}: {words}"
