@@ -10,8 +10,9 @@ from pedseg_runtime.devices import parse_device
 from pedseg_runtime.errors import InputError
 from pedseg_train.eager import resolve_device
 
+from .layout import Layout
 from .plan import Plan
-from .steps import Budget, Outcome, Runner, Status
+from .steps import Budget, Outcome, Runner
 from .summary import SuiteResult, write
 
 
@@ -46,9 +47,10 @@ def run_suite(
     resolve_device(str(place))
     if minutes <= 0:
         raise InputError(f"budget: expected a positive number of minutes, found {minutes:g}")
-    plan = Plan(folder, str(place), threads)
+    layout = Layout(folder)
     if artifacts is not None:
-        plan.carry_over(artifacts)
+        layout.take_over(artifacts)
+    plan = Plan(layout, str(place), threads)
     budget = Budget(total=60 * minutes)
     runner = Runner(folder, budget, notify)
     outcomes = []
@@ -56,7 +58,7 @@ def run_suite(
         outcome = runner(step)
         outcomes.append(outcome)
         on_outcome(outcome)
-    made = {one.name for one in outcomes if one.status in (Status.DONE, Status.REUSED)}
+    made = runner.succeeded
     result = SuiteResult(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         device=str(place),
@@ -64,9 +66,7 @@ def run_suite(
         seconds=budget.spent,
         steps=outcomes,
         parts={
-            name: str(path.relative_to(folder))
-            for name, path in plan.parts().items()
-            if name in made
+            name: str(layout.part(name).relative_to(folder)) for name in plan.parts if name in made
         },
     )
     write(result, folder)

@@ -38,26 +38,31 @@ class Status(StrEnum):
     SKIPPED = "skipped"
 
 
+SUCCESSES = (Status.DONE, Status.REUSED, Status.CARRIED)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Step:
     """A command and what it makes.
 
     Attributes:
         name: unique.
-        command: makes the command line when it is the step's turn: a name of `PROGRAMS` or
-            "python", and arguments. It may depend on what earlier steps made.
+        command: makes the command line when it is the step's turn, from the names of the steps
+            that succeeded before: a name of `PROGRAMS` or "python", and arguments.
         makes: the file that is there when it has succeeded.
-        needs: files without which it has no sense.
+        needs: names of steps without which it has no sense.
         seconds: what it takes on two cores of a server of 2023, for the budget.
         accepts: exit codes that are a success if `makes` was made.
+        prepare: is called before the command, e.g. to remove what an unfinished one left.
     """
 
     name: str
-    command: Callable[[], list[str]]
+    command: Callable[[frozenset[str]], list[str]]
     makes: Path
     seconds: float
-    needs: tuple[Path, ...] = ()
+    needs: tuple[str, ...] = ()
     accepts: tuple[int, ...] = (0,)
+    prepare: Callable[[], object] = lambda: None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,15 +132,25 @@ class Runner:
         self._markers, self._logs = folder / "steps", folder / "logs"
         self._budget = budget
         self._notify = notify
+        self._became: dict[str, Status] = {}
 
     def __call__(self, step: Step) -> Outcome:
         """Run a step, or say why not."""
-        missing = [path.name for path in step.needs if not path.exists()]
+        outcome = self._decide(step)
+        self._became[step.name] = outcome.status
+        return outcome
+
+    @property
+    def succeeded(self) -> frozenset[str]:
+        """Names of the steps whose files can be used."""
+        return frozenset(name for name, status in self._became.items() if status in SUCCESSES)
+
+    def _decide(self, step: Step) -> Outcome:
+        missing = [name for name in step.needs if name not in self.succeeded]
         if missing:
-            return Outcome(
-                name=step.name, status=Status.SKIPPED, reason=f"it needs {', '.join(missing)}"
-            )
-        command = step.command()
+            reason = f"it needs {', '.join(missing)}"
+            return Outcome(name=step.name, status=Status.SKIPPED, reason=reason)
+        command = step.command(self.succeeded)
         line = shlex.join(command)
         earlier = self._remembered(step, line)
         if earlier is not None:
@@ -152,6 +167,7 @@ class Runner:
         log = self._logs / f"{step.name}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         step.makes.parent.mkdir(parents=True, exist_ok=True)
+        step.prepare()
         before = _stamp(step.makes)
         code = run_command(command, log, timeout=left)
         seconds = time.monotonic() - start
@@ -185,16 +201,16 @@ class Runner:
         return outcome
 
     def _remembered(self, step: Step, line: str) -> Outcome | None:
-        """The outcome of an earlier run of the very same command, if its file is still there."""
+        """What an earlier run left, if it still holds."""
         if not step.makes.exists():
             return None
+        if carried_mark(step.makes).exists():
+            return Outcome(name=step.name, status=Status.CARRIED, reason="from --artifacts")
+        if any(self._became[name] is Status.DONE for name in step.needs):
+            return None  # what it was made of is new
         try:
             marker = loads((self._markers / f"{step.name}.json").read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            if not step.makes.with_name(step.makes.name + CARRIED_SUFFIX).exists():
-                return None
-            return Outcome(name=step.name, status=Status.CARRIED, reason="from --artifacts")
-        except JSONDecodeError:
+        except (FileNotFoundError, JSONDecodeError):
             return None
         if marker["command"] != line:
             return None
@@ -207,7 +223,9 @@ class Runner:
         )
 
 
-CARRIED_SUFFIX = ".carried"  # an empty file beside one that --artifacts brought
+def carried_mark(path: Path) -> Path:
+    """An empty file beside one that --artifacts brought."""
+    return path.with_name(f"{path.name}.carried")
 
 
 def run_command(command: Sequence[str], log: Path, *, timeout: float) -> int | None:
