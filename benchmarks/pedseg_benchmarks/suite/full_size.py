@@ -43,22 +43,33 @@ STREETS = 6
 MASK_SPREAD = 0.005  # soft masks near one half, where pasting has work to do
 
 
-def full_size(height: int, width: int, *, seed: int = 1) -> tuple[MaskRCNN, Image]:
+def full_size(
+    height: int,
+    width: int,
+    *,
+    seed: int = 1,
+    architecture: str = ARCHITECTURE,
+    min_size: int = 800,
+    max_size: int = 1333,
+) -> tuple[MaskRCNN, Image]:
     """The network in eval mode on the CPU, and the street it finds three to five things on.
 
     Args:
         height: of the streets, in pixels.
         width: of the streets, in pixels.
         seed: of the weights and of the streets.
+        architecture: a name of `ARCHITECTURES`.
+        min_size: resize rule, the shorter side's target in pixels.
+        max_size: resize rule, the longer side's limit in pixels.
     """
     torch.manual_seed(seed)
     streets = [street_with_people(seed, number, height, width) for number in range(STREETS)]
     model = assemble(
-        ARCHITECTURES[ARCHITECTURE],
+        ARCHITECTURES[architecture],
         num_classes=len(CLASSES),
         norm=BATCH_NORM,
-        min_size=800,
-        max_size=1333,
+        min_size=min_size,
+        max_size=max_size,
         score_threshold=0.0,
         nms_threshold=0.5,
         detections_per_image=100,

@@ -39,13 +39,13 @@ class Variant:
 ONNX = ("--format", "onnx")
 SCRIPT = ("--format", "torchscript")
 VARIANTS = (
-    Variant("fp32.onnx", ONNX, 45, 60),
-    Variant("fp16.onnx", (*ONNX, "--precision", "fp16"), 50, 70, ("cuda",)),
-    Variant("int8.onnx", (*ONNX, "--precision", "int8"), 55, 110, ("cpu",)),
-    Variant("fp32.torchscript", SCRIPT, 25, 50),
-    Variant("fp16.torchscript", (*SCRIPT, "--precision", "fp16"), 25, 50, ("cuda",)),
-    Variant("fp32.pt2", ("--format", "pt2"), 30, 55),
-    Variant("full-masks.onnx", (*ONNX, "--masks", "full"), 45, None),
+    Variant("fp32.onnx", ONNX, 30, 45),
+    Variant("fp16.onnx", (*ONNX, "--precision", "fp16"), 35, 55, ("cuda",)),
+    Variant("int8.onnx", (*ONNX, "--precision", "int8"), 40, 100, ("cpu",)),
+    Variant("fp32.torchscript", SCRIPT, 20, 40),
+    Variant("fp16.torchscript", (*SCRIPT, "--precision", "fp16"), 20, 40, ("cuda",)),
+    Variant("fp32.pt2", ("--format", "pt2"), 25, 45),
+    Variant("full-masks.onnx", (*ONNX, "--masks", "full"), 30, None),
 )
 
 
