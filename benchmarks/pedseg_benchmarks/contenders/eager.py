@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import logging
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -101,6 +102,8 @@ class CompiledTrunk(nn.Module):
         super().__init__()
         self.out_channels = trunk.out_channels
         self.compile_seconds = 0.0
+        # The compiler looks for CUDA also where only the CPU is to be compiled for, and warns.
+        logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
         self._run = torch.compile(trunk)
 
     def forward(self, images: torch.Tensor) -> Any:
