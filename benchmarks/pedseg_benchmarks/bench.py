@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -106,14 +106,10 @@ def benchmark(
     header, digest = read_header(checkpoint), sha256_of(checkpoint)
     manifests = read_manifests(artifacts, None if allow_mismatch else digest)
     settings, overrides = configuration(header, manifests)
-    rules = Settings(
-        settings["score_threshold"],
-        settings["nms_threshold"],
-        int(settings["detections_per_image"]),
-    )
     files = choose_images(images, limit)
     pixels = [read_image(file) for file in files]
     gate = None if labelled is None else _gate(labelled, checkpoint)
+    judge = Judge(_rules(settings), [file.name for file in files], gate)
     with ExitStack() as stack:
         stack.enter_context(float32_only())
         stack.enter_context(torch_threads(count))
@@ -126,7 +122,7 @@ def benchmark(
         entrants, missing = enter(
             line_up(checkpoint, artifacts, optional, conditions, onnx=onnx),
             pixels,
-            judge=Judge(rules, [file.name for file in files], gate),
+            judge=judge,
             warmup=warmup,
             take_seat=_taker(str(place), count, isolate),
             stack=stack,
@@ -148,9 +144,7 @@ def benchmark(
             "stability": stability,
             "paste": paste,
             "isolate": isolate,
-            "min_size": settings["min_size"],
-            "max_size": settings["max_size"],
-            **asdict(rules),
+            **settings,
         },
         environment=environment,
         images=[
@@ -161,6 +155,15 @@ def benchmark(
         sections=sections,
         not_run=missing + lacking,
         drift=drift,
+    )
+
+
+def _rules(settings: Mapping[str, float]) -> Settings:
+    """By which all contenders choose their detections."""
+    return Settings(
+        settings["score_threshold"],
+        settings["nms_threshold"],
+        int(settings["detections_per_image"]),
     )
 
 

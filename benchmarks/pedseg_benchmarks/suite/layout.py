@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pedseg_runtime.errors import InputError
 
-from .steps import carried_mark
+from .running import carried_mark
 
 NETWORKS = ("small", "full")
 

@@ -12,7 +12,8 @@ from pedseg_train.eager import resolve_device
 
 from .layout import Layout
 from .plan import Plan
-from .steps import Budget, Outcome, Runner
+from .running import Runner
+from .steps import Budget, Outcome
 from .summary import SuiteResult, write
 
 

@@ -4,14 +4,8 @@ import time
 
 import pytest
 
-from pedseg_benchmarks.suite.steps import (
-    Budget,
-    Runner,
-    Status,
-    Step,
-    carried_mark,
-    run_command,
-)
+from pedseg_benchmarks.suite.running import Runner, carried_mark, run_command
+from pedseg_benchmarks.suite.steps import Budget, Status, Step
 
 
 class Clock:

@@ -12,7 +12,7 @@ from click.testing import CliRunner
 
 from pedseg_benchmarks.cli import main
 from pedseg_benchmarks.results import BenchmarkResult
-from pedseg_benchmarks.suite import steps
+from pedseg_benchmarks.suite import running
 from pedseg_benchmarks.suite.layout import Layout
 from pedseg_benchmarks.suite.plan import VARIANTS, Plan
 from pedseg_runtime.errors import InputError
@@ -80,7 +80,7 @@ def suite(tmp_path, monkeypatch, document):
             return CliRunner().invoke(main, [str(word) for word in arguments])
 
     found = Suite()
-    monkeypatch.setattr(steps, "run_command", found.command)
+    monkeypatch.setattr(running, "run_command", found.command)
     return found
 
 
@@ -210,8 +210,8 @@ def test_every_command_of_the_plan_is_one_that_pedseg_understands(tmp_path):
         done = frozenset(step.name for step in Plan(Layout(tmp_path), device).steps())
         for step in Plan(Layout(tmp_path), device).steps():
             program, *words = step.command(done)
-            name = steps.PROGRAMS.get(program) or words[1]
-            words = words if program in steps.PROGRAMS else words[2:]
+            name = running.PROGRAMS.get(program) or words[1]
+            words = words if program in running.PROGRAMS else words[2:]
             command = import_module(name).main
             parsed = CliRunner().invoke(command, [*words, "--no-such-option"])
             assert "--no-such-option" in parsed.output, parsed.output
