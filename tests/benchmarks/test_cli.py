@@ -184,6 +184,37 @@ def test_eager_takes_the_settings_of_the_artifacts(run, stand_in, monkeypatch):
     assert json.loads(outcome.stdout)["settings"]["min_size"] == 48
 
 
+def test_more_questions_are_answered_in_their_sections(run, stand_in):
+    options = ["--offline", "--batches", "1,2", "--surface", "--stages", "--calls", "1"]
+    served = ["--server", "--bound-ms", "500"]
+    outcome = run(stand_in("good.onnx"), *options, *served, "--json")
+    assert outcome.exit_code == 0, outcome.output
+    document = json.loads(outcome.stdout)
+    sections = document["sections"]
+    assert [row["batch"] for row in sections["offline"]] == [1, 1, 2, 2]
+    assert len(sections["surface"]) == 2 * (5 + 4)
+    assert {row["stage"] for row in sections["stages"]} == {"decode", "graph", "encode"}
+    # The stand-ins are no artifacts in a Segmenter.
+    assert [row["name"] for row in document["not_run"]] == ["eager, server", "good.onnx, server"]
+    assert BenchmarkResult.from_dict(document).to_dict() == document
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--server"], 1, "expected --server and --bound-ms together"),
+        (["--bound-ms", "5"], 1, "expected --server and --bound-ms together"),
+        (["--offline", "--batches", "1,x"], 2, "expected numbers such as 1,2,4,8"),
+        (["--offline", "--batches", "0"], 2, "expected positive numbers"),
+    ],
+    ids=["no bound", "no server", "no numbers", "nothing"],
+)
+def test_questions_that_make_no_sense_are_one_line(run, stand_in, options, code, message):
+    outcome = run(stand_in("good.onnx"), *options)
+    assert outcome.exit_code == code
+    assert message in outcome.stderr
+
+
 def test_contenders_that_cannot_be_had_are_named_in_the_document_and_aloud(run, stand_in):
     outcome = run(stand_in("good.onnx"), "--contenders", "eager, tensorrt", "--json")
     assert outcome.exit_code == 0, outcome.output

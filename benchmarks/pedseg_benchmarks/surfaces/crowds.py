@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterator
@@ -33,7 +34,7 @@ def crowd(count: int, height: int, width: int, *, seed: int = 0) -> Image:
     rows = max(1, math.ceil(math.sqrt(count * height / (CELL * width))))
     columns = math.ceil(count / rows)
     cell_height, cell_width = height // rows, width // columns
-    figures = list(itertools.islice(_figures(seed), min(count, DIFFERENT)))
+    figures = _some_figures(seed)
     for number in range(count):
         picture, mask = figures[number % len(figures)]
         room = min(FILLED * cell_height, TALLEST * height), FILLED * cell_width
@@ -47,6 +48,11 @@ def crowd(count: int, height: int, width: int, *, seed: int = 0) -> Image:
         inside = np.asarray(PIL.Image.fromarray(mask).resize(size))
         part[inside] = figure[inside]
     return street
+
+
+@functools.cache
+def _some_figures(seed: int) -> list[tuple[Image, NDArray[np.bool_]]]:
+    return list(itertools.islice(_figures(seed), DIFFERENT))
 
 
 def _figures(seed: int) -> Iterator[tuple[Image, NDArray[np.bool_]]]:
