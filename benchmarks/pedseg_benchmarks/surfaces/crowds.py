@@ -28,7 +28,7 @@ def crowd(count: int, height: int, width: int, *, seed: int = 0) -> Image:
 
     How many of them a network finds is its own affair: count its detections.
     """
-    street = generated_street(seed, height, width, people=False).copy()
+    street = _empty_street(seed, height, width).copy()
     if count == 0:
         return street
     rows = max(1, math.ceil(math.sqrt(count * height / (CELL * width))))
@@ -48,6 +48,11 @@ def crowd(count: int, height: int, width: int, *, seed: int = 0) -> Image:
         inside = np.asarray(PIL.Image.fromarray(mask).resize(size))
         part[inside] = figure[inside]
     return street
+
+
+@functools.lru_cache(maxsize=8)
+def _empty_street(seed: int, height: int, width: int) -> Image:
+    return generated_street(seed, height, width, people=False)
 
 
 @functools.cache
