@@ -51,18 +51,25 @@ def answer(
     Returns:
         The answers, and what could not be had.
     """
-    sections, missing = Sections(), []
-    calls = questions.calls
+    sections, calls = Sections(), questions.calls
+    missing: list[NotRun] = []
+    ready = list(entrants)
+    if questions.batches or questions.is_surface:
+        reasons = {entrant.name: _cost_of_new_shapes(entrant) for entrant in entrants}
+        ready = [entrant for entrant in entrants if not reasons[entrant.name]]
+        missing += [
+            NotRun(f"{name}, other shapes", reason) for name, reason in reasons.items() if reason
+        ]
     if questions.batches:
-        rows, lacking = offline(entrants, images, batches=questions.batches, calls=calls)
+        rows, lacking = offline(ready, images, batches=questions.batches, calls=calls)
         sections = dataclasses.replace(sections, offline=rows)
         missing += lacking
     if questions.load is not None:
         trials, lacking = server(entrants, images, questions.load)
         sections = dataclasses.replace(sections, server=trials)
         missing += lacking
-    if questions.is_surface:
-        points = surface(entrants, images, calls=calls)
+    if questions.is_surface and ready:
+        points = surface(ready, images, calls=calls)
         sections = dataclasses.replace(sections, surface=points, cost=fit(points, resize))
     if questions.cold_starts:
         starts = cold_start(entrants, images[0], conditions, processes=questions.cold_starts)
@@ -71,3 +78,12 @@ def answer(
         times = stages(entrants, images[0], device=conditions.device, calls=calls)
         sections = dataclasses.replace(sections, stages=times)
     return sections, missing
+
+
+def _cost_of_new_shapes(entrant: Entrant) -> str:
+    """Why a contender is not asked about shapes that it has not seen; empty if it can be."""
+    if entrant.warm.compile is not None:
+        return "torch.compile would compile anew for them, which takes a minute each"
+    if entrant.seat.facts.provider.startswith("Tensorrt"):
+        return "TensorRT would build an engine for each, which takes minutes"
+    return ""

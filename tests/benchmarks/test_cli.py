@@ -199,6 +199,15 @@ def test_more_questions_are_answered_in_their_sections(run, stand_in):
     assert BenchmarkResult.from_dict(document).to_dict() == document
 
 
+def test_contenders_that_compile_are_not_asked_about_other_shapes(run, stand_in, monkeypatch):
+    monkeypatch.setattr(StandIn, "compile_seconds", 1.0)
+    outcome = run(stand_in("good.onnx"), "--offline", "--calls", "1", "--json")
+    document = json.loads(outcome.stdout)
+    assert document["sections"]["offline"] == []
+    assert document["not_run"][0]["name"] == "eager, other shapes"
+    assert document["contenders"][0]["compile_ms"] == 1000
+
+
 @pytest.mark.parametrize(
     ("options", "code", "message"),
     [
