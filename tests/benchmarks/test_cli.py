@@ -195,7 +195,7 @@ def test_more_questions_are_answered_in_their_sections(run, stand_in):
     assert len(sections["surface"]) == 2 * (5 + 4)
     assert {row["stage"] for row in sections["stages"]} == {"decode", "graph", "encode"}
     # The stand-ins are no artifacts in a Segmenter.
-    assert [row["name"] for row in document["not_run"]] == ["eager, server", "good.onnx, server"]
+    assert [row["name"] for row in document["not_run"]] == ["server: eager, good.onnx"]
     assert BenchmarkResult.from_dict(document).to_dict() == document
 
 

@@ -27,8 +27,11 @@ from ..results import NotRun
 from ..seats import Place
 from ..sections import Server
 
-STEPS = 6  # halvings of the interval that holds the highest rate
+STEPS = 5  # halvings of the interval that holds the highest rate
+DOUBLINGS = 4
+SETTLED = 10  # bounds that a trial has to last
 BATCH = 8
+NO_SERVER = "only artifacts in the runtime's Segmenter can be served in batches"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,10 +40,14 @@ class Load:
 
     Attributes:
         bound_ms: what the 99th percentile of the latency must not exceed.
-        arrivals: requests per trial; the 99th percentile of fewer than 100 is nearly the maximum.
+        arrivals: requests per trial, more where they would come in less than `SETTLED` bounds: the
+            99th percentile of fewer than 100 is nearly the maximum.
         max_seconds: no trial is planned to take longer; it then has fewer arrivals.
         batch: most images per run.
         seed: of the arrivals; every rate gets the same ones, faster or slower.
+
+    Raises:
+        InputError: a number that is not positive, or trials too short for the bound.
     """
 
     bound_ms: float
@@ -53,11 +60,22 @@ class Load:
         for name in ("bound_ms", "arrivals", "max_seconds", "batch"):
             if not getattr(self, name) > 0:
                 raise InputError(f"{name}: expected more than 0, found {getattr(self, name)}")
+        if self.max_seconds < self._settled:
+            raise InputError(
+                f"trial seconds: expected at least {self._settled:g}, which is {SETTLED} times the "
+                f"bound, found {self.max_seconds:g}; a shorter trial is over before a queue has "
+                "built up"
+            )
+
+    @property
+    def _settled(self) -> float:
+        """Seconds after which an overloaded server is seen to be one."""
+        return SETTLED * self.bound_ms / 1e3
 
     def schedule(self, rate: float) -> list[float]:
         """Seconds from the start at which requests are due, at least one."""
-        count = max(1, min(self.arrivals, int(rate * self.max_seconds)))
-        gaps = np.random.default_rng(self.seed).exponential(1 / rate, count)
+        seconds = min(self.max_seconds, max(self.arrivals / rate, self._settled))
+        gaps = np.random.default_rng(self.seed).exponential(1 / rate, max(1, round(rate * seconds)))
         return [float(moment) for moment in np.cumsum(gaps)]
 
 
@@ -75,44 +93,44 @@ def server(
         One row per rate that was tried, and who cannot serve.
     """
     rows: list[Server] = []
-    missing: list[NotRun] = []
-    for entrant in entrants:
-        if not entrant.seat.do(_can_serve):
-            reason = "only artifacts in the runtime's Segmenter can be served in batches"
-            missing.append(NotRun(f"{entrant.name}, server", reason))
-            continue
+    able = [entrant for entrant in entrants if entrant.seat.do(_can_serve)]
+    others = [entrant.name for entrant in entrants if entrant not in able]
+    missing = [NotRun(f"server: {', '.join(others)}", NO_SERVER)] if others else []
+    for entrant in able:
         alone = entrant.seat.do(timed_call, list(images[:1])).seconds
         together = entrant.seat.do(timed_call, [images[0]] * load.batch).seconds / load.batch
-        highest = 1.2 / min(alone, together)
+        guess = 1.2 / min(alone, together)
         rows += highest_rate(
             lambda rate, entrant=entrant: entrant.seat.do(  # type: ignore[misc]
                 serve, entrant.name, list(images), rate, load
             ),
-            highest=highest,
+            guess=guess,
         )
     return rows, missing
 
 
 def highest_rate(
-    measure: Callable[[float], Server], *, highest: float, steps: int = STEPS
+    measure: Callable[[float], Server], *, guess: float, steps: int = STEPS
 ) -> list[Server]:
-    """Try rates, halving the interval between one that holds and one that does not.
+    """Double a rate until it does not hold, then halve the interval that holds the highest.
 
     Args:
         measure: tries one rate.
-        highest: requests per second that nobody expects to hold.
-        steps: how many rates to try.
+        guess: requests per second that will hardly hold.
+        steps: how often to halve.
 
     Returns:
         A row per rate, in the order they were tried; the highest that holds is the answer.
     """
-    low, high = 0.0, highest
-    rows = []
+    low, high = 0.0, guess
+    rows = [measure(high)]
+    while rows[-1].holds and len(rows) <= DOUBLINGS:
+        low, high = high, 2 * high
+        rows.append(measure(high))
     for _ in range(steps):
         rate = (low + high) / 2
-        row = measure(rate)
-        rows.append(row)
-        low, high = (rate, high) if row.holds else (low, rate)
+        rows.append(measure(rate))
+        low, high = (rate, high) if rows[-1].holds else (low, rate)
     return rows
 
 

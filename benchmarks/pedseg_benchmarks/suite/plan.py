@@ -191,7 +191,7 @@ class Plan:
             *("--data", str(self.layout.data), "--data-limit", str(TEST_SCENES)),
             *("--offline", "--surface", "--cold-start", "3", "--stages"),
             *("--server", "--bound-ms", str(BOUNDS_MS[self._kind])),
-            *("--trial-seconds", "4", "--arrivals", "100"),
+            *("--trial-seconds", "5", "--arrivals", "100"),
             seconds=420,
         )
 
