@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import pickle
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from pedseg_train.eager import float32_only
 from .contenders import Contender, Loaded, NotRunError
 from .contenders.devices import Device, TorchDevice
 from .environment import torch_threads
+from .memory import process_peak_rss
 
 Result = TypeVar("Result")
 Clock = Callable[[], float]
@@ -150,13 +150,8 @@ class IsolatedSeat:
 
 
 def peak_rss(_place: Place) -> int | None:
-    """Work for a seat: most bytes of this process that were ever in memory; None on Windows."""
-    if sys.platform == "win32":
-        return None
-    import resource
-
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    """Work for a seat: most bytes of its process that were ever in memory."""
+    return process_peak_rss()
 
 
 def _load(contender: Contender, device: Device, clock: Clock) -> tuple[Place, float]:

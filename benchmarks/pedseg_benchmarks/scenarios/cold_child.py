@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from ..memory import process_peak_rss
+
 
 def main() -> None:
     """Import, load and answer once; print the moments as JSON, in seconds of the system's clock."""
@@ -22,7 +24,9 @@ def main() -> None:
     answer = load()
     loaded = time.time()
     answer(image)
-    print(json.dumps({"imported": imported, "loaded": loaded, "answered": time.time()}))
+    answered = time.time()
+    stamps = {"imported": imported, "loaded": loaded, "answered": answered}
+    print(json.dumps({**stamps, "peak_rss": process_peak_rss()}))
 
 
 def prepare_artifact(order: dict[str, Any]) -> Callable[[], Callable[[Any], Any]]:

@@ -55,6 +55,8 @@ def cold_start(
                 row.import_ms.append(stamps["import_ms"])
                 row.load_ms.append(stamps["load_ms"])
                 row.first_ms.append(stamps["first_ms"])
+                if "peak_rss" in stamps:
+                    row.peak_rss_bytes.append(int(stamps["peak_rss"]))
     return rows
 
 
@@ -66,7 +68,7 @@ def _is_service(entrant: Entrant) -> bool:
 
 
 def _start(entrant: Entrant, picture: Path, conditions: Conditions) -> dict[str, float]:
-    """Times of one process, in milliseconds."""
+    """Times of one process, in milliseconds, and the most bytes it had resident if known."""
     order = {
         "kind": "eager" if entrant.name == EAGER else "artifact",
         "path": str(entrant.seat.facts.path),
@@ -90,5 +92,7 @@ def _start(entrant: Entrant, picture: Path, conditions: Conditions) -> dict[str,
         )
     stamps = json.loads(done.stdout.strip().splitlines()[-1])
     moments = [start, stamps["imported"], stamps["loaded"], stamps["answered"]]
-    spans = 1e3 * np.diff(moments)
-    return dict(zip(("import_ms", "load_ms", "first_ms"), map(float, spans), strict=True))
+    spans = (1e3 * np.diff(moments)).tolist()
+    times = dict(zip(("import_ms", "load_ms", "first_ms"), spans, strict=True))
+    memory = stamps["peak_rss"]
+    return times if memory is None else {**times, "peak_rss": memory}

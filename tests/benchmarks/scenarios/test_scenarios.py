@@ -194,6 +194,7 @@ def test_a_fresh_process_reaches_its_first_answer(artifact):
     assert row.contender == "tiny.onnx"
     assert len(row.import_ms) == len(row.load_ms) == len(row.first_ms) == 1
     assert min(row.import_ms + row.load_ms + row.first_ms) > 0
+    assert row.peak_rss_bytes[0] > 20 << 20
 
 
 def test_a_fresh_process_of_the_runtime_imports_no_torch(tmp_path):
@@ -210,7 +211,7 @@ def test_a_fresh_process_of_the_runtime_imports_no_torch(tmp_path):
         [sys.executable, "-c", code, json.dumps(order)], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
-    assert list(json.loads(done.stdout)) == ["imported", "loaded", "answered"]
+    assert list(json.loads(done.stdout)) == ["imported", "loaded", "answered", "peak_rss"]
 
 
 def test_a_process_that_fails_is_one_line(artifact):
