@@ -62,7 +62,7 @@ def main() -> None:
         *("--score-threshold", SURE),
     )
     run(
-        *("pedseg-bench", checkpoint, *artifacts, "--images", pictures),
+        *("pedseg-bench", "run", checkpoint, *artifacts, "--images", pictures),
         *("--limit", "3", "--rounds", "5", "--output", out / "benchmark.json"),
         *("--markdown", out / "benchmark.md"),
     )

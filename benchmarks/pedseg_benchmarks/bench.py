@@ -1,9 +1,12 @@
-"""Compare artifacts with the eager model they were exported from."""
+"""Compare artifacts, and other ways to run their checkpoint, with eager PyTorch."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict
+import dataclasses
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -11,18 +14,42 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from pedseg_runtime.devices import parse_device
-from pedseg_runtime.errors import ArtifactError, InputError
+from pedseg_export.accuracy import AccuracyGate
+from pedseg_runtime.devices import Device, parse_device
+from pedseg_runtime.errors import InputError
 from pedseg_runtime.files import sha256_of
 from pedseg_runtime.images import find_images, read_image
 from pedseg_runtime.parity import Settings
 from pedseg_train.checkpoint import read_header
 from pedseg_train.eager import float32_only, resolve_device
 
-from .contenders import EAGER, Artifact, Contender, Eager, TorchDevice, artifact_names
+from .configuration import configuration, read_manifests
+from .contenders import Contender
+from .contenders.devices import TorchDevice
+from .contenders.roster import Conditions, line_up
 from .environment import fingerprint, torch_threads
-from .measuring import measure
+from .judging import Judge
+from .measuring import enter, time_entrants
+from .questions import Questions, answer
 from .results import BenchmarkResult
+from .seats import IsolatedSeat, LocalSeat, Seat
+from .surfaces.latency import Resize
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelled:
+    """Labelled images that AP is measured on beside the times.
+
+    Attributes:
+        data: a folder in the Penn-Fudan layout; the test pictures of the checkpoint's run, or of
+            the tutorial's split, are used.
+        limit: at most so many of them, evenly spaced; None for all.
+        max_drop: points of AP that a lower precision may lose.
+    """
+
+    data: Path
+    limit: int | None = None
+    max_drop: float = 0.5
 
 
 def benchmark(
@@ -31,57 +58,79 @@ def benchmark(
     *,
     images: Path,
     device: str = "cpu",
+    optional: Sequence[str] = (),
     warmup: int = 3,
     rounds: int = 20,
+    stability: float | None = None,
     limit: int | None = None,
     threads: int | None = None,
     paste: bool = True,
+    isolate: bool = False,
     allow_mismatch: bool = False,
+    labelled: Labelled | None = None,
+    questions: Questions | None = None,
+    cache: Path | None = None,
 ) -> BenchmarkResult:
-    """Measure a checkpoint and its artifacts on the same images, parity first.
+    """Measure a checkpoint and its artifacts on the same images, their answers first.
 
     Args:
-        checkpoint: of the eager model.
-        artifacts: exported from that checkpoint.
+        checkpoint: of the eager model. It is run with the artifacts' own sizes and thresholds.
+        artifacts: exported from that checkpoint, all with the same sizes and thresholds.
         images: an image or a folder of images.
         device: "cpu", "cuda" or "cuda:N", for every contender.
+        optional: other contenders, names of `contenders.roster.OPTIONAL`.
         warmup: calls per contender and image size before the timed ones.
-        rounds: timed calls per contender and image.
+        rounds: most timed calls per contender and image.
+        stability: stop earlier when three windows of rounds agree within so many percent.
         limit: take so many images, evenly spaced over the folder; None for all.
         threads: CPU threads for every contender; None for torch's default.
         paste: whether artifacts also paste their masks into image pixels, as eager does.
+        isolate: give every contender a process of its own.
         allow_mismatch: accept artifacts of another checkpoint.
+        labelled: images to measure AP on.
+        questions: what to measure beyond one image at a time.
+        cache: folder for torchvision's own export; None makes it anew each time.
 
     Raises:
         ArtifactError: an artifact cannot be used, or is of another checkpoint.
         CheckpointError: the checkpoint cannot be used.
-        DeviceError: a contender does not run on the device.
-        InputError: there are no images, or a number is out of range.
+        DeviceError: a contender that is not optional does not run on the device.
+        InputError: there are no images, artifacts differ in their settings, or a number is out of
+            range.
     """
-    place = parse_device(device)
-    if place.kind == "auto":
-        raise InputError("device: expected cpu, cuda or cuda:N, found auto; say what to measure")
-    resolve_device(str(place))
+    place = _place(device)
     count = torch.get_num_threads() if threads is None else threads
     for name, value in {"threads": count, "warmup": warmup, "rounds": rounds}.items():
         if value < 1:
             raise InputError(f"{name}: expected a positive number, found {value}")
     header, digest = read_header(checkpoint), sha256_of(checkpoint)
-    rules = Settings(header.score_threshold, header.nms_threshold, header.detections_per_image)
+    manifests = read_manifests(artifacts, None if allow_mismatch else digest)
+    settings, overrides = configuration(header, manifests)
     files = choose_images(images, limit)
     pixels = [read_image(file) for file in files]
-    expected = None if allow_mismatch else digest
-    with float32_only(), torch_threads(count):
+    gate = None if labelled is None else _gate(labelled, checkpoint)
+    judge = Judge(_rules(settings), [file.name for file in files], gate)
+    with ExitStack() as stack:
+        stack.enter_context(float32_only())
+        stack.enter_context(torch_threads(count))
+        folder = cache or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         environment = fingerprint(threads=count, gpu=place.index)
-        rows = measure(
-            _contenders(checkpoint, artifacts, str(place), count, paste, expected),
-            pixels,
-            names=[file.name for file in files],
-            settings=rules,
-            warmup=warmup,
-            rounds=rounds,
-            device=TorchDevice(str(place)),
+        conditions = Conditions(
+            device=str(place), threads=count, paste=paste, cache=folder, settings=overrides
         )
+        onnx = [path for path, manifest in manifests.items() if manifest.format == "onnx"]
+        entrants, missing = enter(
+            line_up(checkpoint, artifacts, optional, conditions, onnx=onnx),
+            pixels,
+            judge=judge,
+            warmup=warmup,
+            take_seat=_taker(str(place), count, isolate),
+            stack=stack,
+        )
+        rows, drift = time_entrants(entrants, pixels, rounds=rounds, stability=stability)
+        passed = [entrant for entrant in entrants if entrant.verdict.passed]
+        resize = Resize(int(settings["min_size"]), int(settings["max_size"]))
+        sections, lacking = answer(questions or Questions(), passed, pixels, conditions, resize)
     return BenchmarkResult(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         settings={
@@ -90,9 +139,12 @@ def benchmark(
             "device": str(place),
             "threads": count,
             "warmup": warmup,
-            "rounds": rounds,
+            "rounds": len(rows[0].samples_ms),
+            "max_rounds": rounds,
+            "stability": stability,
             "paste": paste,
-            **asdict(rules),
+            "isolate": isolate,
+            **settings,
         },
         environment=environment,
         images=[
@@ -100,32 +152,19 @@ def benchmark(
             for file, image in zip(files, pixels, strict=True)
         ],
         contenders=rows,
+        sections=sections,
+        not_run=missing + lacking,
+        drift=drift,
     )
 
 
-def _contenders(
-    checkpoint: Path,
-    artifacts: Sequence[Path],
-    device: str,
-    threads: int,
-    paste: bool,
-    checkpoint_sha256: str | None,
-) -> list[Contender]:
-    """Eager and the artifacts, not yet loaded."""
-    start = partial(
-        _open_artifact,
-        device=device,
-        threads=threads,
-        paste=paste,
-        checkpoint_sha256=checkpoint_sha256,
+def _rules(settings: Mapping[str, float]) -> Settings:
+    """By which all contenders choose their detections."""
+    return Settings(
+        settings["score_threshold"],
+        settings["nms_threshold"],
+        int(settings["detections_per_image"]),
     )
-    return [
-        Contender(EAGER, checkpoint, partial(Eager, checkpoint, device=device)),
-        *(
-            Contender(name, path, partial(start, path))
-            for name, path in zip(artifact_names(artifacts), artifacts, strict=True)
-        ),
-    ]
 
 
 def choose_images(images: Path, limit: int | None) -> list[Path]:
@@ -139,19 +178,35 @@ def choose_images(images: Path, limit: int | None) -> list[Path]:
         return files
     if limit < 1:
         raise InputError(f"limit: expected a positive number of images, found {limit}")
-    return [files[index] for index in np.linspace(0, len(files) - 1, limit).round().astype(int)]
+    return [files[index] for index in _evenly(len(files), limit)]
 
 
-def _open_artifact(
-    path: Path, *, device: str, threads: int, paste: bool, checkpoint_sha256: str | None
-) -> Artifact:
-    """Load an artifact and refuse one of another checkpoint than `checkpoint_sha256`."""
-    artifact = Artifact(path, device=device, threads=threads, paste=paste)
-    found = artifact.manifest.checkpoint_sha256
-    if checkpoint_sha256 is not None and checkpoint_sha256 != found:
-        artifact.close()
-        raise ArtifactError(
-            f"{path}: expected an artifact of the checkpoint {checkpoint_sha256[:12]}, found one "
-            f"of {found[:12]}; export it again, or compare them anyway with --allow-mismatch"
+def _evenly(count: int, limit: int) -> list[int]:
+    return [int(place) for place in np.linspace(0, count - 1, limit).round()]
+
+
+def _place(device: str) -> Device:
+    place = parse_device(device)
+    if place.kind == "auto":
+        raise InputError("device: expected cpu, cuda or cuda:N, found auto; say what to measure")
+    if place.kind == "tensorrt":
+        raise InputError(
+            "device: expected cpu, cuda or cuda:N, found tensorrt; use --device cuda "
+            "--contenders tensorrt, which runs the ONNX artifacts by both"
         )
-    return artifact
+    resolve_device(str(place))
+    return place
+
+
+def _gate(labelled: Labelled, checkpoint: Path) -> AccuracyGate:
+    gate = AccuracyGate.open(labelled.data, checkpoint=checkpoint, max_drop=labelled.max_drop)
+    if labelled.limit is None or labelled.limit >= len(gate.indices):
+        return gate
+    chosen = [gate.indices[index] for index in _evenly(len(gate.indices), labelled.limit)]
+    return dataclasses.replace(gate, indices=chosen)
+
+
+def _taker(device: str, threads: int, isolate: bool) -> Callable[[Contender], Seat]:
+    if isolate:
+        return partial(IsolatedSeat, device=device, threads=threads)
+    return partial(LocalSeat, device=TorchDevice(device))

@@ -20,7 +20,7 @@ import torch
 
 from pedseg_runtime.backends.sessions import CUDA_OPTIONS
 
-LIBRARIES = ("pedseg", "torchvision", "numpy", "onnx", "pillow")
+LIBRARIES = ("pedseg", "torchvision", "numpy", "onnx", "pillow", "openvino")
 GPU_QUERY = "name,driver_version,clocks.sm,clocks.max.sm,power.limit,temperature.gpu"
 
 
@@ -39,6 +39,7 @@ def fingerprint(*, threads: int, gpu: int = 0) -> dict[str, Any]:
             "logical_cores": os.cpu_count(),
             "usable_cores": _usable_cores(),
             "load_average": _load_average(),
+            "mhz": _cpu_clock(),
         },
         "memory_gib": _memory_gib(),
         "os": platform.platform(),
@@ -79,6 +80,15 @@ def _cpu_model() -> str | None:
             if line.lower().startswith("model name"):
                 return line.split(":", 1)[1].strip()
     return platform.processor() or None
+
+
+def _cpu_clock() -> float | None:
+    """The fastest core's clock at this moment, in MHz; None where the kernel does not say."""
+    with contextlib.suppress(OSError, ValueError):
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        clocks = [float(line.split(":", 1)[1]) for line in lines if line.startswith("cpu MHz")]
+        return max(clocks, default=None)
+    return None
 
 
 def _usable_cores() -> int | None:

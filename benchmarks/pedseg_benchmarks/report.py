@@ -45,7 +45,7 @@ def table(result: BenchmarkResult) -> Table:
             overflow="fold",
         )
     for contender in result.contenders:
-        style = "" if contender.parity_passed else "red"
+        style = "" if contender.passed else "red"
         view.add_row(*(Text(cell, style=style) for cell in _cells(contender)))
     return view
 
@@ -86,7 +86,7 @@ def _cells(contender: ContenderResult) -> tuple[str, ...]:
             ratio,
             f"{latency.images_per_second:.2f}",
         )
-    verdict = "passed" if contender.parity_passed else "FAILED"
+    verdict = "passed" if contender.passed else "FAILED"
     return (
         f"{contender.name} {contender.precision}",
         verdict if contender.parity else "truth",
@@ -99,7 +99,7 @@ def _cells(contender: ContenderResult) -> tuple[str, ...]:
 def _parity(contender: ContenderResult) -> str:
     """The verdict on an artifact with the differences it rests on, in one line."""
     parity = contender.parity or {}
-    if not contender.parity_passed:
+    if not contender.passed:
         return f"{contender.name}: parity FAILED: {parity['reason']}"
     largest = ", ".join(
         f"{field['name']} {field['max']:.1e} {field['unit']}" for field in parity["fields"]

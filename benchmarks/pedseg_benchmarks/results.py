@@ -33,7 +33,9 @@ class ContenderResult:
         accuracy: `bbox` and `segm` -> AP in 0..1, and `images`, of this very file; None if the
             images have no labels.
         gate: for lower precisions, the AP gate's `to_dict()` against eager; None otherwise.
-        judged_by: `truth` (eager itself), `parity` or `ap`.
+        judged_by: `truth` (eager itself), `parity`, `ap` (the gate) or `agreement` (of a lower
+            precision without labelled images: most of eager's detections were found again).
+        reason: of the verdict, in one line; empty for eager.
         passed: the verdict; True for eager.
         load_ms: from file to ready.
         first_call_ms: the first image after loading.
@@ -44,6 +46,10 @@ class ContenderResult:
         speedup: against eager; None for eager and if it did not pass.
         stable: whether the last windows of rounds agreed; None where nothing was timed.
         samples_ms: every timed call, by round, then by image; empty if it did not pass.
+        device_samples_ms: the same calls by the GPU's own clock (CUDA events); empty elsewhere.
+        compile_ms: of the calls in which a compiler ran, within load and first calls; None if none.
+        outliers: timed calls far slower than others of the same image, see
+            `stability.count_outliers`; they are in every figure. None where nothing was timed.
     """
 
     name: str
@@ -68,6 +74,37 @@ class ContenderResult:
     speedup: Speedup | None
     stable: bool | None
     samples_ms: list[list[float]]
+    device_samples_ms: list[list[float]] = field(default_factory=list)
+    compile_ms: float | None = None
+    outliers: int | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class NotRun:
+    """A contender that was asked for and could not be had here.
+
+    Attributes:
+        name: as `ContenderResult.name` would be.
+        reason: in one line.
+    """
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """How the machine changed under the benchmark, seen on eager, which never changes.
+
+    Attributes:
+        percent: change from the first round to the last on the line of Theil and Sen through the
+            rounds; positive is slower.
+        p_value: of Kendall's test for a trend, two-sided; near 0 is a trend, near 1 is noise.
+    """
+
+    percent: float
+    p_value: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +113,14 @@ class BenchmarkResult:
 
     Attributes:
         created: ISO 8601 time, UTC.
-        settings: device, threads, warm-up calls, rounds, whether masks were pasted, thresholds.
+        settings: device, threads, warm-up calls, rounds (that were run, of at most `max_rounds`),
+            whether masks were pasted, whether processes were isolated, sizes and thresholds.
         environment: see `environment.fingerprint`.
         images: per image name, height and width.
         contenders: eager first.
         sections: what was asked beyond one image at a time.
+        not_run: contenders that were asked for and could not be had.
+        drift: of eager over the rounds; None with fewer than three.
         schema: what kind of document this is.
         schema_version: raised when a field changes its meaning or disappears.
     """
@@ -91,6 +131,8 @@ class BenchmarkResult:
     images: list[Mapping[str, Any]]
     contenders: list[ContenderResult]
     sections: Sections = field(default_factory=Sections)
+    not_run: list[NotRun] = field(default_factory=list)
+    drift: Drift | None = None
     schema: str = SCHEMA
     schema_version: int = SCHEMA_VERSION
 
@@ -126,7 +168,14 @@ class BenchmarkResult:
         try:
             contenders = [_contender(row) for row in values["contenders"]]
             sections = Sections.from_dict(values["sections"])
-            return cls(**{**values, "contenders": contenders, "sections": sections})
+            drift = values.get("drift")
+            read = {
+                "contenders": contenders,
+                "sections": sections,
+                "not_run": [NotRun(**row) for row in values.get("not_run", [])],
+                "drift": Drift(**drift) if drift else None,
+            }
+            return cls(**{**values, **read})
         except (KeyError, TypeError) as error:
             raise InputError(
                 f"benchmark: the document is incomplete ({error!r}); measure again"

@@ -85,7 +85,7 @@ class CostModel:
         contender: its name.
         base_ms: for no detection and no pixel.
         per_detection_ms: for each detection.
-        per_megapixel_ms: for 10^6 pixels of the network's resized input.
+        per_megapixel_ms: for 10^6 pixels of the network's resized and padded input.
         r_squared: share of the points' variance that the fit explains, at most 1.
     """
 
@@ -105,12 +105,14 @@ class ColdStart:
         import_ms: the interpreter and the imports, one entry per started process, as below.
         load_ms: from the file to a model that is ready.
         first_ms: the first image.
+        peak_rss_bytes: most memory that was resident until then; empty on Windows.
     """
 
     contender: str
     import_ms: list[float]
     load_ms: list[float]
     first_ms: list[float]
+    peak_rss_bytes: list[int] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

@@ -188,7 +188,7 @@ def advise(target: Path, checkpoint: Path) -> None:
         [
             ("predict", f"pedseg-predict {artifact} IMAGES --score-threshold 0.5"),
             ("evaluate", f"pedseg-eval {artifact} --data DATASET"),
-            ("benchmark", f"pedseg-bench {source} {artifact} --images IMAGES"),
+            ("benchmark", f"pedseg-bench run {source} {artifact} --images IMAGES"),
         ]
     )
 

@@ -91,7 +91,7 @@ def main(
         show(found)
     if not found:
         raise ParityError(found.summary(), found.parity)
-    next_commands([("benchmark", f"pedseg-bench {checkpoint} {artifact} --images IMAGES")])
+    next_commands([("benchmark", f"pedseg-bench run {checkpoint} {artifact} --images IMAGES")])
 
 
 def verify_files(

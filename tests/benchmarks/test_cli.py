@@ -3,83 +3,63 @@
 from __future__ import annotations
 
 import json
-from functools import partial
+import subprocess
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
-from PIL import Image
 
-from pedseg_benchmarks import bench
+from pedseg_benchmarks import configuration
 from pedseg_benchmarks.bench import benchmark, choose_images
 from pedseg_benchmarks.cli import main
-from pedseg_benchmarks.contenders import Artifact, Eager, TorchDevice, artifact_names
+from pedseg_benchmarks.contenders import roster
+from pedseg_benchmarks.contenders.eager import Eager
 from pedseg_benchmarks.results import BenchmarkResult
 from pedseg_runtime.detections import Detections
-from pedseg_runtime.errors import ClosedError, InputError
+from pedseg_runtime.errors import InputError
 from pedseg_runtime.files import sha256_of
 from pedseg_runtime.manifest import Manifest
-from pedseg_train.checkpoint import CheckpointHeader, save_checkpoint
-from pedseg_train.models import build_model
 
 TINY_ONNX = Path(__file__).parents[1] / "runtime" / "golden" / "tiny.onnx"
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory):
-    """Random weights, yet ten detections on any picture."""
-    torch.manual_seed(0)
-    model = build_model(
-        "maskrcnn_resnet18_fpn",
-        min_size=64,
-        max_size=96,
-        score_threshold=0.0,
-        detections_per_image=10,
+def manifest(digest, **values):
+    """Of an artifact of the tiny checkpoint."""
+    settings = {"min_size": 64, "max_size": 96, "score_threshold": 0.0, "detections_per_image": 10}
+    return Manifest(
+        architecture="maskrcnn_resnet18_fpn",
+        class_names=("background", "person"),
+        checkpoint_sha256=digest,
+        format="onnx",
+        **{**settings, **values},
     )
-    path = tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"
-    header = CheckpointHeader.of(
-        model, architecture="maskrcnn_resnet18_fpn", class_names=("background", "person")
-    )
-    save_checkpoint(path, model, header)
-    return path
-
-
-@pytest.fixture(scope="module")
-def photos(tmp_path_factory):
-    """Three noise images of two sizes."""
-    folder = tmp_path_factory.mktemp("photos")
-    generator = np.random.default_rng(0)
-    for number, size in enumerate([(60, 80), (60, 80), (90, 50)]):
-        pixels = generator.integers(0, 256, (*size, 3), dtype=np.uint8)
-        Image.fromarray(pixels).save(folder / f"{number}.png")
-    return folder
 
 
 class StandIn:
     """Finds one box on every image without a network; files named `wrong*` are half a pixel off."""
 
-    format, precision = "onnx", "fp32"
+    format, precision, placement = "onnx", "fp32", {"CPUExecutionProvider": 3}
+    max_batch, compile_seconds = None, None
 
-    def __init__(self, path, *, device, threads, paste, digest):
-        self.provider = "CPUExecutionProvider"
+    def __init__(self, path, **_options):
+        self.path, self.provider = path, "CPUExecutionProvider"
         self.shift = 0.5 if path.name.startswith("wrong") else 0.0
-        self.manifest = Manifest(
-            architecture="maskrcnn_resnet18_fpn",
-            class_names=("background", "person"),
-            checkpoint_sha256="f" * 64 if path.name.startswith("foreign") else digest,
-            format="onnx",
-        )
 
-    def infer(self, image):
-        return Detections(
-            boxes=np.array([[5, 5, 40, 50]], np.float32) + np.float32(self.shift),
-            labels=np.array([1]),
-            scores=np.array([0.9], np.float32),
-            roi_masks=np.full((1, 28, 28), 0.8, np.float32),
-            image_size=image.shape[:2],
-        )
+    def infer(self, images):
+        return [
+            Detections(
+                boxes=np.array([[5, 5, 40, 50]], np.float32) + np.float32(self.shift),
+                labels=np.array([1]),
+                scores=np.array([0.9], np.float32),
+                roi_masks=np.full((1, 28, 28), 0.8, np.float32),
+                image_size=image.shape[:2],
+            )
+            for image in images
+        ]
 
     def close(self): ...
 
@@ -88,8 +68,16 @@ class StandIn:
 def stand_in(monkeypatch, checkpoint, tmp_path):
     """Nobody runs a network: eager and the files that this fixture makes are stand-ins."""
     digest = sha256_of(checkpoint)
-    monkeypatch.setattr(bench, "Artifact", partial(StandIn, digest=digest))
-    monkeypatch.setattr(bench, "Eager", partial(StandIn, threads=1, paste=True, digest=digest))
+
+    def read(path):
+        name = Path(path).name
+        owner = "f" * 64 if name.startswith("foreign") else digest
+        changes = {"min_size": 48} if name.startswith("smaller") else {}
+        return SimpleNamespace(manifest=manifest(owner, **changes))
+
+    monkeypatch.setattr(roster, "Artifact", StandIn)
+    monkeypatch.setattr(roster, "Eager", StandIn)
+    monkeypatch.setattr(configuration, "read_artifact", read)
 
     def file(name: str) -> Path:
         path = tmp_path / name
@@ -103,7 +91,7 @@ def stand_in(monkeypatch, checkpoint, tmp_path):
 def run(checkpoint, photos):
     def run(*arguments):
         options = ["--images", photos, "--rounds", 2, "--warmup", 1, *arguments]
-        return CliRunner().invoke(main, [str(a) for a in (checkpoint, *options)])
+        return CliRunner().invoke(main, ["run", *(str(a) for a in (checkpoint, *options))])
 
     return run
 
@@ -122,6 +110,8 @@ def test_a_good_artifact_is_timed_and_all_reports_are_written(run, stand_in, tmp
     assert document.settings["detections_per_image"] == 10
     assert (good.provider, good.latency.count) == ("CPUExecutionProvider", 6)
     assert sum(good.detections) == sum(eager.detections) > 0
+    assert document.settings["rounds"] == document.settings["max_rounds"] == 2
+    assert good.placement == {"CPUExecutionProvider": 3}
     assert list(eager.first_of_size_ms) == ["60x80", "90x50"]
     assert "good.onnx" in (tmp_path / "bench.md").read_text()
 
@@ -132,7 +122,7 @@ def test_a_wrong_artifact_fails_the_command_and_has_no_times(run, stand_in):
     rows = {row["name"]: row for row in json.loads(outcome.stdout)["contenders"]}
     assert rows["good.onnx"]["latency"] is not None
     assert rows["wrong.onnx"]["latency"] is None
-    assert "not timed: wrong.onnx" in outcome.stderr
+    assert "so not timed: wrong.onnx" in outcome.stderr
     assert "pedseg-verify" in outcome.stderr
 
 
@@ -172,57 +162,97 @@ def test_a_missing_file_is_a_usage_error(run):
     assert run("nothing.onnx").exit_code == 2
 
 
-def test_a_real_onnx_file_is_a_contender():
-    artifact = Artifact(TINY_ONNX, device="cpu", threads=1, paste=True)
-    image = np.zeros((40, 60, 3), np.uint8)
-    image[10:30, 20:50, 0] = 200
-    assert len(artifact.infer(image)) == 1
-    assert (artifact.provider, artifact.format) == ("CPUExecutionProvider", "onnx")
-    artifact.close()
-    with pytest.raises(ClosedError, match="closed"):
-        artifact.infer(image)
+def test_artifacts_with_other_settings_than_each_other_are_refused(run, stand_in):
+    outcome = run(stand_in("good.onnx"), stand_in("smaller.onnx"))
+    assert outcome.exit_code == 1
+    assert "min_size: expected the same in all artifacts" in outcome.stderr
+    assert "good.onnx 64, smaller.onnx 48" in outcome.stderr
 
 
-def test_pasting_is_part_of_the_timed_work_only_if_asked_for(monkeypatch):
-    pasted: list[int] = []
-    monkeypatch.setattr(
-        "pedseg_runtime.detections.Detections.masks", lambda self: pasted.append(len(self))
+def test_eager_takes_the_settings_of_the_artifacts(run, stand_in, monkeypatch):
+    asked: list[dict[str, float]] = []
+
+    class Noted(StandIn):
+        def __init__(self, path, *, settings, **options):
+            super().__init__(path)
+            asked.append(settings)
+
+    monkeypatch.setattr(roster, "Eager", Noted)
+    outcome = run(stand_in("smaller.onnx"), "--json")
+    assert outcome.exit_code == 0, outcome.output
+    assert asked == [{"min_size": 48}]
+    assert json.loads(outcome.stdout)["settings"]["min_size"] == 48
+
+
+def test_more_questions_are_answered_in_their_sections(run, stand_in):
+    options = ["--offline", "--batches", "1,2", "--surface", "--stages", "--calls", "1"]
+    served = ["--server", "--bound-ms", "500"]
+    outcome = run(stand_in("good.onnx"), *options, *served, "--json")
+    assert outcome.exit_code == 0, outcome.output
+    document = json.loads(outcome.stdout)
+    sections = document["sections"]
+    assert [row["batch"] for row in sections["offline"]] == [1, 1, 2, 2]
+    assert len(sections["surface"]) == 2 * (5 + 4)
+    assert {row["stage"] for row in sections["stages"]} == {"decode", "graph", "encode"}
+    # The stand-ins are no artifacts in a Segmenter.
+    assert [row["name"] for row in document["not_run"]] == ["server: eager, good.onnx"]
+    assert BenchmarkResult.from_dict(document).to_dict() == document
+
+
+def test_contenders_that_compile_are_not_asked_about_other_shapes(run, stand_in, monkeypatch):
+    monkeypatch.setattr(StandIn, "compile_seconds", 1.0)
+    outcome = run(stand_in("good.onnx"), "--offline", "--calls", "1", "--json")
+    document = json.loads(outcome.stdout)
+    assert document["sections"]["offline"] == []
+    assert document["not_run"][0]["name"] == "eager, other shapes"
+    assert document["contenders"][0]["compile_ms"] == 1000
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "message"),
+    [
+        (["--server"], 1, "expected --server and --bound-ms together"),
+        (["--bound-ms", "5"], 1, "expected --server and --bound-ms together"),
+        (["--offline", "--batches", "1,x"], 2, "expected numbers such as 1,2,4,8"),
+        (["--offline", "--batches", "0"], 2, "expected positive numbers"),
+    ],
+    ids=["no bound", "no server", "no numbers", "nothing"],
+)
+def test_questions_that_make_no_sense_are_one_line(run, stand_in, options, code, message):
+    outcome = run(stand_in("good.onnx"), *options)
+    assert outcome.exit_code == code
+    assert message in outcome.stderr
+
+
+def test_contenders_that_cannot_be_had_are_named_in_the_document_and_aloud(run, stand_in):
+    outcome = run(stand_in("good.onnx"), "--contenders", "eager, tensorrt", "--json")
+    assert outcome.exit_code == 0, outcome.output
+    (missing,) = json.loads(outcome.stdout)["not_run"]
+    assert missing["name"] == "good.onnx (tensorrt)"
+    assert "not run: good.onnx (tensorrt): it needs an NVIDIA GPU" in outcome.stderr
+
+
+def test_a_misspelt_contender_or_command_is_suggested(run, stand_in):
+    outcome = run(stand_in("good.onnx"), "--contenders", "eager-compiled")
+    assert outcome.exit_code == 2
+    assert "did you mean 'eager-compile'?" in outcome.stderr
+    assert "did you mean 'suite'?" in CliRunner().invoke(main, ["suit"]).stderr
+
+
+def test_tensorrt_is_no_device_but_a_contender(run, stand_in):
+    outcome = run(stand_in("good.onnx"), "--device", "tensorrt")
+    assert outcome.exit_code == 1
+    assert "--device cuda --contenders tensorrt" in outcome.stderr
+
+
+def test_help_is_quick_because_nothing_heavy_is_imported():
+    code = (
+        "import sys; from pedseg_benchmarks.cli import main; main(['--help'], "
+        "standalone_mode=False); sys.exit('torch' in sys.modules or 'onnxruntime' in sys.modules)"
     )
-    for paste in (False, True):
-        Artifact(TINY_ONNX, device="cpu", threads=1, paste=paste).infer(
-            np.full((8, 8, 3), 200, np.uint8)
-        )
-    assert len(pasted) == 1
-
-
-def test_eager_is_closed_for_good(checkpoint):
-    eager = Eager(checkpoint, device="cpu")
-    eager.close()
-    with pytest.raises(InputError, match="closed"):
-        eager.infer(np.zeros((60, 80, 3), np.uint8))
-
-
-def test_the_cpu_needs_no_synchronising_and_reports_no_memory():
-    device = TorchDevice("cpu")
-    device.synchronise()
-    device.reset_peak_memory()
-    assert device.peak_memory() is None
-
-
-def test_cuda_is_synchronised_and_its_peak_read(monkeypatch):
-    asked: list[str] = []
-    for name in ("synchronize", "reset_peak_memory_stats", "empty_cache", "max_memory_allocated"):
-        monkeypatch.setattr(torch.cuda, name, lambda *_device, name=name: asked.append(name) or 7)
-    device = TorchDevice("cuda:1")
-    device.reset_peak_memory()
-    device.synchronise()
-    assert device.peak_memory() == 7
-    assert asked == [
-        "empty_cache",
-        "reset_peak_memory_stats",
-        "synchronize",
-        "max_memory_allocated",
-    ]
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "suite" in done.stdout
 
 
 def test_images_are_chosen_evenly_over_the_folder(photos):
@@ -232,28 +262,20 @@ def test_images_are_chosen_evenly_over_the_folder(photos):
         choose_images(photos, 0)
 
 
-def test_artifacts_of_one_name_are_told_apart_by_folder():
-    paths = [Path("a/m.onnx"), Path("b/m.onnx"), Path("c/n.onnx")]
-    assert artifact_names(paths) == ["a/m.onnx", "b/m.onnx", "n.onnx"]
-
-
 def test_eager_itself_is_measured_against_an_artifact_that_repeats_it(
     monkeypatch, checkpoint, photos
 ):
     """The one test in which the network really runs; the artifact is the checkpoint once more."""
 
     class Repeating(Eager):
-        manifest = Manifest(
-            architecture="maskrcnn_resnet18_fpn",
-            class_names=("background", "person"),
-            checkpoint_sha256=sha256_of(checkpoint),
-            format="onnx",
-        )
-
         def __init__(self, _path, *, device, threads, paste):
             super().__init__(checkpoint, device=device)
 
-    monkeypatch.setattr(bench, "Artifact", Repeating)
+    read = manifest(sha256_of(checkpoint))
+    monkeypatch.setattr(roster, "Artifact", Repeating)
+    monkeypatch.setattr(
+        configuration, "read_artifact", lambda _path: SimpleNamespace(manifest=read)
+    )
     result = benchmark(
         checkpoint, [TINY_ONNX], images=photos / "0.png", warmup=1, rounds=1, threads=1
     )

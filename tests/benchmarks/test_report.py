@@ -8,28 +8,22 @@ import pytest
 from rich.console import Console
 
 from pedseg_benchmarks.environment import fingerprint
-from pedseg_benchmarks.measuring import measure
 from pedseg_benchmarks.report import details, markdown, table
 from pedseg_benchmarks.results import BenchmarkResult
 from pedseg_runtime.errors import InputError
-from pedseg_runtime.parity import Settings
 
 
 @pytest.fixture
 def result(bench, images):
-    rows = measure(
+    rows, _, _ = bench.measure(
         [
             bench.contender("eager", 0.25),
             bench.contender("good.onnx", 0.1),
             bench.contender("wrong.onnx", 0.01234, shift=0.5),
         ],
         images,
-        names=["a.png", "b.png", "c.png"],
-        settings=Settings(0.05, 0.5, 100),
         warmup=1,
         rounds=5,
-        device=bench.device,
-        clock=bench.clock,
     )
     return BenchmarkResult(
         created="2026-01-01T00:00:00+00:00",

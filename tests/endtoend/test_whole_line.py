@@ -74,6 +74,7 @@ def test_predictions_are_drawn_for_every_picture(folder: Path) -> None:
 def test_the_benchmark_names_parity_and_ratio(folder: Path) -> None:
     checkpoint, file = folder / "run" / "best.safetensors", folder / "bench.json"
     arguments = [
+        "run",
         checkpoint,
         folder / "run" / "best.onnx",
         "--images",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -58,7 +58,7 @@ def float32_only() -> Iterator[None]:
 
 
 class EagerSegmenter:
-    """Turns one image into detections with torchvision's own `MaskRCNN.forward`, in float32.
+    """Turns images into detections with torchvision's own `MaskRCNN.forward`, in float32.
 
     This is the truth that artifacts are compared with. Order and number of the detections are
     torchvision's. Not thread-safe: torchvision's module is hooked while a call lasts.
@@ -94,29 +94,45 @@ class EagerSegmenter:
         """What really runs the model, e.g. `torch:cpu`."""
         return f"torch:{self.device}"
 
-    @torch.inference_mode()
     def __call__(self, image: NDArray[np.uint8]) -> Detections:
         """Detect in one image, uint8 [H, W, 3] RGB."""
-        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-            raise InputError(
-                f"image: expected uint8 [H, W, 3], found {image.dtype} {list(image.shape)}"
-            )
-        tensor = torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1).float() / 255
+        return self.predict([image])[0]
+
+    @torch.inference_mode()
+    def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        """Detect in several images, uint8 [H, W, 3] RGB each, in one forward.
+
+        torchvision pads all images of a call to one size, so that answers differ a little from
+        those of one image at a time: for throughput, not for the truth.
+        """
+        for image in images:
+            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+                raise InputError(
+                    f"image: expected uint8 [H, W, 3], found {image.dtype} {list(image.shape)}"
+                )
+        tensors = [
+            torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1).float() / 255
+            for image in images
+        ]
         soft: list[torch.Tensor] = []
         hook = self.model.roi_heads.register_forward_hook(self._keep(soft))
         try:
             with float32_only():
-                (found,) = self.model([tensor])
+                found = self.model(tensors)
         finally:
             hook.remove()
-        return Detections(
-            boxes=found["boxes"].cpu().numpy(),
-            labels=found["labels"].cpu().numpy(),
-            scores=found["scores"].cpu().numpy(),
-            roi_masks=soft[0][:, 0].cpu().numpy(),
-            image_size=(image.shape[0], image.shape[1]),
-            class_names=self.class_names,
-        )
+        # Under autocast some answers are in half precision, of which numpy has only one kind.
+        return [
+            Detections(
+                boxes=one["boxes"].float().cpu().numpy(),
+                labels=one["labels"].cpu().numpy(),
+                scores=one["scores"].float().cpu().numpy(),
+                roi_masks=masks[:, 0].float().cpu().numpy(),
+                image_size=(image.shape[0], image.shape[1]),
+                class_names=self.class_names,
+            )
+            for one, masks, image in zip(found, soft, images, strict=True)
+        ]
 
 
 def _keep_roi_masks(kept: list[torch.Tensor]) -> Any:
@@ -124,7 +140,7 @@ def _keep_roi_masks(kept: list[torch.Tensor]) -> Any:
 
     def hook(_module: nn.Module, _inputs: Any, result: Any) -> None:
         detections, _losses = result
-        kept.append(detections[0]["masks"])
+        kept.extend(found["masks"] for found in detections)
 
     return hook
 

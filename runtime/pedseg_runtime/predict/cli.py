@@ -209,7 +209,7 @@ def _print_next(artifact: Path, inputs: Sequence[Path], files: Sequence[Path]) -
                 "Compare with the checkpoint:",
                 f"pedseg-verify {model} --checkpoint CHECKPOINT --images {source}",
             ),
-            ("Measure its speed:", f"pedseg-bench CHECKPOINT {model} --images {source}"),
+            ("Measure its speed:", f"pedseg-bench run CHECKPOINT {model} --images {source}"),
         ]
     )
 

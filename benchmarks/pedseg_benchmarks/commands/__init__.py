@@ -1,0 +1,1 @@
+"""The commands of `pedseg-bench`, one module each; `cli` imports them when they are used."""

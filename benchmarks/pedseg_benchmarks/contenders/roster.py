@@ -1,0 +1,147 @@
+"""The contenders that were asked for, by name, not yet loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from pedseg_runtime.console import suggestion
+from pedseg_runtime.errors import InputError
+
+from .artifact import Artifact
+from .eager import Eager
+from .openvino import OpenVino
+from .protocol import EAGER, Contender, Loaded, NotRunError
+from .stock import StockOnnx
+
+VARIANTS: Mapping[str, Mapping[str, bool]] = {
+    "eager-autocast": {"autocast": True},
+    "eager-channels-last": {"channels_last": True},
+    "eager-compile": {"compiled": True},
+}
+STOCK = "stock-onnx"
+ENGINES = ("openvino", "tensorrt")  # the ONNX artifacts once more, by another engine
+OPTIONAL = (*VARIANTS, STOCK, *ENGINES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """What all contenders of one benchmark share.
+
+    Attributes:
+        device: "cpu", "cuda" or "cuda:N".
+        threads: CPU threads for one run.
+        paste: whether artifacts paste their masks into image pixels, as eager does.
+        cache: folder for files that are made on the way.
+        settings: sizes and thresholds that replace the checkpoint's for eager.
+    """
+
+    device: str
+    threads: int
+    paste: bool
+    cache: Path
+    settings: Mapping[str, float] = field(default_factory=dict)
+
+
+def parse_contenders(text: str) -> tuple[str, ...]:
+    """The names in `eager,stock-onnx`; eager is always among the contenders.
+
+    Raises:
+        InputError: a name that is none; the message suggests the closest.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    for name in names:
+        if name not in (EAGER, *OPTIONAL):
+            raise InputError(
+                f"contenders: {name!r} is not known; {suggestion(name, [EAGER, *OPTIONAL])}"
+            )
+    return tuple(dict.fromkeys(name for name in names if name != EAGER))
+
+
+def line_up(
+    checkpoint: Path,
+    artifacts: Sequence[Path],
+    optional: Sequence[str],
+    conditions: Conditions,
+    *,
+    onnx: Sequence[Path] = (),
+) -> list[Contender]:
+    """Eager first, then the other ways to run the checkpoint, then the artifacts.
+
+    Args:
+        checkpoint: of the eager model.
+        artifacts: exported from it.
+        optional: names of `OPTIONAL`.
+        conditions: for all of them.
+        onnx: those of `artifacts` that are ONNX files, for the other engines.
+    """
+    eager = partial(Eager, checkpoint, device=conditions.device, settings=dict(conditions.settings))
+    found = [Contender(EAGER, eager)]
+    found += [
+        Contender(name, partial(eager, **VARIANTS[name]), optional=True)
+        for name in optional
+        if name in VARIANTS
+    ]
+    if STOCK in optional:
+        found.append(Contender(STOCK, _stock(checkpoint, conditions), optional=True))
+    for name, path in zip(artifact_names(artifacts), artifacts, strict=True):
+        run = partial(Artifact, path, threads=conditions.threads, paste=conditions.paste)
+        found.append(Contender(name, partial(run, device=conditions.device)))
+        if path in onnx:
+            found += _engines(name, path, optional, conditions)
+    if not onnx:
+        reason = "it runs ONNX artifacts, and none was given"
+        found += [
+            Contender(name, partial(_refuse, reason), optional=True)
+            for name in ENGINES
+            if name in optional
+        ]
+    return found
+
+
+def _stock(checkpoint: Path, conditions: Conditions) -> Callable[[], Loaded]:
+    return partial(
+        StockOnnx,
+        checkpoint,
+        device=conditions.device,
+        settings=dict(conditions.settings),
+        threads=conditions.threads,
+        cache=conditions.cache,
+    )
+
+
+def _engines(
+    name: str, path: Path, optional: Sequence[str], conditions: Conditions
+) -> Iterator[Contender]:
+    """The other engines that were asked for, on one ONNX artifact."""
+    threads, paste = conditions.threads, conditions.paste
+    on_gpu = conditions.device.startswith("cuda")
+    index = conditions.device.partition(":")[2] or "0"
+    loaders: dict[str, Callable[[], Loaded]] = {
+        "openvino": partial(OpenVino, path, threads=threads, paste=paste),
+        "tensorrt": partial(
+            Artifact, path, device=f"tensorrt:{index}", threads=threads, paste=paste
+        ),
+    }
+    if on_gpu:
+        loaders["openvino"] = partial(_refuse, "it runs on the CPU here; use --device cpu")
+    else:
+        loaders["tensorrt"] = partial(_refuse, "it needs an NVIDIA GPU; use --device cuda")
+    for engine in ENGINES:
+        if engine in optional:
+            yield Contender(f"{name} ({engine})", loaders[engine], optional=True)
+
+
+def _refuse(reason: str) -> Loaded:
+    raise NotRunError(reason)
+
+
+def artifact_names(paths: Sequence[Path]) -> list[str]:
+    """A distinct name per artifact: the file name, with its folder where two share one."""
+    names = [path.name for path in paths]
+    return [
+        f"{path.parent.name}/{path.name}" if names.count(path.name) > 1 else path.name
+        for path in paths
+    ]

@@ -1,0 +1,6 @@
+"""What a service lives through, in MLPerf's words where it has them.
+
+`offline` and `server` are MLPerf's scenarios (single-stream is the benchmark itself); `coldstart`
+is the time from the start of a process to its first answer; `stages` is where a request's time
+goes.
+"""

@@ -1,0 +1,245 @@
+"""The steps of the suite, the most telling ones first."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from .layout import Layout
+from .steps import Step
+
+OTHERS = "eager,eager-autocast,eager-channels-last,eager-compile,stock-onnx"
+CONTENDERS = {"cpu": f"{OTHERS},openvino", "cuda": f"{OTHERS},tensorrt"}
+SCENES, TEST_SCENES, EPOCHS, FULL_EPOCHS = 240, 40, 5, 4
+# (height, width) of the picture that the full-size network is measured on.
+PICTURES = {"cpu": (397, 492), "cuda": (600, 800)}
+BOUNDS_MS = {"cpu": 500, "cuda": 100}  # for the small network as a server
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """An artifact of the suite.
+
+    Attributes:
+        file: its name.
+        options: of pedseg-export.
+        small, full: seconds to export the two networks; None where that one has it not.
+        devices: where it is measured.
+    """
+
+    file: str
+    options: tuple[str, ...]
+    small: float | None
+    full: float | None
+    devices: tuple[str, ...] = ("cpu", "cuda")
+
+
+ONNX = ("--format", "onnx")
+SCRIPT = ("--format", "torchscript")
+VARIANTS = (
+    Variant("fp32.onnx", ONNX, 30, 45),
+    Variant("fp16.onnx", (*ONNX, "--precision", "fp16"), 35, 55, ("cuda",)),
+    Variant("int8.onnx", (*ONNX, "--precision", "int8"), 40, 100, ("cpu",)),
+    Variant("fp32.torchscript", SCRIPT, 20, 40),
+    Variant("fp16.torchscript", (*SCRIPT, "--precision", "fp16"), 20, 40, ("cuda",)),
+    Variant("fp32.pt2", ("--format", "pt2"), 25, 45),
+    Variant("full-masks.onnx", (*ONNX, "--masks", "full"), 30, None),
+)
+
+
+class Plan:
+    """What is done on a device, in which order."""
+
+    def __init__(self, layout: Layout, device: str, threads: int | None = None) -> None:
+        self.layout = layout
+        self._device = device
+        self._kind = "cuda" if device.startswith("cuda") else "cpu"
+        self._threads = [] if threads is None else ["--threads", str(threads)]
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """The steps whose file is a benchmark document."""
+        return ("bench-full", "bench-small", "surface-full")
+
+    def steps(self) -> list[Step]:
+        """All steps, in order."""
+        first, *other_small = self._exports("small")
+        return [
+            self._synthesize(),
+            *self._full_checkpoint(),
+            *self._exports("full"),
+            self._train("train-small", "small", ("--preset", "smoke"), EPOCHS, 20 * EPOCHS),
+            first,
+            self._bench_full(),
+            self._verify(),
+            *other_small,
+            self._bench_small(),
+            self._surface_full(),
+        ]
+
+    def _synthesize(self) -> Step:
+        data = self.layout.data
+        words = ["pedseg-data", "synthesize", str(data), "--images", str(SCENES), "--seed", "1"]
+        return Step(
+            name="data", command=lambda _done: words, makes=data / "synthesis.json", seconds=25
+        )
+
+    def _full_checkpoint(self) -> list[Step]:
+        """On the CPU the network as it was made; on CUDA it is trained for some minutes."""
+        layout = self.layout
+        height, width = PICTURES[self._kind]
+        made = layout.checkpoint("full") if self._kind == "cpu" else layout.untrained
+        words = [
+            *("python", "-m", "pedseg_benchmarks.suite.full_size", str(made)),
+            *("--picture", str(layout.picture), "--height", str(height), "--width", str(width)),
+        ]
+        steps = [Step(name="make-full", command=lambda _done: words, makes=made, seconds=25)]
+        if self._kind == "cuda":
+            recipe = (
+                *("--preset", "smoke", "--architecture", "maskrcnn_resnet50_fpn"),
+                *("--weights", str(layout.untrained), "--min-size", "800", "--max-size", "1333"),
+                *("--lr", "3e-4", "--batch-size", "4", "--workers", "4"),
+            )
+            train = self._train("train-full", "full", recipe, FULL_EPOCHS, 150)
+            steps.append(train)
+        return steps
+
+    def _train(
+        self, name: str, network: str, recipe: tuple[str, ...], epochs: int, seconds: float
+    ) -> Step:
+        layout = self.layout
+        run = layout.run(network)
+        words = [
+            *("pedseg-train", "--data", str(layout.data), "--output", str(run), *recipe),
+            *("--epochs", str(epochs), "--test", str(TEST_SCENES), "--device", self._device),
+        ]
+        return Step(
+            name=name,
+            command=lambda _done: words,
+            makes=layout.checkpoint(network),
+            needs=("data", *(("make-full",) if network == "full" else ())),
+            seconds=seconds,
+            prepare=partial(shutil.rmtree, run, ignore_errors=True),
+        )
+
+    def _made_by(self, network: str) -> str:
+        """The step that makes a checkpoint."""
+        if network == "full" and self._kind == "cpu":
+            return "make-full"
+        return f"train-{network}"
+
+    def _exports(self, network: str) -> list[Step]:
+        return [
+            self._export(network, variant, seconds)
+            for variant in VARIANTS
+            if (seconds := getattr(variant, network)) is not None and self._kind in variant.devices
+        ]
+
+    def _export(self, network: str, variant: Variant, seconds: float) -> Step:
+        layout = self.layout
+        made = layout.artifact(network, variant.file)
+        is_int8 = "int8" in variant.options
+        words = [
+            *("pedseg-export", str(layout.checkpoint(network)), "--output", str(made)),
+            *(*variant.options, "--device", self._device),
+            *(("--calibration", str(layout.scenes)) if is_int8 else ()),
+        ]
+        return Step(
+            name=export_name(network, variant),
+            command=lambda _done: words,
+            makes=made,
+            needs=(self._made_by(network), *(("data",) if is_int8 else ())),
+            seconds=seconds,
+        )
+
+    def _verify(self) -> Step:
+        layout = self.layout
+        made = layout.part("verify-small")
+        words = [
+            *("pedseg-verify", str(layout.artifact("small", "fp32.onnx"))),
+            *("--checkpoint", str(layout.checkpoint("small")), "--images", str(layout.scenes)),
+            *("--limit", "20", "--device", self._device, "--report", str(made)),
+        ]
+        return Step(
+            name="verify-small",
+            command=lambda _done: words,
+            makes=made,
+            needs=("export-small-fp32.onnx", "train-small"),
+            seconds=25,
+        )
+
+    def _bench_full(self) -> Step:
+        return self._bench(
+            "bench-full",
+            "full",
+            self.layout.picture,
+            *("--contenders", CONTENDERS[self._kind]),
+            *("--warmup", "1", "--rounds", "12", "--stability", "5"),
+            *("--cold-start", "2", "--stages", "--calls", "3"),
+            seconds=560,
+        )
+
+    def _bench_small(self) -> Step:
+        return self._bench(
+            "bench-small",
+            "small",
+            self.layout.scenes,
+            *("--contenders", CONTENDERS[self._kind]),
+            *("--limit", "6", "--rounds", "20", "--stability", "5"),
+            *("--data", str(self.layout.data), "--data-limit", str(TEST_SCENES)),
+            *("--offline", "--surface", "--cold-start", "3", "--stages"),
+            *("--server", "--bound-ms", str(BOUNDS_MS[self._kind])),
+            *("--trial-seconds", "5", "--arrivals", "100"),
+            seconds=420,
+        )
+
+    def _surface_full(self) -> Step:
+        """The cost of detections and pixels at full size, for the contenders that matter."""
+        return self._bench(
+            "surface-full",
+            "full",
+            self.layout.picture,
+            *("--warmup", "1", "--rounds", "3", "--surface", "--calls", "2"),
+            seconds=240,
+            suffixes=(".onnx",),
+        )
+
+    def _bench(
+        self,
+        name: str,
+        network: str,
+        images: Path,
+        *options: str,
+        seconds: float,
+        suffixes: tuple[str, ...] = (".onnx", ".torchscript", ".pt2"),
+    ) -> Step:
+        layout, made = self.layout, self.layout.part(name)
+
+        def command(done: frozenset[str]) -> list[str]:
+            artifacts = [
+                str(layout.artifact(network, variant.file))
+                for variant in VARIANTS
+                if export_name(network, variant) in done and variant.file.endswith(suffixes)
+            ]
+            return [
+                *("pedseg-bench", "run", str(layout.checkpoint(network)), *artifacts),
+                *("--images", str(images), "--device", self._device, *self._threads, *options),
+                *("--cache", str(layout.folder / "stock")),
+                *("--output", str(made), "--markdown", str(made.with_suffix(".md"))),
+            ]
+
+        return Step(
+            name=name,
+            command=command,
+            makes=made,
+            needs=(self._made_by(network), "make-full" if network == "full" else "data"),
+            seconds=seconds,
+            accepts=(0, 1),  # 1: a contender was found wrong, and the document says so
+        )
+
+
+def export_name(network: str, variant: Variant) -> str:
+    """The step that makes an artifact."""
+    return f"export-{network}-{variant.file}"

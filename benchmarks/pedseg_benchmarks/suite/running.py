@@ -1,0 +1,174 @@
+"""Running commands one after the other within a budget, so that none is ever half done."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from json import JSONDecodeError, loads
+from pathlib import Path
+
+from pedseg_runtime.files import write_json
+
+from .steps import SUCCESSES, Budget, Outcome, Status, Step
+
+PROGRAMS = {
+    "pedseg-data": "pedseg_train.data.cli",
+    "pedseg-train": "pedseg_train.train_cli",
+    "pedseg-export": "pedseg_export.cli",
+    "pedseg-verify": "pedseg_export.verify_cli",
+    "pedseg-bench": "pedseg_benchmarks.cli",
+}
+
+
+class Runner:
+    """Runs steps in a folder, remembers in it what was done, and writes every output to a log."""
+
+    def __init__(self, folder: Path, budget: Budget, notify: Callable[[str], object]) -> None:
+        self._markers, self._logs = folder / "steps", folder / "logs"
+        self._budget = budget
+        self._notify = notify
+        self._became: dict[str, Status] = {}
+
+    def __call__(self, step: Step) -> Outcome:
+        """Run a step, or say why not."""
+        outcome = self._decide(step)
+        self._became[step.name] = outcome.status
+        return outcome
+
+    @property
+    def succeeded(self) -> frozenset[str]:
+        """Names of the steps whose files can be used."""
+        return frozenset(name for name, status in self._became.items() if status in SUCCESSES)
+
+    def _decide(self, step: Step) -> Outcome:
+        missing = [name for name in step.needs if name not in self.succeeded]
+        if missing:
+            reason = f"it needs {', '.join(missing)}"
+            return Outcome(name=step.name, status=Status.SKIPPED, reason=reason)
+        command = step.command(self.succeeded)
+        line = shlex.join(command)
+        earlier = self._remembered(step, line)
+        if earlier is not None:
+            return earlier
+        left, expected = self._budget.left, self._budget.expected(step)
+        if expected > left:
+            reason = f"about {expected:.0f} s are needed, {left:.0f} s were left"
+            return Outcome(name=step.name, status=Status.DROPPED, command=line, reason=reason)
+        self._notify(f"{step.name}, about {expected:.0f} s, {left / 60:.1f} min left\n$ {line}")
+        return self._run(step, command, line, left)
+
+    def _run(self, step: Step, command: list[str], line: str, left: float) -> Outcome:
+        start = time.monotonic()
+        log = self._logs / f"{step.name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        step.makes.parent.mkdir(parents=True, exist_ok=True)
+        step.prepare()
+        before = _stamp(step.makes)
+        code = run_command(command, log, timeout=left)
+        seconds = time.monotonic() - start
+        if code is None:
+            reason = f"it did not finish in the {left:.0f} s that were left"
+            return Outcome(
+                name=step.name,
+                status=Status.DROPPED,
+                seconds=seconds,
+                command=line,
+                reason=reason,
+            )
+        self._budget.learn(step, seconds)
+        is_made = _stamp(step.makes) not in (None, before)
+        if code not in step.accepts or not is_made:
+            return Outcome(
+                name=step.name,
+                status=Status.FAILED,
+                seconds=seconds,
+                command=line,
+                reason=_last_words(log, code),
+            )
+        reason = "" if code == 0 else f"exit code {code}: see its report"
+        outcome = Outcome(
+            name=step.name, status=Status.DONE, seconds=seconds, command=line, reason=reason
+        )
+        write_json(
+            self._markers / f"{step.name}.json",
+            {"command": line, "seconds": seconds, "reason": reason},
+        )
+        return outcome
+
+    def _remembered(self, step: Step, line: str) -> Outcome | None:
+        """What an earlier run left, if it still holds."""
+        if not step.makes.exists():
+            return None
+        if carried_mark(step.makes).exists():
+            return Outcome(name=step.name, status=Status.CARRIED, reason="from --artifacts")
+        if any(self._became[name] is Status.DONE for name in step.needs):
+            return None  # what it was made of is new
+        try:
+            marker = loads((self._markers / f"{step.name}.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, JSONDecodeError):
+            return None
+        if marker["command"] != line:
+            return None
+        return Outcome(
+            name=step.name,
+            status=Status.REUSED,
+            seconds=marker["seconds"],
+            command=line,
+            reason=marker["reason"],
+        )
+
+
+def carried_mark(path: Path) -> Path:
+    """An empty file beside one that --artifacts brought."""
+    return path.with_name(f"{path.name}.carried")
+
+
+def run_command(command: Sequence[str], log: Path, *, timeout: float) -> int | None:
+    """Run a command with its output in `log`; None if it was ended because time was up."""
+    program, *arguments = command
+    words = [sys.executable, *arguments]
+    if program in PROGRAMS:
+        words = [sys.executable, "-m", PROGRAMS[program], *arguments]
+    with log.open("wb") as stream:
+        process = subprocess.Popen(
+            words, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            return process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            if process.poll() is None:
+                _end(process)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """End a process with its children, gently first: it may have temporary files to remove."""
+    for number in (signal.SIGINT, signal.SIGKILL):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, number)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(5)
+            return
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    """What changes when a file is made anew."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return None
+    return found.st_mtime_ns, found.st_ino
+
+
+def _last_words(log: Path, code: int) -> str:
+    lines = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    errors = [line for line in lines if line.startswith("Error: ")]
+    words = (errors or lines or ["it said nothing"])[-1].removeprefix("Error: ")
+    return f"exit code {code}: {words}"

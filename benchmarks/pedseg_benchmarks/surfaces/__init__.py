@@ -1,0 +1,1 @@
+"""How latency depends on the picture: on what is found in it, and on its size."""

@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torchvision.ops import box_iou, masks_to_boxes
+
+from pedseg_benchmarks.suite.full_size import full_size, street_with_people, threshold_for
+from pedseg_runtime.errors import InputError
+from pedseg_train.eager import EagerSegmenter
+
+HEIGHT, WIDTH = 240, 320
+
+
+def small():
+    return full_size(
+        HEIGHT, WIDTH, architecture="maskrcnn_resnet10_fpn_lite", min_size=240, max_size=400
+    )
+
+
+@pytest.fixture(scope="module")
+def made():
+    """A small network made the same way."""
+    return small()
+
+
+def test_the_first_street_has_three_to_five_detections(made):
+    model, street = made
+    found = EagerSegmenter(model, class_names=("background", "person"))(street)
+    assert 3 <= len(found) <= 5
+    assert street.shape == (HEIGHT, WIDTH, 3)
+
+
+def test_people_score_higher_than_what_is_elsewhere(made):
+    """Nothing was trained: the fit only has to tell the people of its own streets apart."""
+    model, street = made
+    _, ids = street_with_people(1, 0, HEIGHT, WIDTH)
+    people = masks_to_boxes(torch.from_numpy(ids == np.arange(1, ids.max() + 1)[:, None, None]))
+    model.roi_heads.score_thresh = 0.0
+    found = EagerSegmenter(model, class_names=("background", "person"))(street)
+    overlap = box_iou(torch.from_numpy(found.boxes), people).amax(1).numpy()
+    assert (overlap >= 0.5).any()
+    assert found.scores[overlap >= 0.5].mean() > 0.1 + found.scores[overlap < 0.1].mean()
+
+
+def test_the_same_seed_makes_the_same_network(made):
+    model, _ = small()
+    weights = model.roi_heads.box_predictor.cls_score.weight
+    torch.testing.assert_close(weights, made[0].roi_heads.box_predictor.cls_score.weight)
+
+
+def test_the_threshold_stands_in_the_widest_gap():
+    scores = np.float32([0.9, 0.8, 0.7, 0.65, 0.3, 0.29, 0.1])
+    assert threshold_for(scores) == pytest.approx(0.475)
+    with pytest.raises(InputError, match="expected more than 5 detections"):
+        threshold_for(scores[:5])
+
+
+def test_a_street_for_the_measurement_has_three_to_five_people():
+    for number in range(4):
+        picture, ids = street_with_people(1, number, 120, 160)
+        assert 3 <= ids.max() <= 5
+        assert picture.shape == (*ids.shape, 3)
