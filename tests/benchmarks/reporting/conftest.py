@@ -97,7 +97,7 @@ def contender_of(spec: tuple[Any, ...], eager: np.ndarray, seconds: np.ndarray) 
         peak_memory_bytes=None,
         peak_rss_bytes=1_450_000_000,
         latency=summarise(seconds) if passed else None,
-        speedup=speedup_over(eager, seconds) if passed and name != "eager" else None,
+        speedup=speedup_over(eager, seconds, resamples=200) if passed and name != "eager" else None,
         stable=stable,
         samples_ms=(seconds * 1e3).tolist() if passed else [],
         outliers=2 if passed else None,
