@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing
 from pathlib import Path
-from statistics import median
+from statistics import mean
 
 import onnxruntime
 import torch
@@ -86,7 +86,7 @@ def profile(
         width=pixels.shape[1],
         detections=timed.detections,
         runs=runs,
-        wall_ms=median(timed.milliseconds),
+        wall_ms=mean(timed.milliseconds),
         nodes_ms=sum(node.ms for node in nodes),
         shape_of="output" if library.startswith("onnx") else "inputs",
         note=note,

@@ -55,7 +55,7 @@ class Profile:
         height, width: of the image.
         detections: found on it.
         runs: that the times are averages of.
-        wall_ms: median of a run from outside, while it was profiled; profiling itself takes time.
+        wall_ms: mean of a run from outside, while it was profiled; profiling itself takes time.
         nodes_ms: sum over all nodes, per run.
         shape_of: `output` or `inputs`: whose shapes `Node.shape` gives.
         note: what the reader must know of these times; may be empty.
