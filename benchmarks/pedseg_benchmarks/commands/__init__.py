@@ -1,1 +1,1 @@
-"""The subcommands of `pedseg-bench`."""
+"""The commands of `pedseg-bench`, one module each; `cli` imports them when they are used."""

@@ -11,7 +11,7 @@ from pedseg_runtime.console import Choice, Command, next_commands, output
 from pedseg_runtime.errors import InputError
 from pedseg_runtime.files import replacing
 
-from ..comparison import compare as compare_results
+from ..comparison import compare
 from ..comparison.compare import ABSOLUTE, RELATIVE
 from ..report.comparison import answer, comparison_grid, comparison_markdown, remarks
 from ..report.terminal import Fitting
@@ -67,7 +67,7 @@ class Share(click.ParamType):  # type: ignore[type-arg]  # generic since click 8
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the comparison as JSON.")
 @click.pass_context
-def compare(
+def main(
     ctx: click.Context,
     old: Path,
     new: Path,
@@ -82,7 +82,7 @@ def compare(
     The exit code is 1 if a contender became slower beyond the threshold, or if one that gave right
     answers gives wrong ones now.
     """
-    found = compare_results(
+    found = compare(
         read_result(old),
         read_result(new),
         threshold=threshold,

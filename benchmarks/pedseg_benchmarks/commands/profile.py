@@ -10,7 +10,7 @@ import click
 
 from pedseg_runtime.console import Command, next_commands, notes, output
 
-from ..profiling import profile as take_profile
+from ..profiling import profile
 from ..report.profile import profile_caption, profile_grids
 from ..report.terminal import Fitting
 
@@ -38,7 +38,7 @@ FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 @click.option("--warmup", default=3, show_default=True, help="Runs that do not count.")
 @click.option("--runs", default=5, show_default=True, help="Runs that the times are means of.")
 @click.option("--json", "as_json", is_flag=True, help="Print the profile as JSON.")
-def profile(
+def main(
     path: Path,
     image: Path,
     device: str,
@@ -55,7 +55,7 @@ def profile(
     torch, operator by operator.
     """
     with notes.status("profiling") if notes.is_terminal else click.get_current_context().scope():
-        found = take_profile(
+        found = profile(
             path,
             image=image,
             output=folder,

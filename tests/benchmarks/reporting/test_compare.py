@@ -9,7 +9,7 @@ from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pedseg_benchmarks.commands.compare import compare as command
+from pedseg_benchmarks.commands.compare import main
 from pedseg_benchmarks.comparison import compare, differences
 from pedseg_benchmarks.results import NotRun
 from pedseg_benchmarks.statistics import change_between
@@ -215,7 +215,7 @@ def run(tmp_path):
             text = result if isinstance(result, str) else json.dumps(result.to_dict())
             (tmp_path / f"{name}.json").write_text(text)
         files = [str(tmp_path / "old.json"), str(tmp_path / "new.json")]
-        return CliRunner().invoke(command, [*files, *map(str, arguments)])
+        return CliRunner().invoke(main, [*files, *map(str, arguments)])
 
     return run
 

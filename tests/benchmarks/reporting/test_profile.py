@@ -9,7 +9,7 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from pedseg_benchmarks.commands.profile import profile as command
+from pedseg_benchmarks.commands.profile import main
 from pedseg_benchmarks.profiling import profile
 from pedseg_benchmarks.profiling.onnx import read_events
 from pedseg_runtime.errors import InputError
@@ -107,7 +107,7 @@ def test_launch_times_of_a_gpu_are_not_sold_as_its_work(picture, tmp_path):
 def run(picture, tmp_path):
     def run(*arguments):
         options = ["--image", picture, "--output", tmp_path / "traces", "--runs", 2, "--threads", 1]
-        return CliRunner().invoke(command, [str(part) for part in (*arguments, *options)])
+        return CliRunner().invoke(main, [str(part) for part in (*arguments, *options)])
 
     return run
 
