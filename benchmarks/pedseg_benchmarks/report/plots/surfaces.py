@@ -8,6 +8,8 @@ from functools import partial
 from statistics import median
 from typing import Any
 
+from pedseg_export.graph.sizes import network_size
+
 from ...results import BenchmarkResult
 from ...sections import CostModel, SurfacePoint
 from ..markup import Markup
@@ -16,6 +18,7 @@ from .axes import linear
 from .curves import Curve, Point, curve_chart
 
 Size = tuple[int, int]
+PADDED_TO = 32  # the network's padded sides are multiples of it
 
 
 def by_detections(result: BenchmarkResult) -> tuple[Markup, Size] | None:
@@ -60,15 +63,15 @@ def by_megapixels(result: BenchmarkResult) -> tuple[Markup, int] | None:
 
 
 def megapixels(size: Size, settings: Mapping[str, Any]) -> float:
-    """10^6 pixels that the network sees: torchvision scales to `min_size`, within `max_size`.
+    """10^6 pixels that the network computes, as the cost models count them: padding included.
 
     The image's own where the document does not say to what it is resized.
     """
-    height, width = size
     if not _is_resized(settings):
-        return height * width / 1e6
-    scale = min(settings["min_size"] / min(size), settings["max_size"] / max(size))
-    return int(height * scale) * int(width * scale) / 1e6
+        return size[0] * size[1] / 1e6
+    limits = int(settings["min_size"]), int(settings["max_size"])
+    _, (height, width) = network_size(*size, *limits, PADDED_TO)
+    return height * width / 1e6
 
 
 def _is_resized(settings: Mapping[str, Any]) -> bool:
