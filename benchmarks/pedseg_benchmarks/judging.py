@@ -17,7 +17,7 @@ from pedseg_export.verification import MIN_AGREEMENT, agrees
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.errors import DatasetError
 from pedseg_runtime.parity import TOLERANCES, ParityReport, Settings, compare
-from pedseg_train.bootstrap import compare_ap
+from pedseg_train.evaluation.bootstrap import compare_ap
 from pedseg_train.evaluation import Recording, Segment, count, record
 
 TRUTH, PARITY, AP, AGREEMENT = "truth", "parity", "ap", "agreement"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 SEED = 0
+MOST_NUMBERS = 4_000_000  # drawn at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,8 +94,72 @@ def speedup_over(
     """
     ratios = eager / contender
     generator = np.random.default_rng(SEED)
-    draws = generator.integers(0, len(ratios), (resamples, len(ratios)))
-    medians = [float(np.median(ratios[rounds])) for rounds in draws]
+    medians = np.concatenate(
+        [np.median(drawn, axis=(1, 2)) for drawn in _draws(ratios, resamples, generator)]
+    )
     tail = (1 - confidence) / 2
     low, high = np.quantile(medians, [tail, 1 - tail]).tolist()
     return Speedup(median=float(np.median(ratios)), low=low, high=high, confidence=confidence)
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """How many times as long something takes as it did; above 1 is slower.
+
+    Attributes:
+        ratio: new over old.
+        low, high: bootstrap percentile interval of it.
+        confidence: of the interval, 0..1.
+    """
+
+    ratio: float
+    low: float
+    high: float
+    confidence: float
+
+
+def change_between(
+    old: NDArray[np.float64],
+    new: NDArray[np.float64],
+    *,
+    confidence: float = CONFIDENCE,
+    resamples: int = RESAMPLES,
+) -> Change:
+    """Compare two runs of one contender, or of its ratios to eager, on the same images.
+
+    The estimate is the geometric mean over images of the ratio of medians over rounds: images of
+    different sizes count alike. Rounds of the two runs are resampled apart, for nothing pairs them.
+
+    Args:
+        old: float64 [R, I] by round and image, all positive.
+        new: float64 [S, I], of the same images in the same order.
+        confidence: of the interval.
+        resamples: bootstrap draws.
+    """
+    generator = np.random.default_rng(SEED)
+    tail = (1 - confidence) / 2
+    logs = [np.log(values) for values in (old, new)]
+    before, after = (_resampled_levels(values, resamples, generator) for values in logs)
+    low, high = np.quantile(np.exp(after - before), [tail, 1 - tail]).tolist()
+    level = [float(np.median(values, axis=0).mean()) for values in logs]
+    return Change(float(np.exp(level[1] - level[0])), low, high, confidence)
+
+
+def _resampled_levels(
+    logs: NDArray[np.float64], resamples: int, generator: np.random.Generator
+) -> NDArray[np.float64]:
+    """Mean over images of medians over drawn rounds, float64 [resamples]; `logs` is [R, I]."""
+    return np.concatenate(
+        [np.median(drawn, axis=1).mean(axis=1) for drawn in _draws(logs, resamples, generator)]
+    )
+
+
+def _draws(
+    values: NDArray[np.float64], resamples: int, generator: np.random.Generator
+) -> Iterator[NDArray[np.float64]]:
+    """Rounds drawn with replacement, in portions of bounded memory: [draws, R, I] of [R, I]."""
+    rounds = len(values)
+    draws = generator.integers(0, rounds, (resamples, rounds))
+    portion = max(1, MOST_NUMBERS // values.size)
+    for start in range(0, resamples, portion):
+        yield values[draws[start : start + portion]]

@@ -11,7 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from pedseg_train import eval_cli
-from pedseg_train.checkpoint import CheckpointHeader, load_checkpoint, save_checkpoint
+from pedseg_train.checkpoint import (
+    CheckpointHeader,
+    load_checkpoint,
+    read_header,
+    save_checkpoint,
+)
 from pedseg_train.data import Split, tutorial_split, write_split
 from pedseg_train.eager import EagerSegmenter
 from pedseg_train.evaluation import NUMBERS, evaluate, subject
@@ -77,6 +82,9 @@ def test_artifact_goes_the_same_way(checkpoint, toy_root, tmp_path, monkeypatch)
     artifact = tmp_path / "model.onnx"
     artifact.write_bytes(b"\x08\x0a onnx")
     monkeypatch.setattr(subject.Segmenter, "load", lambda path, device: Artifact(checkpoint))
+    monkeypatch.setattr(
+        subject, "read_contents", lambda path: SimpleNamespace(manifest=read_header(checkpoint))
+    )
     by_artifact = json.loads(invoke(artifact, "--data", toy_root, "--json").stdout)
     by_checkpoint = json.loads(invoke(checkpoint, "--data", toy_root, "--json").stdout)
     assert by_artifact["provider"] == "CPUExecutionProvider"

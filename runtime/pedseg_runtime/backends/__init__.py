@@ -51,12 +51,18 @@ class Artifact:
 
 @dataclass(frozen=True, slots=True)
 class Resources:
-    """What a backend may use of the machine; see `Segmenter.load`."""
+    """What a backend may use of the machine; see `Segmenter.load`.
+
+    Attributes:
+        profile: where onnxruntime shall write what every node takes, as the start of a file name;
+            None for not at all. For `pedseg-bench profile`: it costs time.
+    """
 
     threads: int | None = None
     gpu_mem_limit: int | None = None
     shrink_memory: bool = False
     engine_cache: Path | None = None
+    profile: Path | None = None
 
     def __post_init__(self) -> None:
         for name in ("threads", "gpu_mem_limit"):

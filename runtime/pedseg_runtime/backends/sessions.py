@@ -79,6 +79,9 @@ def _options(artifact: Artifact, resources: Resources) -> Any:
         options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
     if resources.threads is not None:
         options.intra_op_num_threads = resources.threads
+    if resources.profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(resources.profile)
     return options
 
 

@@ -1,0 +1,67 @@
+"""How close a contender comes to what the machine can do at all.
+
+`work` counts the operations that one image asks of the model, `machine` measures how many a second
+the machine performs, and `limits` divides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torchvision.models.detection import MaskRCNN
+
+from ..harness import Image
+from ..results import ContenderResult
+from ..sections import Limit, Machine
+from .machine import measure_machine
+from .work import count_work, per_unit
+
+__all__ = ["limits"]
+
+
+def limits(
+    model: MaskRCNN,
+    images: Sequence[Image],
+    rows: Sequence[ContenderResult],
+    *,
+    device: str,
+    threads: int,
+) -> tuple[Machine, list[Limit]]:
+    """Measure the machine and hold every timed contender against it, image by image.
+
+    Call it while nothing else runs, with TF32 off (`float32_only`) as it is for the contenders.
+
+    Args:
+        model: the eager model in eval mode, on any device; it runs once on every image.
+        images: uint8 [H, W, 3] RGB each, the ones that the rows were measured on, in that order.
+        rows: the contenders; those without times are left out.
+        device: "cpu", "cuda" or "cuda:N": where the machine's own rates are measured.
+        threads: CPU threads of the contenders, for the machine's own rates too.
+
+    Returns:
+        The machine's rates, and per image one row for each contender that was timed.
+    """
+    machine = measure_machine(device, threads=threads)
+    unit = per_unit(model)
+    rates = []
+    for position, image in enumerate(images):
+        work = count_work(model, image, unit)
+        for row in rows:
+            if row.latency is None:
+                continue
+            median_ms = float(np.median([sample[position] for sample in row.samples_ms]))
+            gflop = work.flop(row.detections[position]) / 1e9
+            gflops = gflop / (median_ms / 1e3)
+            rates.append(
+                Limit(
+                    contender=row.name,
+                    height=image.shape[0],
+                    width=image.shape[1],
+                    detections=row.detections[position],
+                    gflop=gflop,
+                    gflops=gflops,
+                    share=gflops / machine.matmul_gflops,
+                )
+            )
+    return machine, rates

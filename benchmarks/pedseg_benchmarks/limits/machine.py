@@ -1,0 +1,134 @@
+"""What the machine itself reaches: large matrix products and plain copies.
+
+No library is the fastest everywhere. On one AMD processor torch's matrix product reached half the
+rate of onnxruntime's, and a contender would have beaten "the machine". So several are asked, in
+several shapes, and the best counts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from statistics import median
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from pedseg_runtime.backends.sessions import CPU
+
+from ..environment import torch_threads
+from ..sections import Machine
+
+Shape = tuple[int, int, int]  # rows, inner, columns
+CPU_SHAPES: tuple[Shape, ...] = ((1024, 1024, 1024), (2048, 2048, 2048), (4096, 1024, 1024))
+CUDA_SHAPES: tuple[Shape, ...] = ((4096, 4096, 4096), (8192, 8192, 8192), (16384, 4096, 4096))
+CPU_COPY_BYTES, CUDA_COPY_BYTES = 2**28, 2**31  # well beyond every cache
+REPEATS = 15
+OPSET, IR_VERSION = 17, 8  # what every supported onnxruntime reads
+
+
+def measure_machine(
+    device: str,
+    *,
+    threads: int,
+    repeats: int = REPEATS,
+    shapes: tuple[Shape, ...] | None = None,
+    copy_bytes: int | None = None,
+) -> Machine:
+    """Measure matrix products and copies in float32.
+
+    Args:
+        device: "cpu", "cuda" or "cuda:N".
+        threads: CPU threads.
+        repeats: timed runs of each kind, after two that are not.
+        shapes: of the products; None for some that suit the device.
+        copy_bytes: of what is copied; None for much more than the device's caches hold.
+
+    Returns:
+        The rate of the library and shape with the best median, with their samples, and the median
+        bandwidth of a copy. TF32 is used only if the caller has it on.
+    """
+    place = torch.device(device)
+    on_cpu = place.type == "cpu"
+    shapes = shapes or (CPU_SHAPES if on_cpu else CUDA_SHAPES)
+    copy_bytes = copy_bytes or (CPU_COPY_BYTES if on_cpu else CUDA_COPY_BYTES)
+    with torch.inference_mode(), torch_threads(threads):
+        rates = [_rates(_by_torch(place, shape), shape, place, repeats) for shape in shapes]
+        if on_cpu:
+            rates += [
+                _rates(_by_onnxruntime(shape, threads), shape, place, repeats) for shape in shapes
+            ]
+        bandwidth = _copies(place, copy_bytes, repeats)
+    best = max(rates, key=median)
+    return Machine(
+        matmul_gflops=median(best), bandwidth_gb_per_s=median(bandwidth), samples_gflops=best
+    )
+
+
+def _by_torch(place: torch.device, shape: Shape) -> Callable[[], object]:
+    rows, inner, columns = shape
+    left, right = torch.rand(rows, inner, device=place), torch.rand(inner, columns, device=place)
+    out = torch.empty(rows, columns, device=place)
+    return lambda: torch.mm(left, right, out=out)
+
+
+def _by_onnxruntime(shape: Shape, threads: int) -> Callable[[], object]:
+    """A graph of one product with a constant, on the CPU: what a linear layer is."""
+    rows, inner, columns = shape
+    left, right = (
+        np.random.default_rng(0).random(size, dtype=np.float32)
+        for size in ((rows, inner), (inner, columns))
+    )
+    graph = helper.make_graph(
+        [helper.make_node("MatMul", ["left", "right"], ["out"])],
+        "product",
+        [helper.make_tensor_value_info("left", TensorProto.FLOAT, [rows, inner])],
+        [helper.make_tensor_value_info("out", TensorProto.FLOAT, [rows, columns])],
+        [numpy_helper.from_array(right, "right")],
+    )
+    model: onnx.ModelProto = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION
+    )
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = ort.InferenceSession(model.SerializeToString(), options, providers=[CPU])
+    return lambda: session.run(None, {"left": left})
+
+
+def _rates(
+    run: Callable[[], object], shape: Shape, place: torch.device, repeats: int
+) -> list[float]:
+    """10^9 operations per second of every timed product."""
+    rows, inner, columns = shape
+    return [2e-9 * rows * inner * columns / seconds for seconds in _timed(run, place, repeats)]
+
+
+def _copies(place: torch.device, count: int, repeats: int) -> list[float]:
+    """10^9 bytes per second, read and written, of every timed copy of `count` bytes."""
+    source = torch.ones(count // 4, device=place)
+    target = torch.empty_like(source)
+    return [
+        2e-9 * count / seconds for seconds in _timed(lambda: target.copy_(source), place, repeats)
+    ]
+
+
+def _timed(run: Callable[[], object], place: torch.device, repeats: int) -> list[float]:
+    """Seconds of every run, from an idle device to an idle device."""
+    synchronise = torch.cuda.synchronize if place.type == "cuda" else _nothing
+    for _ in range(2):
+        run()
+    seconds = []
+    for _ in range(repeats):
+        synchronise()
+        start = time.perf_counter()
+        run()
+        synchronise()
+        seconds.append(time.perf_counter() - start)
+    return seconds
+
+
+def _nothing() -> None:
+    """A CPU is done when the call returns."""

@@ -1,0 +1,6 @@
+"""What every node of a model takes, so that the next optimisation starts from facts."""
+
+from .profile import profile
+from .result import Node, OperatorTotal, Profile
+
+__all__ = ["Node", "OperatorTotal", "Profile", "profile"]
