@@ -20,7 +20,7 @@ from pedseg_runtime.errors import InputError
 from pedseg_runtime.files import sha256_of
 from pedseg_runtime.images import find_images, read_image
 from pedseg_runtime.parity import Settings
-from pedseg_train.checkpoint import read_header
+from pedseg_train.checkpoint import load_checkpoint, read_header, with_settings
 from pedseg_train.eager import float32_only, resolve_device
 
 from .configuration import configuration, read_manifests
@@ -29,6 +29,7 @@ from .contenders.devices import TorchDevice
 from .contenders.roster import Conditions, line_up
 from .environment import fingerprint, torch_threads
 from .judging import Judge
+from .limits import limits
 from .measuring import enter, time_entrants
 from .questions import Questions, answer
 from .results import BenchmarkResult
@@ -130,7 +131,12 @@ def benchmark(
         rows, drift = time_entrants(entrants, pixels, rounds=rounds, stability=stability)
         passed = [entrant for entrant in entrants if entrant.verdict.passed]
         resize = Resize(int(settings["min_size"]), int(settings["max_size"]))
-        sections, lacking = answer(questions or Questions(), passed, pixels, conditions, resize)
+        asked = questions or Questions()
+        sections, lacking = answer(asked, passed, pixels, conditions, resize)
+        if asked.is_limited:
+            model = with_settings(load_checkpoint(checkpoint), **overrides).model
+            machine, shares = limits(model, pixels, rows, device=str(place), threads=count)
+            sections = dataclasses.replace(sections, machine=machine, limits=shares)
     return BenchmarkResult(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         settings={

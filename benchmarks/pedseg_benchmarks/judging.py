@@ -17,8 +17,8 @@ from pedseg_export.verification import MIN_AGREEMENT, agrees
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.errors import DatasetError
 from pedseg_runtime.parity import TOLERANCES, ParityReport, Settings, compare
-from pedseg_train.evaluation.bootstrap import compare_ap
 from pedseg_train.evaluation import Recording, Segment, count, record
+from pedseg_train.evaluation.bootstrap import compare_ap
 
 TRUTH, PARITY, AP, AGREEMENT = "truth", "parity", "ap", "agreement"
 

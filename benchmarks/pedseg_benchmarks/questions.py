@@ -28,6 +28,7 @@ class Questions:
         is_surface: whether latency is wanted over detections and image size.
         cold_starts: processes to start per contender; 0 for none.
         is_staged: whether the stages of a request are wanted.
+        is_limited: whether the machine's own rates are wanted, and the share of them reached.
         calls: timed calls per contender and batch size, point of the surface, or stage.
     """
 
@@ -36,6 +37,7 @@ class Questions:
     is_surface: bool = False
     cold_starts: int = 0
     is_staged: bool = False
+    is_limited: bool = False
     calls: int = 5
 
 

@@ -68,6 +68,9 @@ OPTIONS = (
     ),
     click.option("--stages", is_flag=True, help="Decode, copy, graph, paste and encode apart."),
     click.option(
+        "--limits", is_flag=True, help="Operations a second against what the machine can do."
+    ),
+    click.option(
         "--calls",
         type=click.IntRange(min=1),
         default=5,
@@ -95,6 +98,7 @@ def read_questions(
     surface: bool,
     cold_start: int,
     stages: bool,
+    limits: bool,
     calls: int,
 ) -> Questions:
     """What the options ask for.
@@ -116,5 +120,6 @@ def read_questions(
         is_surface=surface,
         cold_starts=cold_start,
         is_staged=stages,
+        is_limited=limits,
         calls=calls,
     )

@@ -17,7 +17,7 @@ from pedseg_runtime.files import replacing, write_json
 
 from ..bench import Labelled, benchmark
 from ..contenders.roster import OPTIONAL, parse_contenders
-from ..report import details, markdown, table
+from ..report import details, html, markdown, sections, table
 from ..results import BenchmarkResult
 from .asking import asking, read_questions
 
@@ -104,6 +104,9 @@ def _names(text: str) -> tuple[str, ...]:
 @click.option(
     "--markdown", "page", type=click.Path(path_type=Path), help="Write the result as Markdown here."
 )
+@click.option(
+    "--html", "web_page", type=click.Path(path_type=Path), help="And as a page with plots."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.pass_context
 def main(
@@ -118,6 +121,7 @@ def main(
     cache: Path | None,
     file: Path | None,
     page: Path | None,
+    web_page: Path | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -139,9 +143,10 @@ def main(
     )
     if file is not None:
         write_json(file, result.to_dict())
-    if page is not None:
-        with replacing(page) as temporary:
-            temporary.write_text(markdown(result), encoding="utf-8")
+    for path, render in ((page, markdown), (web_page, html)):
+        if path is not None:
+            with replacing(path) as temporary:
+                temporary.write_text(render(result), encoding="utf-8")
     if as_json:
         click.echo(json.dumps(result.to_dict(), indent=2, allow_nan=False))
     else:
@@ -157,6 +162,8 @@ def show(result: BenchmarkResult) -> None:
     wide.print(table(result))
     for line in details(result):
         output.print(line, markup=False)
+    for grid in sections(result):
+        wide.print(grid)
 
 
 def say_what_next(

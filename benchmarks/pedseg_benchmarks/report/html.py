@@ -17,23 +17,31 @@ from .wording import caption, flattened, full_name, headline, judgement, title, 
 
 
 def html(result: BenchmarkResult) -> str:
-    """The whole page."""
-    style = resources.files(__package__).joinpath("style.css").read_text(encoding="utf-8")
-    head = joined(
-        Markup('<meta charset="utf-8">'),
-        Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-        tag("title", f"Benchmark: {title(result)}"),
-        tag("style", Markup(style)),
-    )
-    body = tag(
-        "main",
+    """The whole page of one benchmark."""
+    return document(f"Benchmark: {title(result)}", benchmark(result))
+
+
+def benchmark(result: BenchmarkResult) -> Markup:
+    """What a page says of one benchmark."""
+    return joined(
         _opening(result),
         _latency(result),
         _judgements(result),
         *_sections(result),
         _conditions(result),
     )
-    page = tag("html", tag("head", head), tag("body", body), lang="en")
+
+
+def document(name: str, *parts: Markup) -> str:
+    """A page called `name` of one or several parts, with the style that they need."""
+    style = resources.files(__package__).joinpath("style.css").read_text(encoding="utf-8")
+    head = joined(
+        Markup('<meta charset="utf-8">'),
+        Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
+        tag("title", name),
+        tag("style", Markup(style)),
+    )
+    page = tag("html", tag("head", head), tag("body", tag("main", *parts)), lang="en")
     return f"<!doctype html>\n{page}\n"
 
 
@@ -61,7 +69,7 @@ def _opening(result: BenchmarkResult) -> Markup:
 def _latency(result: BenchmarkResult) -> Markup:
     return _section(
         "Latency, one image per call",
-        _table(grids.contenders(result)),
+        table(grids.contenders(result)),
         tag("p", caption(result), class_="note"),
         _figure(
             "Times as fast as eager",
@@ -123,7 +131,7 @@ def _server(result: BenchmarkResult) -> Markup | None:
             f"{grid.note} Hollow points broke the bound; a curve ends where p99 is beyond three "
             "times the bound, and is drawn at that.",
         ),
-        tag("details", tag("summary", "All rates"), _table(grid)),
+        tag("details", tag("summary", "All rates"), table(grid)),
     )
 
 
@@ -144,7 +152,7 @@ def _surfaces(result: BenchmarkResult) -> Markup | None:
         if sized
         else None,
         _captioned(cost) if cost.rows else None,
-        tag("details", tag("summary", points.title), _table(points)),
+        tag("details", tag("summary", points.title), table(points)),
     )
 
 
@@ -162,7 +170,7 @@ def _limits(result: BenchmarkResult) -> Markup | None:
             "that the true places lie further left, nearer to the slope that bandwidth allows.",
         ),
         tag("p", grid.note, class_="note"),
-        _table(grid),
+        table(grid),
     )
 
 
@@ -173,7 +181,7 @@ def _with_plot(grid: Grid, plot: Markup | None, note: str = "") -> Markup | None
         grid.title,
         _figure("", plot, note),
         tag("p", grid.note, class_="note") if grid.note else None,
-        _table(grid),
+        table(grid),
     )
 
 
@@ -217,10 +225,10 @@ def _figure(name: str, plot: Markup | None, note: str = "") -> Markup | None:
 def _captioned(grid: Grid) -> Markup:
     """A grid among others of its section."""
     note = tag("p", grid.note, class_="note") if grid.note else None
-    return joined(tag("h3", grid.title), note, _table(grid))
+    return joined(tag("h3", grid.title), note, table(grid))
 
 
-def _table(grid: Grid) -> Markup:
+def table(grid: Grid) -> Markup:
     """A table that scrolls in its own box where it is wider than the page."""
 
     def cells(kind: str, row: tuple[str, ...]) -> list[Markup]:

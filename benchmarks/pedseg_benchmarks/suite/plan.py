@@ -177,8 +177,8 @@ class Plan:
             self.layout.picture,
             *("--contenders", CONTENDERS[self._kind]),
             *("--warmup", "1", "--rounds", "12", "--stability", "5"),
-            *("--cold-start", "2", "--stages", "--calls", "3"),
-            seconds=560,
+            *("--cold-start", "2", "--stages", "--calls", "3", "--limits"),
+            seconds=580,
         )
 
     def _bench_small(self) -> Step:
@@ -189,7 +189,7 @@ class Plan:
             *("--contenders", CONTENDERS[self._kind]),
             *("--limit", "6", "--rounds", "20", "--stability", "5"),
             *("--data", str(self.layout.data), "--data-limit", str(TEST_SCENES)),
-            *("--offline", "--surface", "--cold-start", "3", "--stages"),
+            *("--offline", "--surface", "--cold-start", "3", "--stages", "--limits"),
             *("--server", "--bound-ms", str(BOUNDS_MS[self._kind])),
             *("--trial-seconds", "5", "--arrivals", "100"),
             seconds=420,
@@ -228,6 +228,7 @@ class Plan:
                 *("--images", str(images), "--device", self._device, *self._threads, *options),
                 *("--cache", str(layout.folder / "stock")),
                 *("--output", str(made), "--markdown", str(made.with_suffix(".md"))),
+                *("--html", str(made.with_suffix(".html"))),
             ]
 
         return Step(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import html
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,22 +12,14 @@ from typing import Any
 from pedseg_runtime.files import replacing, write_json
 
 from ..report import markdown
-from ..results import BenchmarkResult, ContenderResult
+from ..report.grids import Grid
+from ..report.html import benchmark, document, table
+from ..report.markup import joined, tag
+from ..results import BenchmarkResult
 from .steps import Outcome, Status
 
 SCHEMA, SCHEMA_VERSION = "pedseg-suite", 1
-HEADINGS = ("step", "what became of it", "seconds", "why")
-COLUMNS = ("contender", "verdict", "runs on", "p50 ms", "x eager", "box AP", "mask AP")
-STYLE = """
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums }
-.wide { overflow-x: auto }
-th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #8884;
-  vertical-align: top }
-code { font-size: .85em; overflow-wrap: anywhere }
-.bad { color: #c33 }
-"""
+HEADINGS = ("step", "what became of it", "why", "seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +71,7 @@ def write(result: SuiteResult, folder: Path) -> list[Path]:
 
 def as_markdown(result: SuiteResult, parts: Mapping[str, BenchmarkResult]) -> str:
     """The steps, and every part in full."""
-    rows = [HEADINGS, ("---", "---", "---:", "---"), *_step_rows(result.steps)]
+    rows = [HEADINGS, ("---", "---", "---", "---:"), *_step_rows(result.steps)]
     table = "\n".join(f"| {' | '.join(_escaped(cell) for cell in row)} |" for row in rows)
     text = [f"# {_title(result)}", _caption(result), table]
     for name, part in parts.items():
@@ -89,29 +80,24 @@ def as_markdown(result: SuiteResult, parts: Mapping[str, BenchmarkResult]) -> st
 
 
 def as_html(result: SuiteResult, parts: Mapping[str, BenchmarkResult]) -> str:
-    """One page without script or network: the tables of all parts, then the steps."""
-    body = [f"<h1>{_text(_title(result))}</h1>", f"<p>{_text(_caption(result))}</p>"]
-    for name, part in parts.items():
-        images = f"{len(part.images)} image(s), {part.settings['architecture']}"
-        body.append(f"<h2>{_text(name)}</h2><p>{_text(images)}</p>")
-        body.append(_html_table(COLUMNS, [_contender(row) for row in part.contenders]))
-        body += [
-            f'<p class="bad">not run: {_text(one.name)}: {_text(one.reason)}</p>'
-            for one in part.not_run
-        ]
-    body += ["<h2>Steps</h2>", _html_table(HEADINGS, _step_rows(result.steps))]
-    commands = "".join(
-        f"<li>{_text(step.name)}: <code>{_text(step.command)}</code></li>"
+    """One page without script or network: the steps, then every part in full."""
+    commands = (
+        tag("li", f"{step.name}: ", tag("code", step.command))
         for step in result.steps
         if step.command
     )
-    body.append(f"<h2>Commands</h2><ol>{commands}</ol>")
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{_text(_title(result))}</title><style>{STYLE}</style></head>\n"
-        f"<body>{''.join(body)}</body></html>\n"
+    front = joined(
+        tag("header", tag("h1", _title(result)), tag("p", _caption(result), class_="answer")),
+        tag("nav", tag("ul", *(tag("li", tag("a", name, href=f"#{name}")) for name in parts))),
+        tag(
+            "details",
+            tag("summary", "Steps and commands"),
+            table(Grid(title="Steps", headings=HEADINGS, rows=_step_rows(result.steps), words=3)),
+            tag("ol", *commands),
+        ),
     )
+    bodies = (tag("div", benchmark(part), id=name) for name, part in parts.items())
+    return document(_title(result), front, *bodies)
 
 
 def _title(result: SuiteResult) -> str:
@@ -129,30 +115,9 @@ def _caption(result: SuiteResult) -> str:
 
 def _step_rows(steps: Sequence[Outcome]) -> list[tuple[str, ...]]:
     return [
-        (step.name, str(step.status), f"{step.seconds:.0f}" if step.seconds else "", step.reason)
+        (step.name, str(step.status), step.reason, f"{step.seconds:.0f}" if step.seconds else "")
         for step in steps
     ]
-
-
-def _contender(row: ContenderResult) -> tuple[str, ...]:
-    verdict = f"{'passed' if row.passed else 'FAILED'} by {row.judged_by}"
-    accuracy = row.accuracy or {}
-    return (
-        f"{row.name} {row.precision}",
-        "truth" if row.judged_by == "truth" else verdict,
-        row.provider,
-        f"{row.latency.p50:.1f}" if row.latency else "failed",
-        f"{row.speedup.median:.2f}" if row.speedup else "",
-        *(f"{accuracy[kind]:.3f}" if kind in accuracy else "" for kind in ("bbox", "segm")),
-    )
-
-
-def _html_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    head = "".join(f"<th>{_text(cell)}</th>" for cell in headings)
-    lines = "".join(
-        "<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows
-    )
-    return f'<div class="wide"><table><tr>{head}</tr>{lines}</table></div>'
 
 
 def _demoted(text: str) -> str:
@@ -167,7 +132,3 @@ def _demoted_lines(text: str) -> Iterator[str]:
 
 def _escaped(cell: str) -> str:
     return cell.replace("|", "\\|")
-
-
-def _text(text: str) -> str:
-    return html.escape(text)
