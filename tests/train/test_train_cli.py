@@ -291,3 +291,12 @@ def test_resume_with_another_split_is_refused(copy, toy_root, tmp_path):
     result = invoke("--data", toy_root, "--output", copy, "--resume", "--split-file", file)
     assert result.exit_code == 1
     assert "expected the split that the run began with" in result.stderr
+
+
+def test_help_shows_the_recipe_under_its_headings():
+    page = invoke("--help").stdout
+    headings = ["Options:", *(f"Recipe, {group}:" for group in ("network", "schedule", "data"))]
+    places = [page.index(heading) for heading in headings]
+    assert places == sorted(places)
+    assert page.index("--resume") < places[1] < page.index("--freeze") < places[2]
+    assert "stem, stage1" in " ".join(page.split())

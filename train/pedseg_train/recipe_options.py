@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from pedseg_runtime.console import Choice
+from pedseg_runtime.console import Choice, Command
 
 from .recipes import Recipe, Setting, settings_of
 
@@ -29,6 +29,24 @@ class Many(click.ParamType[Any]):
         return tuple(self.one.convert(part, param, ctx) for part in parts)
 
 
+class RecipeCommand(Command):
+    """A command whose help shows the options of a recipe under the headings of their groups."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the command's own options first, then one section per group."""
+        groups = {described.name: described.group for described in settings_of(Recipe)}
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                group = groups.get(parameter.name or "")
+                title = f"Recipe, {group}" if group else "Options"
+                sections.setdefault(title, []).append(record)
+        for title in sorted(sections, key=lambda title: title != "Options"):
+            with formatter.section(title):
+                formatter.write_dl(sections[title])
+
+
 def recipe_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Add an option for every described field of `Recipe`; one that is not given is None."""
     for described in reversed(settings_of(Recipe)):
@@ -42,8 +60,11 @@ def _option(described: Setting) -> Callable[[Callable[..., Any]], Callable[..., 
         switch = f"{flag}/--no-{flag.removeprefix('--')}"
         return click.option(switch, described.name, default=None, help=described.help)
     kind = _type(described)
+    if not described.many:
+        return click.option(flag, described.name, type=kind, help=described.help)
+    choices = f" Of {', '.join(described.choices)}." if described.choices else ""
     return click.option(
-        flag, described.name, type=Many(kind) if described.many else kind, help=described.help
+        flag, described.name, type=Many(kind), help=described.help + choices, metavar="A,B,..."
     )
 
 

@@ -20,8 +20,9 @@ def save_resume_state(path: Path, state: Mapping[str, Any]) -> None:
     Raises:
         CheckpointError: the file could not be written; whatever stood at `path` is untouched.
     """
-    with writing(path) as temporary:
-        torch.save(dict(state), temporary)
+    # Through Python's file, since torch's own does not tell why it could not write.
+    with writing(path) as temporary, temporary.open("wb") as stream:
+        torch.save(dict(state), stream)
 
 
 def load_resume_state(path: Path) -> dict[str, Any]:
@@ -75,5 +76,10 @@ def writing(path: Path) -> Iterator[Path]:
 
 
 def _reason(error: Exception) -> str:
-    reason = error.strerror if isinstance(error, OSError) else None
-    return reason or str(error).splitlines()[0]
+    """The operating system's reason, also where torch complains of what followed from it."""
+    found: BaseException | None = error
+    while found is not None:
+        if isinstance(found, OSError) and found.strerror:
+            return found.strerror
+        found = found.__cause__ or found.__context__
+    return str(error).splitlines()[0]

@@ -10,9 +10,9 @@ from typing import Any
 
 import click
 
-from pedseg_runtime.console import Choice, Command, next_commands, notes, output
+from pedseg_runtime.console import Choice, next_commands, notes, output
 
-from .recipe_options import recipe_options
+from .recipe_options import RecipeCommand, recipe_options
 from .recipes import RECIPES, Recipe
 from .run import train
 from .run_folder import RunFolder
@@ -20,7 +20,7 @@ from .seeds import SeededRuns, train_seeds
 from .trained_run import TrainedRun
 
 
-@click.command(cls=Command)
+@click.command(cls=RecipeCommand)
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Dataset folder.")
 @click.option(
     "--output", "run", type=click.Path(path_type=Path), required=True, help="Folder of the run."

@@ -10,12 +10,12 @@ from typing import Any
 import click
 import torch
 
-from pedseg_runtime.console import Command, notes, output
+from pedseg_runtime.console import notes, output
 from pedseg_runtime.errors import PedsegError
 from pedseg_runtime.files import write_json
 from pedseg_train.eager import resolve_device
 from pedseg_train.models import build_model
-from pedseg_train.recipe_options import recipe_options
+from pedseg_train.recipe_options import RecipeCommand, recipe_options
 from pedseg_train.recipes import RECIPES
 from pedseg_train.run_data import RunData
 
@@ -23,7 +23,7 @@ from ..environment import fingerprint, torch_threads
 from .race import Race, race
 
 
-@click.command(cls=Command)
+@click.command(cls=RecipeCommand)
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Dataset folder.")
 @click.option("--steps", type=click.IntRange(min=1), default=20, show_default=True, help="Timed.")
 @click.option(
