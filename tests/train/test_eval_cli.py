@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -38,6 +39,7 @@ class Artifact:
     """Stands for an exported artifact: a `Segmenter` that runs the checkpoint's model."""
 
     provider = "CPUExecutionProvider"
+    manifest = SimpleNamespace(class_names=list(CLASSES))
 
     def __init__(self, checkpoint):
         self._eager = EagerSegmenter(load_checkpoint(checkpoint).model, class_names=CLASSES)
@@ -150,6 +152,19 @@ def test_a_model_compared_with_itself_gains_nothing(checkpoint, toy_root):
     difference = json.loads(result.stdout)["difference"]["segm"]
     assert (difference["difference"], difference["low"], difference["high"]) == (0, 0, 0)
     assert f"reference {checkpoint}" in result.stderr
+
+
+def test_models_of_other_classes_are_not_compared(checkpoint, toy_root, tmp_path):
+    classes = ("background", "person", "car")
+    model = build_model(NAME, class_names=classes, min_size=64, max_size=96)
+    header = CheckpointHeader.of(model, architecture=NAME, class_names=classes)
+    save_checkpoint(tmp_path / "other.safetensors", model, header)
+    result = invoke(
+        checkpoint, "--data", toy_root, "--device", "cpu", "--compare",
+        tmp_path / "other.safetensors",
+    )  # fmt: skip
+    assert result.exit_code == 1
+    assert "expected the classes background, person, found background, person, car" in result.stderr
 
 
 def test_results_of_a_prediction_count_like_the_model(checkpoint, toy_root, toy, tmp_path):

@@ -27,8 +27,8 @@ class Pictures(Annotated, Protocol):
     def names(self) -> Sequence[str]:
         """The name of every picture."""
 
-    def path(self, index: int) -> Path:
-        """The file of picture `index`."""
+    def path(self, index: int, /) -> Path:
+        """The file of a picture."""
 
 
 @dataclass(frozen=True, slots=True)
