@@ -71,6 +71,18 @@ def test_predictions_are_drawn_for_every_picture(folder: Path) -> None:
     assert len(json.loads((output / "detections.json").read_text())) == 8
 
 
+def test_predictions_in_a_file_are_measured_like_the_artifact(folder: Path) -> None:
+    artifact, output = folder / "run" / "best.onnx", folder / "coco"
+    pictures = folder / "data" / "PNGImages"
+    run(predict, artifact, pictures, "--output", output, "--format", "coco")
+    options = ["--data", folder / "data", "--split", "all", "--resamples", "20", "--json"]
+    found = json.loads(run(evaluate, output / "coco_results.json", *options))
+    expected = json.loads(run(evaluate, artifact, *options))
+    assert found["detections"] > 0
+    for part in ("bbox", "segm", "detections", "errors", "intervals"):
+        assert found[part] == expected[part], part
+
+
 def test_the_benchmark_names_parity_and_ratio(folder: Path) -> None:
     checkpoint, file = folder / "run" / "best.safetensors", folder / "bench.json"
     arguments = [

@@ -11,12 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from pedseg_train import eval_cli
-from pedseg_train.checkpoint import (
-    CheckpointHeader,
-    load_checkpoint,
-    read_header,
-    save_checkpoint,
-)
+from pedseg_train.checkpoint import CheckpointHeader, load_checkpoint, save_checkpoint
 from pedseg_train.data import Split, tutorial_split, write_split
 from pedseg_train.eager import EagerSegmenter
 from pedseg_train.evaluation import NUMBERS, evaluate, subject
@@ -44,7 +39,7 @@ class Artifact:
     """Stands for an exported artifact: a `Segmenter` that runs the checkpoint's model."""
 
     provider = "CPUExecutionProvider"
-    manifest = SimpleNamespace(class_names=CLASSES)
+    manifest = SimpleNamespace(class_names=list(CLASSES))
 
     def __init__(self, checkpoint):
         self._eager = EagerSegmenter(load_checkpoint(checkpoint).model, class_names=CLASSES)
@@ -82,9 +77,6 @@ def test_artifact_goes_the_same_way(checkpoint, toy_root, tmp_path, monkeypatch)
     artifact = tmp_path / "model.onnx"
     artifact.write_bytes(b"\x08\x0a onnx")
     monkeypatch.setattr(subject.Segmenter, "load", lambda path, device: Artifact(checkpoint))
-    monkeypatch.setattr(
-        subject, "read_contents", lambda path: SimpleNamespace(manifest=read_header(checkpoint))
-    )
     by_artifact = json.loads(invoke(artifact, "--data", toy_root, "--json").stdout)
     by_checkpoint = json.loads(invoke(checkpoint, "--data", toy_root, "--json").stdout)
     assert by_artifact["provider"] == "CPUExecutionProvider"
@@ -160,6 +152,19 @@ def test_a_model_compared_with_itself_gains_nothing(checkpoint, toy_root):
     difference = json.loads(result.stdout)["difference"]["segm"]
     assert (difference["difference"], difference["low"], difference["high"]) == (0, 0, 0)
     assert f"reference {checkpoint}" in result.stderr
+
+
+def test_models_of_other_classes_are_not_compared(checkpoint, toy_root, tmp_path):
+    classes = ("background", "person", "car")
+    model = build_model(NAME, class_names=classes, min_size=64, max_size=96)
+    header = CheckpointHeader.of(model, architecture=NAME, class_names=classes)
+    save_checkpoint(tmp_path / "other.safetensors", model, header)
+    result = invoke(
+        checkpoint, "--data", toy_root, "--device", "cpu", "--compare",
+        tmp_path / "other.safetensors",
+    )  # fmt: skip
+    assert result.exit_code == 1
+    assert "expected the classes background, person, found background, person, car" in result.stderr
 
 
 def test_results_of_a_prediction_count_like_the_model(checkpoint, toy_root, toy, tmp_path):

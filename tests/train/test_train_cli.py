@@ -49,7 +49,7 @@ def test_run_leaves_every_file(trained):
     folder, _ = trained
     assert sorted(path.name for path in folder.iterdir()) == [
         "best.safetensors", "curves.png", "last.resume.pt", "last.safetensors", "metrics.jsonl",
-        "panel.png", "recipe.json", "split.json",
+        "panel.png", "recipe.json", "report.html", "split.json",
     ]  # fmt: skip
     for picture in ("curves.png", "panel.png"):
         with Image.open(folder / picture) as image:

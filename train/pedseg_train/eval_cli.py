@@ -11,15 +11,17 @@ from typing import Any
 import click
 
 from pedseg_runtime.console import Choice, Command, notes, output
+from pedseg_runtime.errors import InputError
 from pedseg_runtime.files import write_json
 
-from .data import SegmentationDataset, open_dataset
+from .data import open_dataset
 from .evaluation.analysis import Analysis, analyse
-from .evaluation.bootstrap import CONFIDENCE, RESAMPLES, ApDifference, compare_ap
+from .evaluation.bootstrap import RESAMPLES, ApDifference, compare_ap
 from .evaluation.images import check_suffix, write_images
 from .evaluation.outcomes import SCORE
+from .evaluation.predictions import Pictures
 from .evaluation.recording import Recording
-from .evaluation.subject import PARTS, choose_pictures, classes_of, record_subject
+from .evaluation.subject import PARTS, Subject, choose_pictures, open_subject
 
 __all__ = ["choose_pictures", "evaluate_file", "main"]
 
@@ -38,7 +40,7 @@ class Measured:
         facts: how it came about, as JSON types.
     """
 
-    dataset: SegmentationDataset
+    dataset: Pictures
     recording: Recording
     analysis: Analysis
     difference: ApDifference | None
@@ -137,7 +139,7 @@ def evaluate_file(
 
     Args:
         model: told apart by content, not by name.
-        data: a dataset of any layout, see `open_dataset`; its classes are matched by name.
+        data: a dataset.
         part: "test", "train", "val" or "all" pictures.
         split_file: another split than the one beside `model`.
         seed: of the tutorial's split, where there is no split file.
@@ -150,30 +152,41 @@ def evaluate_file(
     Raises:
         PedsegError: a file that cannot be used.
     """
-    dataset = open_dataset(data, class_names=classes_of(model))
-    indices, origin = choose_pictures(model, dataset, part=part, seed=seed, split_file=split_file)
-    started = time.perf_counter()
-    recording, provider = record_subject(model, dataset, indices, device=device, images=images)
-    seconds = time.perf_counter() - started
+    with open_subject(model, device=device, images=images) as subject:
+        dataset = open_dataset(data, class_names=subject.class_names)
+        indices, origin = choose_pictures(
+            model, dataset, part=part, seed=seed, split_file=split_file
+        )
+        started = time.perf_counter()
+        recording = subject.record(dataset, indices)
     facts: dict[str, Any] = {
         "model": str(model),
-        "provider": provider,
+        "provider": subject.provider,
         "data": str(data),
         "part": part,
         "split": origin,
-        "seconds": round(seconds, 3),
+        "seconds": round(time.perf_counter() - started, 3),
     }
     difference = None
     if compare is not None:
-        other, other_provider = record_subject(
-            compare, dataset, indices, device=device, images=images
-        )
-        difference = compare_ap(
-            other, recording, resamples=resamples or RESAMPLES, confidence=CONFIDENCE
-        )
-        facts |= {"compared_with": str(compare), "compared_provider": other_provider}
+        with open_subject(compare, device=device, images=images) as other:
+            _check_same_classes(compare, other, subject)
+            reference = other.record(dataset, indices)
+        difference = compare_ap(reference, recording, resamples=resamples or RESAMPLES)
+        facts |= {"compared_with": str(compare), "compared_provider": other.provider}
     analysis = analyse(recording, dataset.names, score=score, resamples=resamples)
     return Measured(dataset, recording, analysis, difference, facts)
+
+
+def _check_same_classes(path: Path, other: Subject, subject: Subject) -> None:
+    """Labels of two models can be compared only if they mean the same."""
+    sides = [one.class_names for one in (other, subject)]
+    if None not in sides and sides[0] != sides[1]:
+        expected, found = (", ".join(names or ()) for names in reversed(sides))
+        raise InputError(
+            f"{path}: expected the classes {expected}, found {found}; compare models "
+            "of the same classes"
+        )
 
 
 def _write_report(report: Path, model: Path, measured: Measured) -> None:

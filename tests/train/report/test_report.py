@@ -159,7 +159,6 @@ def test_the_page_leads_with_the_answer(page, recorded, nasty):
 
 def test_what_the_run_did_is_told(page):
     read, _ = page
-    assert "report.html" not in read.text
     assert "is of epoch 3" in read.text
     assert "36 s for 3 epochs" in read.text
     assert "0.3 images/s in training" in read.text  # three pictures, three epochs, thirty seconds
@@ -198,6 +197,20 @@ def test_nobody_to_be_found_still_has_a_page(nasty, segment, tmp_path):
         facts={"part": "all", "provider": "", "seconds": 1.0},
     )  # fmt: skip
     assert "Nobody is labelled" in Page(path.read_text(encoding="utf-8")).text
+
+
+def test_several_classes_have_a_table_and_reasons_of_their_own(nasty, recorded, tmp_path):
+    several = dataclasses.replace(recorded, class_names=("background", "person", NASTY))
+    path = tmp_path / "page.html"
+    write_model_report(
+        path, model=tmp_path / "model.onnx", dataset=nasty, recording=several,
+        analysis=analyse(several, nasty.names, resamples=0),
+        facts={"part": "all", "provider": "", "seconds": 1.0},
+    )  # fmt: skip
+    read = Page(path.read_text(encoding="utf-8"))
+    assert "By class" in read.text
+    assert "false alarm: class and localisation" in read.text
+    assert "script" not in read.tags
 
 
 def test_a_folder_without_a_run_is_refused(nasty, recorded, tmp_path):

@@ -24,11 +24,11 @@ class Pictures(Annotated, Protocol):
     """A dataset whose pictures are files."""
 
     @property
-    def names(self) -> Sequence[str]:
+    def names(self) -> tuple[str, ...]:
         """The name of every picture."""
 
-    def path(self, index: int) -> Path:
-        """The file of picture `index`."""
+    def path(self, index: int, /) -> Path:
+        """The file of a picture."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -34,7 +34,7 @@ class Annotated(Protocol):
     def __getitem__(self, index: int, /) -> tuple[Any, dict[str, Any]]:
         """The picture and its target: boxes, labels, masks, area, iscrowd."""
 
-    def image(self, index: int) -> NDArray[np.uint8]:
+    def image(self, index: int, /) -> NDArray[np.uint8]:
         """The picture as uint8 [H, W, 3] RGB."""
 
 

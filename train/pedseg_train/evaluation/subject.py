@@ -2,85 +2,77 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from pedseg_runtime.contents import read_contents
 from pedseg_runtime.errors import CheckpointError, DatasetError
 from pedseg_runtime.segmenter import Segmenter
 
-from ..checkpoint import is_checkpoint, load_checkpoint, read_header
-from ..data import SegmentationDataset, read_split, tutorial_split
+from ..checkpoint import is_checkpoint, load_checkpoint
+from ..data import read_split, tutorial_split
 from ..eager import EagerSegmenter
 from ..run_folder import RunFolder
-from .predictions import is_predictions, read_predictions
+from .predictions import Pictures, is_predictions, read_predictions
 from .recording import Recording, record
 
 PARTS = ("test", "train", "val", "all")
 FROM_FILE = "a file of results"
 
 
-def classes_of(path: Path) -> tuple[str, ...] | None:
-    """The class names of a checkpoint or an artifact; None for results, which bring their own.
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """Something that can be measured.
 
-    Raises:
-        CheckpointError: no such file.
-        PedsegError: none of the three.
+    Attributes:
+        class_names: its classes, background first; None where it takes those of the dataset.
+        provider: what really runs it.
+        record: what it finds on the pictures of a dataset at some positions.
     """
-    _check_file(path)
-    if is_checkpoint(path):
-        return read_header(path).class_names
-    return None if is_predictions(path) else read_contents(path).manifest.class_names
+
+    class_names: tuple[str, ...] | None
+    provider: str
+    record: Callable[[Pictures, Sequence[int]], Recording]
 
 
-def record_subject(
-    path: Path,
-    dataset: SegmentationDataset,
-    indices: Sequence[int],
-    *,
-    device: str = "auto",
-    images: Path | None = None,
-) -> tuple[Recording, str]:
-    """Run a checkpoint or an artifact on labelled pictures, or read what one has found on them.
+@contextlib.contextmanager
+def open_subject(
+    path: Path, *, device: str = "auto", images: Path | None = None
+) -> Iterator[Subject]:
+    """Load a checkpoint, an artifact or COCO results, told apart by content.
 
     Args:
-        path: a checkpoint, an artifact or COCO results; told apart by content, not by name.
-        dataset: all pictures, without transforms.
-        indices: the positions in it to measure on.
+        path: the file.
         device: "auto", "cpu", "cuda" or "cuda:N"; results need none.
         images: what the ids in a file of results mean, see `read_predictions`.
-
-    Returns:
-        What was found, and what ran it.
 
     Raises:
         CheckpointError: no such file.
         PedsegError: none of the three, or it does not run on `device`.
     """
-    _check_file(path)
-    if is_checkpoint(path):
-        loaded = load_checkpoint(path)
-        eager = EagerSegmenter(
-            loaded.model, class_names=loaded.header.class_names, device=device, paste=False
-        )
-        return record(eager, dataset, indices), eager.provider
-    if is_predictions(path):
-        return read_predictions(path, dataset, indices, images=images), FROM_FILE
-    with Segmenter.load(path, device=device) as segmenter:
-        return record(segmenter, dataset, indices), segmenter.provider
-
-
-def _check_file(path: Path) -> None:
     if not path.is_file():
         raise CheckpointError(
             f"{path}: no such file; expected a checkpoint, an artifact or COCO results"
         )
+    if is_checkpoint(path):
+        loaded = load_checkpoint(path)
+        names = loaded.header.class_names
+        eager = EagerSegmenter(loaded.model, class_names=names, device=device, paste=False)
+        yield Subject(names, eager.provider, partial(record, eager))
+    elif is_predictions(path):
+        yield Subject(None, FROM_FILE, partial(read_predictions, path, images=images))
+    else:
+        with Segmenter.load(path, device=device) as segmenter:
+            names = tuple(segmenter.manifest.class_names)
+            yield Subject(names, segmenter.provider, partial(record, segmenter))
 
 
 def choose_pictures(
     model: Path,
-    dataset: SegmentationDataset,
+    dataset: Pictures,
     *,
     part: str = "test",
     seed: int = 1,
@@ -104,13 +96,14 @@ def choose_pictures(
     """
     beside = RunFolder(model.parent).split
     file = split_file or (beside if beside.is_file() else None)
+    count = len(dataset.names)
     if file is not None:
         split, origin = read_split(file, dataset), str(file)
     else:
-        split = tutorial_split(len(dataset), seed=seed)
+        split = tutorial_split(count, seed=seed)
         origin = f"the tutorial's rule with seed {seed}"
     parts = {field.name: getattr(split, field.name) for field in dataclasses.fields(split)}
-    parts["all"] = tuple(range(len(dataset)))
+    parts["all"] = tuple(range(count))
     indices: tuple[int, ...] = parts.get(part, ())
     if not indices:
         known = ", ".join(name for name, positions in parts.items() if positions)

@@ -2,6 +2,7 @@
 
 writing      `write_report` of a run, `write_model_report` of any model
 page         what the page says, in which order; templates/ how it looks
+tables       its tables, as rows
 gallery      the best and the worst pictures
 drawing      a picture's truth beside its detections
 plots        curves and bars, on axes that somebody else made

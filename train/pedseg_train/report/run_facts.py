@@ -69,3 +69,24 @@ class RunFacts:
         """In training, over all epochs of `pictures` pictures each."""
         seconds = float(sum(one["seconds"] for one in self.history))
         return pictures * len(self.history) / max(seconds, 1e-9)
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What a page is about.
+
+    Attributes:
+        title: of the page: a run's or a file's name.
+        model: the file that was measured.
+        part: the pictures it was measured on.
+        provider: what ran it; empty if unknown.
+        seconds: that took; None if unknown.
+        run: what trained it; None if unknown.
+    """
+
+    title: str
+    model: str
+    part: str
+    provider: str
+    seconds: float | None
+    run: RunFacts | None

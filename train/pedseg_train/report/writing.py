@@ -17,8 +17,8 @@ from ..evaluation.predictions import Pictures
 from ..evaluation.recording import Recording
 from ..run_folder import RunFolder
 from .data_facts import PartFacts, data_facts
-from .page import Subject, render
-from .run_facts import RunFacts
+from .page import render
+from .run_facts import RunFacts, Subject
 
 
 def write_report(
