@@ -11,18 +11,24 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         # https://docs.pytorch.org/tutorials/intermediate/torchvision_tutorial.html
         "tutorial": Recipe(),
-        # The tutorial's network and time, with what usually helps a small dataset.
+        # The tutorial's network and time. Chosen on 120 photographs, MobileNetV2 at 400 pixels:
+        # steps of one picture and the cosine gained most, a higher rate lost.
         "default": Recipe(
             preset="default",
             epochs=10,
-            lr=0.005,
+            batch_size=1,
+            optimizer="adamw",
+            lr=3e-4,
+            weight_decay=0.02,
             norm_decay=False,
-            clip=10.0,
-            ema=0.998,
+            ema=0.995,
             schedule="cosine",
-            warmup=100,
-            scale_min=0.6,
-            scale_max=1.4,
+            lr_final=0.01,
+            warmup=30,
+            box_batch=128,
+            proposals=1000,
+            scale_min=0.75,
+            scale_max=1.33,
             brightness=0.3,
             contrast=0.3,
             saturation=0.3,
