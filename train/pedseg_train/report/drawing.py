@@ -20,6 +20,7 @@ RIGHT: Color = (86, 180, 233)  # of Okabe and Ito, as the plots
 MISSED: Color = (213, 94, 0)
 FALSE: Color = (240, 228, 66)
 CROWD: Color = (160, 160, 160)
+MOST_ENLARGED = 3.0
 _JPEG_QUALITY = 80
 
 
@@ -36,7 +37,8 @@ def draw_pair(
         image: uint8 [H, W, 3] RGB.
         truth: the entries of `Recording.truth` on this picture.
         outcome: what became of them; errors are captioned with their reason.
-        longest: no side of the drawings is longer, in pixels; None keeps the picture's size.
+        longest: the drawings' longer side in pixels, of a small picture at most three times its
+            own; None keeps the picture's size.
     """
     reasons = {
         id(one.annotation): "missed" if one.reason is Miss.ENTIRELY else str(one.reason)
@@ -58,7 +60,7 @@ def draw_pair(
         )
         for one in outcome.shown
     ]
-    scale = 1.0 if longest is None else min(1.0, longest / max(image.shape))
+    scale = 1.0 if longest is None else min(MOST_ENLARGED, longest / max(image.shape))
     return _draw(image, left, scale), _draw(image, right, scale)
 
 

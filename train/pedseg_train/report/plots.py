@@ -113,7 +113,7 @@ def draw_precision_recall(axes: Axes, analysis: Analysis) -> None:
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("recall: share of people found")
     _finish(axes, "precision: share of detections that are right")
-    axes.legend(fontsize=8, loc="lower left")
+    _legend_below(axes)
 
 
 def draw_errors(axes: Axes, analysis: Analysis) -> None:
@@ -183,10 +183,13 @@ def _by_epoch(axes: Axes, title: str) -> None:
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _finish(axes, title)
-    if axes.get_legend() is not None:  # below, where it hides nothing
-        axes.legend(
-            fontsize=8, frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.17)
-        )
+    if axes.get_legend() is not None:
+        _legend_below(axes)
+
+
+def _legend_below(axes: Axes) -> None:
+    """Where it hides nothing."""
+    axes.legend(fontsize=8, frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.17))
 
 
 def _finish(axes: Axes, title: str) -> None:
