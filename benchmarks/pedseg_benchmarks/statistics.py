@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 CONFIDENCE = 0.95
 RESAMPLES = 2000
 SEED = 0
+FEW_ROUNDS = 10  # below, a bootstrap over rounds promises more than it holds
 MOST_NUMBERS = 4_000_000  # drawn at once
 
 

@@ -2,80 +2,20 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
-from typing import Any
-
 import numpy as np
 from numpy.typing import NDArray
 
 from pedseg_runtime.errors import InputError
 
 from ..results import BenchmarkResult, ContenderResult
-from ..statistics import Change, change_between
-from .differences import Difference, differences
+from ..statistics import FEW_ROUNDS, Change, change_between
+from .differences import differences
+from .result import Comparison, Row
 
-SCHEMA, SCHEMA_VERSION = "pedseg-comparison", 1
 RELATIVE, ABSOLUTE = "relative", "absolute"
 RULER = "the ruler"
+TOO_FEW = f"fewer than {FEW_ROUNDS} rounds, no verdict"
 SAME, SLOWER, FASTER = "no difference shown", "slower", "faster"
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """What became of one contender.
-
-    Attributes:
-        contender: its name.
-        verdict: `slower`, `faster`, `no difference shown`, ..., `newly failed` or `missing`.
-        regression: whether a pipeline should stop for it.
-        old_ms, new_ms: medians of all calls; None where there are no times.
-        absolute: change of its times; None where a side has none.
-        relative: change of its times in units of eager's in the same round, which the speed of the
-            machine does not touch; None for eager, or where a side has no eager to compare with.
-        reason: what explains a verdict that is not about times; may be empty.
-    """
-
-    contender: str
-    verdict: str
-    regression: bool
-    old_ms: float | None = None
-    new_ms: float | None = None
-    absolute: Change | None = None
-    relative: Change | None = None
-    reason: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """Two benchmarks compared.
-
-    Attributes:
-        old, new: when they were measured.
-        threshold: share by which something must have become slower to be a regression.
-        judged_by: `relative` or `absolute`, see `Row`.
-        differences: what else is not the same.
-        rows: contenders in the order of the old benchmark, then new ones.
-        schema, schema_version: what kind of document this is.
-    """
-
-    old: str
-    new: str
-    threshold: float
-    judged_by: str
-    differences: list[Difference]
-    rows: list[Row]
-    schema: str = SCHEMA
-    schema_version: int = SCHEMA_VERSION
-
-    @property
-    def passed(self) -> bool:
-        """Whether nothing became worse."""
-        return not any(row.regression for row in self.rows)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON types."""
-        return {**dataclasses.asdict(self), "passed": self.passed}
 
 
 def compare(
@@ -155,7 +95,12 @@ def _row(
     # Who was not measured in eager's rounds can only be judged by its own times.
     judged = relative if judged_by == RELATIVE and relative else absolute
     is_unit = is_ruler and judged_by == RELATIVE
-    verdict = RULER if is_unit else _verdict(judged, threshold)
+    if is_unit:
+        verdict = RULER
+    elif min(len(before), len(after)) < FEW_ROUNDS:
+        verdict = TOO_FEW
+    else:
+        verdict = _verdict(judged, threshold)
     return Row(
         old.name,
         verdict,

@@ -9,7 +9,7 @@ from typing import Any
 from pedseg_runtime.parity.report import counted
 
 from ..results import BenchmarkResult, ContenderResult
-from ..statistics import Speedup
+from ..statistics import FEW_ROUNDS, Speedup
 
 BUSY_SHARE = 0.25
 RARE_CALLS = 100
@@ -122,12 +122,22 @@ def _times(speedup: Speedup) -> str:
 def warnings(result: BenchmarkResult) -> list[str]:
     """What a reader must know before using a figure: busy, unstable, failed, not run."""
     return [
+        *_few(result),
         *_busy(result),
         *_drift(result),
         *_unstable(result),
         *(f"{row.name}: {judgement(row)}" for row in result.contenders if not row.passed),
         *(f"{row.name} was not run: {row.reason}" for row in result.not_run),
     ]
+
+
+def _few(result: BenchmarkResult) -> Iterator[str]:
+    rounds = max((len(row.samples_ms) for row in result.contenders), default=0)
+    if 0 < rounds < FEW_ROUNDS:
+        yield (
+            f"intervals of {counted(rounds, 'round')} promise more than they hold: measure "
+            f"{FEW_ROUNDS} or more"
+        )
 
 
 def _busy(result: BenchmarkResult) -> Iterator[str]:

@@ -202,6 +202,15 @@ def test_runs_of_different_length_can_be_compared(document):
     assert compare(document(rounds=20), document(seed=1, rounds=12)).passed
 
 
+def test_too_few_rounds_are_no_ground_for_a_verdict(document):
+    """The bootstrap interval of a single round has no width at all."""
+    found = compare(document(), document(seed=1, rounds=3, slower={"street.onnx": 1.5}))
+    assert found.passed
+    assert {row.verdict for row in found.rows if row.contender == "street.onnx"} == {
+        "fewer than 10 rounds, no verdict"
+    }
+
+
 def test_a_gpu_that_does_nothing_is_no_difference(document):
     new = document(seed=1)
     new.environment["gpu"] = {"name": "H100"}

@@ -117,6 +117,7 @@ def test_the_details_hold_every_verdict_in_numbers(full):
 def test_few_calls_come_with_a_word_on_p99(document):
     few = document(rounds=5, contenders=("eager", "street.onnx"))
     assert "p99 of fewer than 100 calls" in markdown(few)
+    assert "intervals of 5 rounds promise more than they hold" in markdown(few)
     assert "p99 of fewer than 100 calls" not in markdown(document())
 
 
