@@ -8,13 +8,17 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
+from torchvision.models.detection.rpn import RPNHead, concat_box_prediction_layers
 from torchvision.ops import FrozenBatchNorm2d
 
 from pedseg_train.architectures import ARCHITECTURES, FROZEN, assemble
 from pedseg_train.eager import EagerSegmenter
 from pedseg_train.engine.folding import fold_frozen_norms
 from pedseg_train.engine.preparation import prepare
+from pedseg_train.engine.region_proposals import sampled_answers
 from pedseg_train.engine.sampling import BoxSampling, SeededSampler
 from pedseg_train.recipes import RECIPES
 
@@ -106,6 +110,30 @@ def test_prepared_network_has_torchvisions_losses(sample, channels_last):
     assert expected.keys() == found.keys()
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-5)
+    sum(expected.values()).backward()
+    sum(found.values()).backward()
+    for (name, one), other in zip(plain.named_parameters(), ours.parameters(), strict=True):
+        # By length: where rounding turns a ReLU on or off, single numbers differ.
+        assert (one.grad - other.grad).norm() <= 1e-3 * one.grad.norm() + 1e-7, name
+
+
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=3),
+    images=st.integers(1, 3),
+    seed=st.integers(0, 99),
+)
+def test_sampled_answers_are_those_of_the_dense_head(sizes, images, seed):
+    torch.manual_seed(seed)
+    head = RPNHead(4, 3).double()
+    levels = [torch.randn(images, 4, *size, dtype=torch.float64) for size in sizes]
+    logits, offsets = (
+        dense.reshape(-1, width)
+        for dense, width in zip(concat_box_prediction_layers(*head(levels)), (1, 4), strict=True)
+    )
+    anchors = torch.randperm(len(logits))[: max(1, len(logits) // 3)]
+    found = sampled_answers(head, levels, anchors)
+    torch.testing.assert_close(found[0], logits[anchors, 0].float())
+    torch.testing.assert_close(found[1], offsets[anchors].float())
 
 
 def test_counts_are_those_that_the_losses_are_means_of(sample):
