@@ -8,15 +8,17 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 from torchvision.models.detection.rpn import RPNHead, concat_box_prediction_layers
-from torchvision.ops import FrozenBatchNorm2d
+from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
+from torchvision.ops.poolers import initLevelMapper
 
 from pedseg_train.architectures import ARCHITECTURES, FROZEN, assemble
 from pedseg_train.eager import EagerSegmenter
 from pedseg_train.engine.folding import fold_frozen_norms
+from pedseg_train.engine.pooling import _RowPool
 from pedseg_train.engine.preparation import prepare
 from pedseg_train.engine.region_proposals import sampled_answers
 from pedseg_train.engine.sampling import BoxSampling, SeededSampler
@@ -163,3 +165,34 @@ def test_prepared_network_detects_as_before(tiny_model, noise):
     assert len(found) == len(expected) > 0
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
     np.testing.assert_allclose(found.boxes, expected.boxes, atol=0.05)
+
+
+boxes_within = st.lists(
+    st.tuples(st.floats(-10, 80), st.floats(-10, 80), st.floats(0, 90), st.floats(0, 90)),
+    max_size=6,
+)
+
+
+@given(one=boxes_within, other=boxes_within, size=st.sampled_from([2, 7, 14]))
+def test_rows_pool_what_torchvisions_kernel_pools(one, other, size):
+    """Boxes of no size, beyond the border and far outside are among them."""
+    assume(one or other)  # without a box there is nothing to differentiate
+    plain = MultiScaleRoIAlign(["0", "1"], size, 2)
+    plain.scales, plain.map_levels = [1 / 4, 1 / 8], initLevelMapper(2, 3, 16, 2)
+    ours = copy.deepcopy(plain)
+    ours.__class__ = _RowPool
+    boxes = [
+        torch.tensor([[x, y, x + w, y + h] for x, y, w, h in found]).reshape(-1, 4)
+        for found in (one, other)
+    ]
+    torch.manual_seed(0)
+    features = {"0": torch.randn(2, 3, 16, 20), "1": torch.randn(2, 3, 8, 10)}
+    results = []
+    for pool in (plain, ours):
+        leaves = {name: level.clone().requires_grad_() for name, level in features.items()}
+        pooled = pool(leaves, boxes, [(64, 80)] * 2)
+        (pooled * torch.linspace(0, 1, size)).sum().backward()
+        results.append((pooled.detach(), *(leaf.grad for leaf in leaves.values())))
+    for expected, found in zip(*results, strict=True):
+        if expected is not None and found is not None:
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
