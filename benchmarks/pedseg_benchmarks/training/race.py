@@ -98,6 +98,10 @@ def race(
 ) -> Race:
     """Train copies of one model on the same steps, in turns.
 
+    Every step of the engine begins with the reference's weights and momentum (the copying is not
+    timed). Left alone, two trainings that round differently drift apart: a proposal changes places
+    with its neighbour in the order of scores, and the sampler draws another box.
+
     Args:
         model: on the CPU, as the tutorial builds it; stays as it is.
         dataset: all pictures, without transforms.
@@ -123,10 +127,13 @@ def race(
         plan,
         recipe,
         device,
-    ).step
-    contenders = (reference, _engine(model, dataset, indices, plan, recipe, device))
+    )
+    state = TrainingState.start(copy.deepcopy(model).to(device), recipe)
+    contenders = (reference.step, _engine(state, dataset, indices, plan, recipe, device))
     seconds, losses = np.zeros((2, len(plan))), np.zeros((2, len(plan)))
     for number in track(range(len(plan)), "racing", total=len(plan)):
+        state.model.load_state_dict(reference.model.state_dict())
+        state.optimizer.load_state_dict(_with_our_groups(reference.optimizer, state.optimizer))
         for who in (0, 1) if number % 2 else (1, 0):
             _synchronise(device)
             started = time.perf_counter()
@@ -145,8 +152,16 @@ def race(
     )
 
 
+def _with_our_groups(theirs: torch.optim.Optimizer, ours: torch.optim.Optimizer) -> dict[str, Any]:
+    """The reference's momentum under the engine's settings; both have one group, in one order."""
+    return {
+        "state": theirs.state_dict()["state"],
+        "param_groups": ours.state_dict()["param_groups"],
+    }
+
+
 def _engine(
-    model: MaskRCNN,
+    state: TrainingState,
     dataset: Samples,
     indices: Sequence[int],
     plan: Sequence[Step],
@@ -154,7 +169,6 @@ def _engine(
     device: torch.device,
 ) -> Callable[[], float]:
     """A function that fetches and trains one step, as `pedseg-train` does."""
-    state = TrainingState.start(copy.deepcopy(model).to(device), recipe)
     state.model.train()
     stepper = Stepper(state.model, recipe, device, Processes(), str)
     fetched = StepLoader(TrainingSamples(dataset, indices, recipe), recipe, device).steps(plan)

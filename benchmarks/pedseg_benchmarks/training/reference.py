@@ -78,6 +78,9 @@ class ReferenceLoop:
         plan: the steps.
         recipe: optimizer, learning rate and workers.
         device: where the model lies.
+
+    Attributes:
+        model, optimizer: as they are after the last step.
     """
 
     def __init__(
@@ -88,7 +91,7 @@ class ReferenceLoop:
         recipe: Recipe,
         device: torch.device,
     ) -> None:
-        self._model, self._recipe, self._device = model.train(), recipe, device
+        self.model, self._recipe, self._device = model.train(), recipe, device
         self._plan = iter(enumerate(plan))
         self._steps = len(plan)
         batches = PlannedBatches()
@@ -98,7 +101,7 @@ class ReferenceLoop:
                 samples, batch_sampler=batches, num_workers=recipe.workers, collate_fn=_collate
             )
         )
-        self._optimizer = torch.optim.SGD(
+        self.optimizer = torch.optim.SGD(
             [parameter for parameter in model.parameters() if parameter.requires_grad],
             lr=recipe.lr,
             momentum=recipe.momentum,
@@ -116,7 +119,7 @@ class ReferenceLoop:
         (batch,) = step.batches
         for sampler in self._samplers:
             sampler.seeds = [draw.seed for draw in batch.draws]
-        for group in self._optimizer.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = self._recipe.learning_rate(0, number, self._steps)
         images, targets = next(self._loader)
         images = [image.to(self._device) for image in images]
@@ -125,14 +128,14 @@ class ReferenceLoop:
             for t in targets
         ]
         with torch.autocast(self._device.type, enabled=False):
-            losses = self._model(images, targets)
+            losses = self.model(images, targets)
             total = sum(loss for loss in losses.values())
         value = float(total.item())
         if not math.isfinite(value):
             raise TrainingError(f"reference loop: expected a finite loss, found {value}")
-        self._optimizer.zero_grad()
+        self.optimizer.zero_grad()
         total.backward()
-        self._optimizer.step()
+        self.optimizer.step()
         logged = {"loss": total, **losses}
         for loss in logged.values():
             loss.item()

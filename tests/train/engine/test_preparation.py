@@ -8,13 +8,19 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
-from torchvision.ops import FrozenBatchNorm2d
+from torchvision.models.detection.rpn import RPNHead, concat_box_prediction_layers
+from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
+from torchvision.ops.poolers import initLevelMapper
 
 from pedseg_train.architectures import ARCHITECTURES, FROZEN, assemble
 from pedseg_train.eager import EagerSegmenter
 from pedseg_train.engine.folding import fold_frozen_norms
+from pedseg_train.engine.pooling import _RowPool
 from pedseg_train.engine.preparation import prepare
+from pedseg_train.engine.region_proposals import sampled_answers
 from pedseg_train.engine.sampling import BoxSampling, SeededSampler
 from pedseg_train.recipes import RECIPES
 
@@ -106,6 +112,30 @@ def test_prepared_network_has_torchvisions_losses(sample, channels_last):
     assert expected.keys() == found.keys()
     for name in expected:
         torch.testing.assert_close(found[name], expected[name], rtol=1e-4, atol=1e-5)
+    sum(expected.values()).backward()
+    sum(found.values()).backward()
+    for (name, one), other in zip(plain.named_parameters(), ours.parameters(), strict=True):
+        # By length: where rounding turns a ReLU on or off, single numbers differ.
+        assert (one.grad - other.grad).norm() <= 1e-3 * one.grad.norm() + 1e-7, name
+
+
+@given(
+    sizes=st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=3),
+    images=st.integers(1, 3),
+    seed=st.integers(0, 99),
+)
+def test_sampled_answers_are_those_of_the_dense_head(sizes, images, seed):
+    torch.manual_seed(seed)
+    head = RPNHead(4, 3).double()
+    levels = [torch.randn(images, 4, *size, dtype=torch.float64) for size in sizes]
+    logits, offsets = (
+        dense.reshape(-1, width)
+        for dense, width in zip(concat_box_prediction_layers(*head(levels)), (1, 4), strict=True)
+    )
+    anchors = torch.randperm(len(logits))[: max(1, len(logits) // 3)]
+    found = sampled_answers(head, levels, anchors)
+    torch.testing.assert_close(found[0], logits[anchors, 0].float())
+    torch.testing.assert_close(found[1], offsets[anchors].float())
 
 
 def test_counts_are_those_that_the_losses_are_means_of(sample):
@@ -135,3 +165,34 @@ def test_prepared_network_detects_as_before(tiny_model, noise):
     assert len(found) == len(expected) > 0
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)
     np.testing.assert_allclose(found.boxes, expected.boxes, atol=0.05)
+
+
+boxes_within = st.lists(
+    st.tuples(st.floats(-10, 80), st.floats(-10, 80), st.floats(0, 90), st.floats(0, 90)),
+    max_size=6,
+)
+
+
+@given(one=boxes_within, other=boxes_within, size=st.sampled_from([2, 7, 14]))
+def test_rows_pool_what_torchvisions_kernel_pools(one, other, size):
+    """Boxes of no size, beyond the border and far outside are among them."""
+    assume(one or other)  # without a box there is nothing to differentiate
+    plain = MultiScaleRoIAlign(["0", "1"], size, 2)
+    plain.scales, plain.map_levels = [1 / 4, 1 / 8], initLevelMapper(2, 3, 16, 2)
+    ours = copy.deepcopy(plain)
+    ours.__class__ = _RowPool
+    boxes = [
+        torch.tensor([[x, y, x + w, y + h] for x, y, w, h in found]).reshape(-1, 4)
+        for found in (one, other)
+    ]
+    torch.manual_seed(0)
+    features = {"0": torch.randn(2, 3, 16, 20), "1": torch.randn(2, 3, 8, 10)}
+    results = []
+    for pool in (plain, ours):
+        leaves = {name: level.clone().requires_grad_() for name, level in features.items()}
+        pooled = pool(leaves, boxes, [(64, 80)] * 2)
+        (pooled * torch.linspace(0, 1, size)).sum().backward()
+        results.append((pooled.detach(), *(leaf.grad for leaf in leaves.values())))
+    for expected, found in zip(*results, strict=True):
+        if expected is not None and found is not None:
+            torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)

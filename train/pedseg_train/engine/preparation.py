@@ -12,6 +12,8 @@ from torchvision.models.detection.transform import GeneralizedRCNNTransform
 
 from ..recipes import Recipe
 from .folding import fold_frozen_norms
+from .pooling import pool_by_rows
+from .region_proposals import differentiate_samples_only
 
 
 class TrainingTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
@@ -60,6 +62,8 @@ def prepare(model: MaskRCNN, recipe: Recipe) -> MaskRCNN:
     memory_format = torch.channels_last if recipe.channels_last else torch.contiguous_format
     model.transform = TrainingTransform(model.transform, memory_format)
     fold_frozen_norms(model.backbone)
+    differentiate_samples_only(model)
+    pool_by_rows(model)
     model.to(memory_format=memory_format)
     if recipe.amp != "none":
         for part in (model.rpn.head, model.roi_heads.box_predictor, model.roi_heads.mask_predictor):
