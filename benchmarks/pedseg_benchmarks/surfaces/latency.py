@@ -48,9 +48,9 @@ def surface(
 ) -> list[SurfacePoint]:
     """Time all contenders in turn on pictures chosen by what is found in them, and by size.
 
-    The network decides what it finds. Of different crowds in a street and before a grey wall, and of
-    the benchmark's own images, those are taken on which the first contender finds most nearly as
-    many as asked for; a point says how many it really were, for its own contender.
+    The network decides what it finds. Of different crowds in a street and before a grey wall, and
+    of the benchmark's own images, those are taken on which the first contender finds most nearly
+    as many as asked for; a point says how many it really were, for its own contender.
 
     Args:
         entrants: whose answers are right.
