@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from pedseg_runtime.files import replacing, write_json
+from pedseg_runtime.parity.report import counted
 
 from ..report import markdown
 from ..results import BenchmarkResult, ContenderResult
@@ -18,7 +19,7 @@ from .steps import Outcome, Status
 
 SCHEMA, SCHEMA_VERSION = "pedseg-suite", 1
 HEADINGS = ("step", "what became of it", "seconds", "why")
-COLUMNS = ("contender", "verdict", "runs on", "p50 ms", "x eager", "box AP", "mask AP")
+COLUMNS = ("contender", "p50 ms", "x eager", "verdict", "box AP", "mask AP", "runs on")
 STYLE = """
 :root { color-scheme: light dark; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem }
@@ -27,7 +28,7 @@ table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nu
 th, td { text-align: left; padding: .25rem .75rem .25rem 0; border-bottom: 1px solid #8884;
   vertical-align: top }
 code { font-size: .85em; overflow-wrap: anywhere }
-.bad { color: #c33 }
+.dim { opacity: .7; margin: .25rem 0 }
 """
 
 
@@ -92,13 +93,14 @@ def as_html(result: SuiteResult, parts: Mapping[str, BenchmarkResult]) -> str:
     """One page without script or network: the tables of all parts, then the steps."""
     body = [f"<h1>{_text(_title(result))}</h1>", f"<p>{_text(_caption(result))}</p>"]
     for name, part in parts.items():
-        images = f"{len(part.images)} image(s), {part.settings['architecture']}"
-        body.append(f"<h2>{_text(name)}</h2><p>{_text(images)}</p>")
+        body.append(f"<h2>{_text(name)}</h2><p>{_text(_conditions(part))}</p>")
         body.append(_html_table(COLUMNS, [_contender(row) for row in part.contenders]))
         body += [
-            f'<p class="bad">not run: {_text(one.name)}: {_text(one.reason)}</p>'
+            f'<p class="dim">not run: {_text(one.name)}: {_text(one.reason)}</p>'
             for one in part.not_run
         ]
+        where = _text(result.parts[name])
+        body.append(f'<p>All of it: <a href="{where}">{where}</a></p>')
     body += ["<h2>Steps</h2>", _html_table(HEADINGS, _step_rows(result.steps))]
     commands = "".join(
         f"<li>{_text(step.name)}: <code>{_text(step.command)}</code></li>"
@@ -139,11 +141,21 @@ def _contender(row: ContenderResult) -> tuple[str, ...]:
     accuracy = row.accuracy or {}
     return (
         f"{row.name} {row.precision}",
-        "truth" if row.judged_by == "truth" else verdict,
-        row.provider,
         f"{row.latency.p50:.1f}" if row.latency else "failed",
         f"{row.speedup.median:.2f}" if row.speedup else "",
+        "truth" if row.judged_by == "truth" else verdict,
         *(f"{accuracy[kind]:.3f}" if kind in accuracy else "" for kind in ("bbox", "segm")),
+        row.provider.replace("ExecutionProvider", " by onnxruntime"),
+    )
+
+
+def _conditions(part: BenchmarkResult) -> str:
+    """What the figures of a part were taken on."""
+    cpu, gpu = part.environment["cpu"], part.environment["gpu"] or {}
+    machine = gpu.get("name") or f"{cpu['model']}, {counted(cpu['usable_cores'], 'core')}"
+    return (
+        f"{part.settings['architecture']}, {counted(len(part.images), 'image')}, on "
+        f"{part.settings['device']} of {machine}, load {cpu['load_average']} before the start"
     )
 
 

@@ -111,7 +111,8 @@ def test_everything_is_made_measured_and_reported(suite):
     assert "## tiny, 1 image, on cpu" in page
     assert "| export-small-int8.onnx | done |" in page
     web = (suite.folder / "suite.html").read_text()
-    assert "<td>fp32.onnx fp32</td><td>passed by parity</td>" in web
+    assert "<td>fp32.onnx fp32</td><td>100.0</td><td>2.00</td><td>passed by parity</td>" in web
+    assert "on cpu of c, 2 cores" in web
     assert "pedseg-export" in web
 
 
