@@ -15,10 +15,11 @@ from pedseg_runtime.detections import Detections
 RESIZE = Resize(800, 1333)
 
 
+@pytest.mark.parametrize("plain", [False, True], ids=["street", "wall"])
 @pytest.mark.parametrize("count", [1, 5, 20, 100])
-def test_a_crowd_has_as_many_people_as_asked_for(count):
-    """Every figure changes pixels of its own part of the empty street."""
-    street, people = crowd(0, 240, 320), crowd(count, 240, 320)
+def test_a_crowd_has_as_many_people_as_asked_for(count, plain):
+    """Every figure changes pixels of its own part of the empty picture."""
+    street, people = crowd(0, 240, 320, plain=plain), crowd(count, 240, 320, plain=plain)
     assert street.shape == people.shape == (240, 320, 3)
     assert people.dtype == np.uint8
     changed = (street != people).any(axis=2)
@@ -107,7 +108,7 @@ def test_a_point_says_how_many_detections_there_really_were(bench):
     found = surface(
         [entrant], images, counts=(0, 4, 20), sizes=((64, 64), (64, 96)), base=(64, 64), calls=2
     )
-    # The crowds' own first pixels are bright sky: the images are nearer to what is asked for.
+    # The crowds' own first pixels are bright: the images are nearer to what is asked for.
     assert [(point.height, point.width) for point in found] == [(64, 64)] * 3 + [(64, 96)]
     assert [point.detections for point in found][:3] == [0, 3, 18]
     for point in found:

@@ -17,6 +17,13 @@ SCENES, TEST_SCENES, EPOCHS, FULL_EPOCHS = 240, 40, 5, 4
 PICTURES = {"cpu": (397, 492), "cuda": (600, 800)}
 BOUNDS_MS = {"cpu": 500, "cuda": 100}  # for the small network as a server
 
+# What the benchmarks are planned to take.
+SECONDS = {
+    "bench-full": {"cpu": 520.0, "cuda": 180.0},
+    "bench-small": {"cpu": 420.0, "cuda": 150.0},
+    "surface-full": {"cpu": 180.0, "cuda": 40.0},
+}
+
 
 @dataclass(frozen=True, slots=True)
 class Variant:
@@ -95,7 +102,7 @@ class Plan:
             *("python", "-m", "pedseg_benchmarks.suite.full_size", str(made)),
             *("--picture", str(layout.picture), "--height", str(height), "--width", str(width)),
         ]
-        steps = [Step(name="make-full", command=lambda _done: words, makes=made, seconds=25)]
+        steps = [Step(name="make-full", command=lambda _done: words, makes=made, seconds=60)]
         if self._kind == "cuda":
             recipe = (
                 *("--preset", "smoke", "--architecture", "maskrcnn_resnet50_fpn"),
@@ -178,7 +185,7 @@ class Plan:
             *("--contenders", CONTENDERS[self._kind]),
             *("--warmup", "1", "--rounds", "12", "--stability", "5"),
             *("--cold-start", "2", "--stages", "--calls", "3", "--limits"),
-            seconds=580,
+            seconds=SECONDS["bench-full"][self._kind],
         )
 
     def _bench_small(self) -> Step:
@@ -192,7 +199,7 @@ class Plan:
             *("--offline", "--surface", "--cold-start", "3", "--stages", "--limits"),
             *("--server", "--bound-ms", str(BOUNDS_MS[self._kind])),
             *("--trial-seconds", "5", "--arrivals", "100"),
-            seconds=420,
+            seconds=SECONDS["bench-small"][self._kind],
         )
 
     def _surface_full(self) -> Step:
@@ -202,7 +209,7 @@ class Plan:
             "full",
             self.layout.picture,
             *("--warmup", "1", "--rounds", "3", "--surface", "--calls", "2"),
-            seconds=240,
+            seconds=SECONDS["surface-full"][self._kind],
             suffixes=(".onnx",),
         )
 

@@ -9,8 +9,8 @@ that a lower precision finds what float32 finds.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 
 import torch
@@ -24,6 +24,7 @@ STRENGTH = 2.5  # logits that the fit aims at, on either side of 0
 RIDGE = 0.3  # of the features' mean square
 STILL = 1e-4  # spread of the layer that moves proposals: it hardly does
 MOST_SAMPLES = 4000
+BLUR = 0.05  # of a weight
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,12 +51,23 @@ def fit_detector(model: MaskRCNN, examples: Sequence[Example]) -> None:
     model.eval()
     nn.init.normal_(model.rpn.head.bbox_pred.weight, std=STILL)
     seen = [_Seen.of(model, example) for example in examples]
-    # The same pictures through bfloat16, so that the fit relies on nothing that rounding moves.
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        rounded = [_Seen.of(model, example) for example in examples]
-    seen += [one.as_float32() for one in rounded]
+    # The same pictures through weights that are a little off, as a lower precision has them, so
+    # that the fit relies on nothing that rounding moves.
+    backbone = model.backbone
+    model.backbone = blurred(backbone)
+    seen += [_Seen.of(model, example) for example in examples]
+    model.backbone = backbone
     _fit_objectness(model, seen)
     _fit_box_head(model, seen)
+
+
+def blurred(trunk: nn.Module) -> nn.Module:
+    """A copy whose convolutions have weights off by `BLUR`, relative to each, at random."""
+    copy = deepcopy(trunk)
+    for module in copy.modules():
+        if isinstance(module, nn.Conv2d):
+            module.weight *= 1 + BLUR * torch.randn_like(module.weight)
+    return copy
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +77,6 @@ class _Seen:
     images: ImageList
     boxes: Tensor
     features: dict[str, Tensor]
-
-    def as_float32(self) -> _Seen:
-        """The same with features in float32."""
-        features = {name: level.float() for name, level in self.features.items()}
-        return dataclasses.replace(self, features=features)
 
     @classmethod
     def of(cls, model: MaskRCNN, example: Example) -> _Seen:

@@ -20,15 +20,24 @@ DIFFERENT = 20  # figures; more people are these again
 CELL = 2.5  # height over width of the room that a figure gets
 FILLED = 0.85  # of that room
 TALLEST = 0.6  # of the picture
+GREY = 128
 SMALLEST_FIGURE = 40  # pixels, cut out; smaller ones would be blurred when enlarged
 
 
-def crowd(count: int, height: int, width: int, *, seed: int = 0) -> Image:
+def crowd(count: int, height: int, width: int, *, plain: bool = False, seed: int = 0) -> Image:
     """An empty street with `count` people, each whole and by itself, uint8 [height, width, 3].
 
     How many of them a network finds is its own affair: count its detections.
+
+    Args:
+        count: people.
+        height: in pixels.
+        width: in pixels.
+        plain: a grey wall instead of the street, where hardly a network sees what is not there.
+        seed: of the street and the people.
     """
-    street = _empty_street(seed, height, width).copy()
+    wall = np.full((height, width, 3), GREY, np.uint8)
+    street = wall if plain else _empty_street(seed, height, width).copy()
     if count == 0:
         return street
     rows = max(1, math.ceil(math.sqrt(count * height / (CELL * width))))

@@ -48,9 +48,9 @@ def surface(
 ) -> list[SurfacePoint]:
     """Time all contenders in turn on pictures chosen by what is found in them, and by size.
 
-    The network decides what it finds. Of streets with different crowds, and of the benchmark's own
-    images, those are taken on which the first contender finds most nearly as many as asked for; a
-    point says how many it really were, for its own contender.
+    The network decides what it finds. Of different crowds in a street and before a grey wall, and
+    of the benchmark's own images, those are taken on which the first contender finds most nearly
+    as many as asked for; a point says how many it really were, for its own contender.
 
     Args:
         entrants: whose answers are right.
@@ -60,8 +60,8 @@ def surface(
         base: (height, width) of the streets with crowds.
         calls: timed calls per contender and picture, after one that is not timed.
     """
-    streets = [crowd(count, *base) for count in counts]
-    pictures = _nearest(entrants[0], [*streets, *images], counts)
+    crowds = [crowd(count, *base, plain=plain) for plain in (False, True) for count in counts]
+    pictures = _nearest(entrants[0], [*crowds, *images], counts)
     pictures += [crowd(0, *size) for size in sizes if size != base]
     points = []
     with progress_bar() as bar:
