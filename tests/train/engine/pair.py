@@ -6,6 +6,7 @@ python pair.py DATA RECIPE.json RESULT.pt
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 import torch
@@ -24,6 +25,7 @@ TRAIN, TEST = (0, 2, 3, 1, 4), (5, 2, 0)
 
 def main(data: Path, recipe: Recipe, result: Path, environment: dict[str, str]) -> None:
     os.environ.update(environment)
+    warnings.simplefilter("error")
     torch.set_num_threads(1)
     with joined_processes(CPU) as processes:
         # The first process's weights hold for all.

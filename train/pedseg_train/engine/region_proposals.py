@@ -106,10 +106,20 @@ def sampled_answers(
     convolution = head.conv[0][0]
     weight = convolution.weight.permute(0, 2, 3, 1).flatten(1)
     hidden = F.linear(patches, weight, convolution.bias).relu()
-    logits = F.linear(hidden, head.cls_logits.weight.flatten(1), head.cls_logits.bias)
-    offsets = F.linear(hidden, head.bbox_pred.weight.flatten(1), head.bbox_pred.bias)
+    logits, offsets = (
+        F.linear(hidden, _matrix(part.weight), part.bias)
+        for part in (head.cls_logits, head.bbox_pred)
+    )
     row, kind = torch.arange(len(anchors), device=anchors.device), rest % kinds
     return logits[row, kind].float(), offsets.view(-1, kinds, 4)[row, kind].float()
+
+
+def _matrix(weight: torch.Tensor) -> torch.Tensor:
+    """A 1 x 1 convolution's weights [O, C, 1, 1] -> [O, C].
+
+    In the way that gives the gradient the weight's own strides; DistributedDataParallel wants them.
+    """
+    return weight.flatten(1) if weight.stride(3) == 1 else weight.permute(0, 2, 3, 1).flatten(1)
 
 
 def _neighbourhoods(
