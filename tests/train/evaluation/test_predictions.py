@@ -64,6 +64,13 @@ def test_a_file_counts_like_the_model_that_made_it(predicted, recording, toy):
     assert count(read_predictions(predicted, toy, range(len(toy)))) == count(recording)
 
 
+def test_more_masks_than_eight_bits_can_count_are_read(predicted, recording, toy):
+    """pycocotools 2.0 cannot take the areas of 256 masks at once where numpy is 2."""
+    changed(predicted, lambda found: found * 6)
+    read = read_predictions(predicted, toy, range(len(toy)))
+    assert len(read.found) == 6 * len(recording.found) > 255
+
+
 def test_pictures_of_other_parts_are_left_out(predicted, recording, toy):
     read = read_predictions(predicted, toy, [4, 2])
     assert [image["id"] for image in read.images] == [4, 2]

@@ -170,12 +170,10 @@ def found_annotations(detections: Detections, image_id: int) -> list[dict[str, A
 
 def with_mask_areas(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """COCO results with what COCOeval asks of an annotation beyond them."""
-    if not entries:
-        return []
-    areas = coco_mask.area([entry["segmentation"] for entry in entries]).tolist()
+    # One by one: pycocotools counts the masks of a list in eight bits.
     return [
-        {**entry, "iscrowd": 0, "mask_area": area}
-        for entry, area in zip(entries, areas, strict=True)
+        {**entry, "iscrowd": 0, "mask_area": int(coco_mask.area(entry["segmentation"]))}
+        for entry in entries
     ]
 
 
