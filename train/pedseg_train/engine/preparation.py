@@ -51,9 +51,9 @@ class TrainingTransform(GeneralizedRCNNTransform):  # type: ignore[misc]
 def prepare(model: MaskRCNN, recipe: Recipe) -> MaskRCNN:
     """Make a network on its device ready to be trained fast, in place.
 
-    Batches are made without resizing, frozen norms are folded, proposals and pooling are differentiated
-    where it pays, and memory format and compilation are the recipe's. Under mixed precision the heads
-    answer in float32: boxes in 16 bits would be off by pixels.
+    Batches are made without resizing, frozen norms are folded, proposals and pooling are
+    differentiated by cheaper ways, and memory format and compilation are the recipe's. Under mixed
+    precision the heads answer in float32: boxes in 16 bits would be off by pixels.
 
     Args:
         model: as `build_model` makes it; its state dict keeps names and values.
