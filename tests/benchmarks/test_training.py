@@ -6,10 +6,13 @@ import json
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 from PIL import Image
 
+from pedseg_benchmarks.training.agreement import Agreement, DrawnBoxes
 from pedseg_benchmarks.training.cli import main
+from pedseg_train.models import build_model
 
 TINY = [
     "--architecture", "maskrcnn_resnet10_fpn_lite", "--weights", "none", "--min-size", "48",
@@ -44,15 +47,17 @@ def test_both_loops_learn_the_same(street, tmp_path):
     assert result.exit_code == 0, result.output
     document = json.loads(result.stdout)
     assert document == json.loads((tmp_path / "race.json").read_text())
-    assert document["equal"]
-    assert document["loss_difference"] < 1e-4
-    assert len(document["losses"]["engine"]) == document["compared"] == 3
+    losses = document["losses"]
+    assert losses["equal"]
+    assert losses["largest"] < 1e-4
+    assert len(losses["engine"]) == len(losses["reference"]) == len(losses["same_boxes"]) == 3
+    assert document["cpu_speedup"]["median"] > 0
     assert document["reference"]["count"] == document["engine"]["count"] == 2
     assert document["recipe"]["min_size"] == 48
 
 
 def test_a_difference_fails_with_its_size(street, monkeypatch):
-    monkeypatch.setattr("pedseg_benchmarks.training.race.LOSS_LIMIT", -1.0)
+    monkeypatch.setattr("pedseg_benchmarks.training.agreement.LOSS_LIMIT", -1.0)
     result = invoke(street)
     assert result.exit_code == 1
     assert "DIFFERENT" in result.stdout
@@ -71,3 +76,28 @@ def test_what_cannot_be_compared_is_refused(street, arguments, message):
     result = invoke(street, *arguments)
     assert result.exit_code == 1
     assert message in result.stderr
+
+
+def test_a_flipped_box_says_nothing_for_or_against():
+    agreement = Agreement((2.0, 2.0, 2.0), (2.0, 2.0001, 2.1), (True, True, False))
+    assert agreement
+    assert (agreement.flips, agreement.largest) == (1, pytest.approx(5e-5))
+    assert "in 1 of them rounding had another box drawn" in str(agreement)
+    assert not Agreement((2.0,), (2.1,), (True,))
+    assert not Agreement((2.0,), (2.0,), (False,)), "nothing compared"
+
+
+def test_boxes_are_compared_in_any_order():
+    models = [build_model("maskrcnn_resnet10_fpn_lite") for _ in range(2)]
+    one, other = map(DrawnBoxes, models)
+    features = {str(level): torch.zeros(1, 64, 8, 8) for level in range(4)}
+    boxes = torch.tensor([[0.0, 0, 8, 8], [4, 4, 20, 30]])
+
+    def pool(moved):
+        models[0].roi_heads.box_roi_pool(features, [boxes], [(64, 64)])
+        models[1].roi_heads.box_roi_pool(features, [moved], [(64, 64)])
+        return one.same_as(other)
+
+    assert pool(boxes.flip(0) + 0.01)
+    assert not pool(boxes + torch.tensor([0.0, 0, 0, 1]))
+    assert not pool(boxes[:1])
