@@ -14,7 +14,7 @@ from pedseg_runtime.detections import Detections
 
 from .eager import EagerSegmenter
 from .engine import Processes, StoppedError, StopRequest
-from .evaluation import CocoResult, Recording, count, record
+from .evaluation import CocoResult, Recording, count, labelled, merge, record
 from .run_data import RunData
 
 
@@ -37,30 +37,23 @@ def measuring(
         processes: that measure together.
         stop: ends the measuring between two pictures; the function raises `StoppedError`.
     """
+    mine_of_all = indices[processes.rank :: processes.world]
+    truth = labelled(data.dataset, mine_of_all)
 
     def measure(model: MaskRCNN) -> CocoResult:
-        segment = EagerSegmenter(model, class_names=data.class_names, device=str(device))
+        segment = EagerSegmenter(
+            model, class_names=data.class_names, device=str(device), paste=False
+        )
         mine: Recording | None = None
         # The others must learn that this process stops, or they would wait for its share.
         with contextlib.suppress(StoppedError):
-            mine = record(
-                _until(stop, segment), data.dataset, indices[processes.rank :: processes.world]
-            )
+            mine = record(_until(stop, segment), data.dataset, mine_of_all, truth=truth)
         shares = processes.gathered(mine)
         if any(share is None for share in shares):
             raise StoppedError("stopped while measuring")
-        return processes.from_first(lambda: count(merged([s for s in shares if s is not None])))
+        return processes.from_first(lambda: count(merge([s for s in shares if s is not None])))
 
     return measure
-
-
-def merged(shares: Sequence[Recording]) -> Recording:
-    """One recording of pictures that were shared out, in the order of their ids."""
-    return Recording(
-        images=sorted((i for s in shares for i in s.images), key=lambda image: image["id"]),
-        truth=[annotation for share in shares for annotation in share.truth],
-        found=[annotation for share in shares for annotation in share.found],
-    )
 
 
 def _until(stop: StopRequest, segment: EagerSegmenter) -> Callable[[NDArray[np.uint8]], Detections]:

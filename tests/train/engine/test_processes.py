@@ -12,8 +12,7 @@ import torch
 
 from pedseg_runtime.errors import DeviceError, TrainingError
 from pedseg_train.engine import Processes, joined_processes, local_device
-from pedseg_train.evaluation import Recording
-from pedseg_train.measuring import merged
+from pedseg_train.evaluation import Recording, merge
 
 SCRIPT = Path(__file__).with_name("pair.py")
 
@@ -77,14 +76,6 @@ def test_accuracy_is_that_of_all_pictures_once(results):
         # Recall does not depend on the order of scores, which are nearly equal after two steps.
         assert alone[kind]["AR100"] == pytest.approx(together[kind]["AR100"], abs=1e-6)
         assert alone[kind]["AP"] == pytest.approx(together[kind]["AP"], abs=2e-3)
-
-
-def test_shares_are_merged_in_the_order_of_pictures():
-    first = Recording(images=[{"id": 0}, {"id": 4}], truth=[{"a": 1}], found=[])
-    second = Recording(images=[{"id": 2}], truth=[{"a": 2}], found=[{"b": 3}])
-    both = merged([first, second])
-    assert [image["id"] for image in both.images] == [0, 2, 4]
-    assert (both.truth, both.found) == ([{"a": 1}, {"a": 2}], [{"b": 3}])
 
 
 def test_alone_there_is_nobody_to_wait_for():
