@@ -12,7 +12,6 @@ import torch
 
 from pedseg_runtime.errors import DeviceError, TrainingError
 from pedseg_train.engine import Processes, joined_processes, local_device
-from pedseg_train.evaluation import Recording, merge
 
 SCRIPT = Path(__file__).with_name("pair.py")
 
