@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 import pytest
 
@@ -160,8 +161,19 @@ def test_a_command_of_pedseg_runs_by_its_module(tmp_path):
 
 def test_children_of_an_ended_command_end_too(tmp_path):
     log, sign = tmp_path / "log", tmp_path / "sign"
-    child = f"import time; time.sleep(4); open({str(sign)!r}, 'w')"
+    child = f"import os, time; open({str(sign)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
     code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
-    assert run_command(["python", "-c", code], log, timeout=1) is None
-    time.sleep(4)
-    assert not sign.exists()
+    assert run_command(["python", "-c", code], log, timeout=4) is None
+    pid, deadline = int(sign.read_text()), time.monotonic() + 20
+    while runs(pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not runs(pid)
+
+
+def runs(pid):
+    """Whether a process is there and no zombie, which only waits to be fetched."""
+    status = Path(f"/proc/{pid}/status")
+    try:
+        return "State:\tZ" not in status.read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
