@@ -6,7 +6,6 @@ that is none of theirs.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -15,9 +14,7 @@ from pycocotools import mask as coco_mask
 
 from pedseg_runtime.errors import InputError
 
-_FIRST, _LAST = 48, 111  # the characters that stand for six bits
-_BITS, _SIGN, _MORE = 0x1F, 0x10, 0x20
-_LONGEST = 7  # groups of five bits; no frame has 2^35 pixels
+from ..data.coco.segmentation import Unsound, run_lengths
 
 
 def sound_rle(segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:
@@ -43,9 +40,9 @@ def sound_rle(segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:
         )
     counts = segmentation["counts"]
     try:
-        runs = list(_unpacked(counts)) if isinstance(counts, str) else list(counts)
+        runs = run_lengths(counts).tolist() if isinstance(counts, str) else list(counts)
         fills = all(type(run) is int and run >= 0 for run in runs) and sum(runs) == height * width
-    except (TypeError, ValueError):
+    except (TypeError, Unsound):
         fills = False
     if not fills:
         raise InputError(
@@ -62,36 +59,6 @@ def decode(rle: dict[str, Any]) -> NDArray[np.bool_]:
     """The mask, bool [H, W], of sound compressed run lengths, whose counts are bytes or text."""
     height, width = rle["size"]
     counts = rle["counts"]
-    runs = list(_unpacked(counts.decode("ascii") if isinstance(counts, bytes) else counts))
+    runs = run_lengths(counts.decode("ascii") if isinstance(counts, bytes) else counts)
     bits = np.repeat(np.arange(len(runs)) % 2 == 1, runs)  # background first, down the columns
     return bits.reshape(width, height).T
-
-
-def _unpacked(counts: str) -> Iterator[int]:
-    """The runs that COCO's compressed counts stand for.
-
-    A run is written in groups of five bits, lowest first; a sixth bit tells that more follow, the
-    topmost bit of the last group is the sign. From the fourth on, a run is the difference to the
-    one two before it.
-
-    Raises:
-        ValueError: other characters, or an unfinished run.
-    """
-    runs = [0, 0]  # the last two
-    value = groups = number = 0
-    for code in counts.encode("ascii"):
-        if not _FIRST <= code <= _LAST or groups == _LONGEST:
-            raise ValueError("no run lengths")
-        bits = code - _FIRST
-        value |= (bits & _BITS) << (5 * groups)
-        groups += 1
-        if bits & _MORE:
-            continue
-        if bits & _SIGN:
-            value -= 1 << (5 * groups)
-        run = value + runs[-2] if number > 2 else value
-        runs = [runs[-1], run]
-        yield run
-        value, groups, number = 0, 0, number + 1
-    if groups:
-        raise ValueError("an unfinished run")

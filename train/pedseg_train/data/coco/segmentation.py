@@ -21,7 +21,7 @@ Segmentation = Any
 """What JSON holds: polygons [[x, y, x, y, ...], ...] or run lengths {"size": ..., "counts": ...}"""
 
 
-class Unsound(Exception):  # noqa: N818  # never leaves this package
+class Unsound(Exception):  # noqa: N818  # is caught and told with the file
     """A segmentation that breaks the format; the message says how."""
 
 
