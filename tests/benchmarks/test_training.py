@@ -18,6 +18,7 @@ TINY = [
     "--architecture", "maskrcnn_resnet10_fpn_lite", "--weights", "none", "--min-size", "48",
     "--max-size", "64", "--box-batch", "16", "--proposals", "50", "--batch-size", "2",
     "--warmup-steps", "1", "--steps", "2", "--device", "cpu", "--threads", "1", "--lr", "0.001",
+    "--workers", "0",
 ]  # fmt: skip
 
 

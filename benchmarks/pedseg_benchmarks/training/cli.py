@@ -50,7 +50,7 @@ def main(
     compared, and a difference fails.
     """
     chosen = {name: value for name, value in settings.items() if value is not None}
-    recipe = dataclasses.replace(RECIPES["tutorial"], workers=0, **chosen)
+    recipe = dataclasses.replace(RECIPES["tutorial"], **{"workers": 0, **chosen})
     opened = RunData.open(data)
     torch.manual_seed(recipe.seed)
     model = build_model(
