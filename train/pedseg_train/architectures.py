@@ -246,8 +246,9 @@ def norm_of(model: MaskRCNN) -> Norm:
         nn.GroupNorm: "group_norm",
     }
     for module in model.backbone.body.modules():
-        if type(module) in kinds:
-            return Norm(kinds[type(module)], module.eps)
+        for kind, name in kinds.items():
+            if isinstance(module, kind):  # training folds frozen norms into a kind of their own
+                return Norm(name, module.eps)
     raise InputError("model: expected a backbone with normalisation layers, found none")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import multiprocessing
 
 import pytest
 import torch
@@ -96,6 +97,17 @@ def test_the_number_of_workers_does_not_change_the_result(toys, recipe):
     helped = toys.train(dataclasses.replace(recipe, workers=2))
     assert losses(helped) == losses(alone)
     assert equal(helped, alone)
+
+
+def test_no_worker_is_left_when_an_observer_fails(toys, tiny_recipe):
+    def fail(_state):
+        raise OSError("no space left")
+
+    before = set(multiprocessing.active_children())
+    with pytest.raises(OSError, match="no space left") as kept:  # as is its traceback
+        toys.train(dataclasses.replace(tiny_recipe, workers=2), observers=(fail,))
+    assert set(multiprocessing.active_children()) <= before
+    assert kept.tb is not None
 
 
 def test_another_seed_is_another_run(toys, recipe):

@@ -15,7 +15,8 @@ from torchvision.models.detection.rpn import RPNHead, concat_box_prediction_laye
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 from torchvision.ops.poolers import initLevelMapper
 
-from pedseg_train.architectures import ARCHITECTURES, FROZEN, assemble
+from pedseg_train.architectures import ARCHITECTURES, BATCH_NORM, FROZEN, assemble, norm_of
+from pedseg_train.checkpoint import CheckpointHeader, load_checkpoint, save_checkpoint
 from pedseg_train.eager import EagerSegmenter
 from pedseg_train.engine.folding import fold_frozen_norms
 from pedseg_train.engine.pooling import _RowPool
@@ -51,6 +52,23 @@ def test_folded_norms_give_the_same_features_and_gradients(name):
         gradients.append([p.grad for p in backbone.parameters()])
     for one, other in zip(*gradients, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-8 * float(one.abs().max()))
+
+
+@pytest.mark.parametrize("norm", [FROZEN, BATCH_NORM], ids=lambda norm: norm.kind)
+def test_a_prepared_networks_checkpoint_is_the_networks(tmp_path, norm):
+    model = assemble(ARCHITECTURES["maskrcnn_resnet18_fpn"], num_classes=2, norm=norm)
+    model = with_statistics(model)
+    expected = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    prepare(model, RECIPES["tutorial"])
+    header = CheckpointHeader.of(
+        model, architecture="maskrcnn_resnet18_fpn", class_names=("background", "person")
+    )
+    save_checkpoint(tmp_path / "model.safetensors", model, header)
+    loaded = load_checkpoint(tmp_path / "model.safetensors")
+    assert norm_of(loaded.model) == norm
+    found = loaded.model.state_dict()
+    assert found.keys() == expected.keys()
+    assert all(torch.equal(found[name], tensor) for name, tensor in expected.items())
 
 
 def test_folded_norms_survive_a_copy():

@@ -103,7 +103,7 @@ class PlannedBatches(Sampler[list[Draw]]):
 
 
 class StepLoader:
-    """Fetches the pictures of planned steps; its workers live as long as it does.
+    """Fetches the pictures of planned steps; its workers live until it is closed.
 
     Args:
         samples: indexed by `Draw`.
@@ -132,6 +132,17 @@ class StepLoader:
         fetched = iter(self._loader)
         for step in plan:
             yield step, (next(fetched) for _ in step.batches)
+
+    def close(self) -> None:
+        """End the workers.
+
+        An error on its way out keeps the loader alive through its traceback, and the interpreter
+        would wait without end for workers that ignore the signal it sends them.
+        """
+        iterator = self._loader._iterator
+        if iterator is not None:
+            iterator._shutdown_workers()  # type: ignore[attr-defined]
+            self._loader._iterator = None
 
 
 def _leave_signals_to_the_trainer(_worker: int) -> None:

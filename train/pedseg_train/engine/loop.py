@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import resource
 import sys
 import time
@@ -68,15 +69,19 @@ def fit(state: TrainingState, around: Surroundings) -> None:
         StoppedError: somebody asked for it; the state has been saved.
         TrainingError: a picture that cannot be trained on, or a loss that is not finite.
     """
-    recipe = around.recipe
-    loader = StepLoader(around.samples, recipe, around.device)
     stepper = Stepper(
         around.processes.wrap(state.model, around.device),
-        recipe,
+        around.recipe,
         around.device,
         around.processes,
         around.name_of,
     )
+    with contextlib.closing(StepLoader(around.samples, around.recipe, around.device)) as loader:
+        _fit(state, loader, stepper, around)
+
+
+def _fit(state: TrainingState, loader: StepLoader, stepper: Stepper, around: Surroundings) -> None:
+    recipe = around.recipe
     while state.epoch < recipe.epochs and not is_exhausted(state.history, recipe.patience):
         train_epoch(state, loader, stepper, around)
         started = time.perf_counter()
