@@ -1,13 +1,13 @@
 """A full-size network without training or downloads: random weights that behave.
 
-    python -m pedseg_benchmarks.suite.full_size full.safetensors --picture street.png
+    python -m pedseg_benchmarks.suite.full_size full.safetensors --streets streets
 
 torchvision's `maskrcnn_resnet50_fpn` does the same work whatever its weights are, except for what
 it finds. Random weights alone would let activations grow from block to block, and every proposal
 score nearly the same. Here the batch norm takes its statistics from generated streets and the last
-layers are fitted to their people (`probes`), so that it finds people on these streets, with few
-other detections; the score threshold is set so that three to five are left on the first street.
-It is no detector for any other picture.
+layers learn their people (`probes`), so that it finds people on these streets, with few other
+detections; the score threshold is set so that three to five are left on the first street. It is no
+detector for photographs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ from .probes import Example, fit_detector
 ARCHITECTURE = "maskrcnn_resnet50_fpn"
 CLASSES = ("background", "person")
 FEWEST, MOST = 3, 5  # detections on the first street
-STREETS = 6
+STREETS = 8  # that it learns
+CALIBRATION = 24  # streets of the same kind, the learnt ones first, for int8
 BRANCH = 0.2  # of a residual branch's normalised output
 MASK_SPREAD = 0.005  # soft masks near one half, where pasting has work to do
 
@@ -142,18 +143,20 @@ def threshold_for(scores: np.ndarray[tuple[int], np.dtype[np.float32]]) -> float
 
 @click.command(cls=Command)
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--picture", type=click.Path(path_type=Path), required=True, help="The street.")
+@click.option("--streets", type=click.Path(path_type=Path), required=True, help="Their folder.")
 @click.option("--height", default=397, show_default=True)
 @click.option("--width", default=492, show_default=True)
 @click.option("--seed", default=1, show_default=True)
-def main(checkpoint: Path, picture: Path, height: int, width: int, seed: int) -> None:
-    """Write CHECKPOINT, a full-size network with random weights, and a street for it."""
-    model, street = full_size(height, width, seed=seed)
-    with replacing(picture) as temporary:
-        PIL.Image.fromarray(street).save(temporary)
+def main(checkpoint: Path, streets: Path, height: int, width: int, seed: int) -> None:
+    """Write CHECKPOINT, a full-size network with random weights, and streets for it."""
+    model, _ = full_size(height, width, seed=seed)
+    for number in range(CALIBRATION):
+        street, _ = street_with_people(seed, number, height, width)
+        with replacing(streets / f"street{number:02}.png") as temporary:
+            PIL.Image.fromarray(street).save(temporary)
     header = CheckpointHeader.of(model, architecture=ARCHITECTURE, class_names=CLASSES)
     save_checkpoint(checkpoint, model, header)
-    output.print(f"wrote {checkpoint} and {picture}", markup=False)
+    output.print(f"wrote {checkpoint} and {streets}", markup=False)
 
 
 if __name__ == "__main__":

@@ -30,14 +30,23 @@ class Layout:
         return self.data / "PNGImages"
 
     @property
+    def streets(self) -> Path:
+        """Streets that the full-size network was made for."""
+        return self.folder / "streets"
+
+    @property
     def picture(self) -> Path:
-        """The street that the full-size network is measured on."""
-        return self.folder / "picture" / "street.png"
+        """The one that it is measured on."""
+        return self.streets / "street00.png"
+
+    def calibration(self, network: str) -> Path:
+        """Pictures to calibrate int8 on."""
+        return self.streets if network == "full" else self.scenes
 
     @property
     def untrained(self) -> Path:
         """The full-size network before its training on CUDA."""
-        return self.folder / "picture" / "untrained.safetensors"
+        return self.folder / "runs" / "untrained.safetensors"
 
     def run(self, network: str) -> Path:
         """The training run of `small` or `full`, with its split."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import shutil
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from .layout import Layout
 from .steps import Step
+from .variants import VARIANTS, Variant, export_name
 
 OTHERS = "eager,eager-autocast,eager-channels-last,eager-compile,stock-onnx"
 CONTENDERS = {"cpu": f"{OTHERS},openvino", "cuda": f"{OTHERS},tensorrt"}
@@ -23,37 +23,6 @@ SECONDS = {
     "bench-small": {"cpu": 420.0, "cuda": 150.0},
     "surface-full": {"cpu": 180.0, "cuda": 40.0},
 }
-
-
-@dataclass(frozen=True, slots=True)
-class Variant:
-    """An artifact of the suite.
-
-    Attributes:
-        file: its name.
-        options: of pedseg-export.
-        small, full: seconds to export the two networks; None where that one has it not.
-        devices: where it is measured.
-    """
-
-    file: str
-    options: tuple[str, ...]
-    small: float | None
-    full: float | None
-    devices: tuple[str, ...] = ("cpu", "cuda")
-
-
-ONNX = ("--format", "onnx")
-SCRIPT = ("--format", "torchscript")
-VARIANTS = (
-    Variant("fp32.onnx", ONNX, 30, 45),
-    Variant("fp16.onnx", (*ONNX, "--precision", "fp16"), 35, 55, ("cuda",)),
-    Variant("int8.onnx", (*ONNX, "--precision", "int8"), 40, 100, ("cpu",)),
-    Variant("fp32.torchscript", SCRIPT, 20, 40),
-    Variant("fp16.torchscript", (*SCRIPT, "--precision", "fp16"), 20, 40, ("cuda",)),
-    Variant("fp32.pt2", ("--format", "pt2"), 25, 45),
-    Variant("full-masks.onnx", (*ONNX, "--masks", "full"), 30, None),
-)
 
 
 class Plan:
@@ -100,7 +69,7 @@ class Plan:
         made = layout.checkpoint("full") if self._kind == "cpu" else layout.untrained
         words = [
             *("python", "-m", "pedseg_benchmarks.suite.full_size", str(made)),
-            *("--picture", str(layout.picture), "--height", str(height), "--width", str(width)),
+            *("--streets", str(layout.streets), "--height", str(height), "--width", str(width)),
         ]
         steps = [Step(name="make-full", command=lambda _done: words, makes=made, seconds=60)]
         if self._kind == "cuda":
@@ -151,7 +120,7 @@ class Plan:
         words = [
             *("pedseg-export", str(layout.checkpoint(network)), "--output", str(made)),
             *(*variant.options, "--device", self._device),
-            *(("--calibration", str(layout.scenes)) if is_int8 else ()),
+            *(("--calibration", str(layout.calibration(network))) if is_int8 else ()),
         ]
         return Step(
             name=export_name(network, variant),
@@ -246,8 +215,3 @@ class Plan:
             seconds=seconds,
             accepts=(0, 1),  # 1: a contender was found wrong, and the document says so
         )
-
-
-def export_name(network: str, variant: Variant) -> str:
-    """The step that makes an artifact."""
-    return f"export-{network}-{variant.file}"

@@ -32,7 +32,7 @@ def test_the_first_street_has_three_to_five_detections(made):
 
 
 def test_people_score_higher_than_what_is_elsewhere(made):
-    """Nothing was trained: the fit only has to tell the people of its own streets apart."""
+    """Only the last layers learn, and only to tell the people of its own streets apart."""
     model, street = made
     _, ids = street_with_people(1, 0, HEIGHT, WIDTH)
     people = masks_to_boxes(torch.from_numpy(ids == np.arange(1, ids.max() + 1)[:, None, None]))

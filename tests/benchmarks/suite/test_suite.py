@@ -14,7 +14,8 @@ from pedseg_benchmarks.cli import main
 from pedseg_benchmarks.results import BenchmarkResult
 from pedseg_benchmarks.suite import running
 from pedseg_benchmarks.suite.layout import Layout
-from pedseg_benchmarks.suite.plan import VARIANTS, Plan
+from pedseg_benchmarks.suite.plan import Plan
+from pedseg_benchmarks.suite.variants import VARIANTS
 from pedseg_runtime.errors import InputError
 
 
