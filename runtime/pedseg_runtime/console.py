@@ -9,7 +9,7 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 from rich.console import Console
@@ -18,6 +18,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from .errors import PedsegError
 
 Item = TypeVar("Item")
+
+if TYPE_CHECKING:  # generic for type checkers only: click 8.1 cannot subscript them
+    _StrChoice = click.Choice[str]
+    _ParamType = click.ParamType[Any]
+else:
+    _StrChoice, _ParamType = click.Choice, click.ParamType
 
 # A table that is piped somewhere has no terminal to fit into.
 output = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 120)
@@ -53,7 +59,7 @@ class Group(click.Group):
         return super().resolve_command(ctx, args)
 
 
-class Choice(click.Choice[str]):
+class Choice(_StrChoice):
     """A choice that suggests the closest name for a misspelt one."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
@@ -62,6 +68,33 @@ class Choice(click.Choice[str]):
         if value not in choices:
             self.fail(f"{value!r} is not known; {suggestion(str(value), choices)}", param, ctx)
         return str(value)
+
+
+class Many(_ParamType):
+    """Several values of one type, separated by commas.
+
+    Args:
+        one: the type.
+        empty: allow nothing at all, which is an empty tuple.
+    """
+
+    def __init__(self, one: click.ParamType[Any], *, empty: bool = False) -> None:
+        self.one = one
+        self.empty = empty
+        self.name = f"{one.name},..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[Any, ...]:
+        """A text -> its values; fails with the first one's complaint (exit code 2)."""
+        if isinstance(value, tuple):
+            return value
+        parts = [part.strip() for part in str(value).split(",")]
+        if parts == [""] and self.empty:
+            return ()
+        if "" in parts:
+            self.fail(f"expected values with commas between, found {value!r}", param, ctx)
+        return tuple(self.one.convert(part, param, ctx) for part in parts)
 
 
 def suggestion(name: str, choices: Sequence[str]) -> str:

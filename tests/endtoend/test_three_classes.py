@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import click
@@ -142,3 +143,23 @@ def test_one_category_of_the_file_is_enough_for_a_model_of_three(folder: Path) -
     )  # fmt: skip
     file.unlink()
     assert json.loads(text)["bbox"]["AR100"] > 0
+
+
+def test_two_of_the_classes_are_learnt_from_pictures_that_lie_elsewhere(
+    folder: Path, tmp_path: Path
+) -> None:
+    """The choice of classes belongs to the run: resuming need not repeat it."""
+    file, pictures = tmp_path / "annotations.json", tmp_path / "elsewhere"
+    shutil.copy(folder / "data" / "annotations.json", file)
+    shutil.copytree(folder / "data" / "images", pictures)
+    options = ("--data", file, "--images", pictures)
+    settings = ("--output", tmp_path / "run", *TRAIN, "--categories", "pram,dog")
+    run(train, *options, *settings)
+    checkpoint = tmp_path / "run" / "best.safetensors"
+    assert load_checkpoint(checkpoint).header.class_names == ("background", "dog", "pram")
+    longer = ("--output", tmp_path / "run", "--resume", "--epochs", "2", "--device", "cpu")
+    assert json.loads(run(train, *options, *longer, "--json"))["epochs"] == 2
+    measured = json.loads(
+        run(evaluate, checkpoint, *options, "--split", "all", "--device", "cpu", "--json")
+    )
+    assert measured["classes"].keys() == {"dog", "pram"}

@@ -181,11 +181,17 @@ def test_results_of_a_prediction_count_like_the_model(checkpoint, toy_root, toy,
     key = tmp_path / "key.json"
     key.write_text(json.dumps({"images": images, "categories": categories}))
     options = ("--data", toy_root, "--resamples", "0", "--json")
-    by_file = json.loads(invoke(tmp_path / "found.json", *options, "--images", key).stdout)
+    by_file = json.loads(invoke(tmp_path / "found.json", *options, "--image-ids", key).stdout)
     by_model = json.loads(invoke(checkpoint, *options, "--device", "cpu").stdout)
     assert by_file["provider"] == "a file of results"
     for part in ("bbox", "segm", "errors", "precision_recall", "detections"):
         assert by_file[part] == by_model[part]
+
+
+def test_categories_are_for_files_of_results(checkpoint, toy_root):
+    result = invoke(checkpoint, "--data", toy_root, "--categories", "person", "--device", "cpu")
+    assert result.exit_code == 1
+    assert "model that has its own classes (person)" in result.stderr
 
 
 def test_a_split_file_is_taken(checkpoint, toy_root, toy, tmp_path):

@@ -207,8 +207,8 @@ def test_options_and_recipe_have_the_same_names():
     fields = {field.name for field in dataclasses.fields(RECIPES["smoke"])}
     options = {parameter.name for parameter in main.params}
     assert options - fields == {
-        "data", "run", "device", "split_file", "resume", "save_every", "seeds", "tensorboard",
-        "as_json",
+        "data", "run", "device", "split_file", "images", "resume", "save_every", "seeds",
+        "tensorboard", "as_json",
     }  # fmt: skip
     assert fields <= options
 

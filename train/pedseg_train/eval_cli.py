@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import click
 
-from pedseg_runtime.console import Choice, Command, notes, output
+from pedseg_runtime.console import Choice, Command, Many, notes, output
 from pedseg_runtime.errors import InputError
 from pedseg_runtime.files import write_json
 
@@ -84,7 +85,14 @@ class Measured:
     show_default=True,
     help="Draws of the intervals; 0 leaves them out.",
 )
-@click.option("--images", type=FILE, help="COCO file with the image ids of a MODEL of results.")
+@click.option("--images", type=FILE, help="Folder of a COCO file's pictures, if it is elsewhere.")
+@click.option(
+    "--categories",
+    type=Many(click.STRING),
+    metavar="A,B,...",
+    help="Of the dataset, for a MODEL of results; other models bring their own.",
+)
+@click.option("--image-ids", type=FILE, help="COCO file with the image ids of a MODEL of results.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--output", "file", type=FILE, help="Also write the JSON to this file.")
@@ -133,6 +141,8 @@ def evaluate_file(
     score: float = SCORE,
     resamples: int = RESAMPLES,
     images: Path | None = None,
+    categories: Sequence[str] | None = None,
+    image_ids: Path | None = None,
     device: str = "auto",
 ) -> Measured:
     """Measure a checkpoint, an artifact or COCO results on one part of a dataset.
@@ -146,14 +156,24 @@ def evaluate_file(
         compare: another model, measured on the same pictures.
         score: detections of at least this score are what a user sees.
         resamples: draws of the intervals; 0 leaves them out.
-        images: what the ids in a file of results mean, see `read_predictions`.
+        images: folder of a COCO file's pictures, if it is elsewhere.
+        categories: of the dataset to measure a file of results on; all by default.
+        image_ids: what the ids in a file of results mean, see `read_predictions`.
         device: "auto", "cpu", "cuda" or "cuda:N".
 
     Raises:
         PedsegError: a file that cannot be used.
     """
-    with open_subject(model, device=device, images=images) as subject:
-        dataset = open_dataset(data, class_names=subject.class_names)
+    with open_subject(model, device=device, images=image_ids) as subject:
+        if categories and subject.class_names is not None:
+            raise InputError(
+                f"categories: expected none for a model that has its own classes "
+                f"({', '.join(subject.class_names[1:])}), found {', '.join(categories)}; "
+                "leave --categories out"
+            )
+        dataset = open_dataset(
+            data, class_names=subject.class_names, categories=categories, images=images
+        )
         indices, origin = choose_pictures(
             model, dataset, part=part, seed=seed, split_file=split_file
         )
@@ -169,7 +189,7 @@ def evaluate_file(
     }
     difference = None
     if compare is not None:
-        with open_subject(compare, device=device, images=images) as other:
+        with open_subject(compare, device=device, images=image_ids) as other:
             _check_same_classes(compare, other, subject)
             reference = other.record(dataset, indices)
         difference = compare_ap(reference, recording, resamples=resamples or RESAMPLES)

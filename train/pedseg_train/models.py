@@ -22,8 +22,9 @@ from .architectures import (
 )
 from .heads import initialise_heads
 from .pretrained import find_pretrained, load_pretrained
+from .recipes import Recipe
 
-__all__ = ["ARCHITECTURES", "Architecture", "build_model", "find_architecture"]
+__all__ = ["ARCHITECTURES", "Architecture", "build_for", "build_model", "find_architecture"]
 
 MASK_PREDICTOR_HIDDEN = 256
 
@@ -110,6 +111,26 @@ def build_model(
     elif trained_classes != len(class_names):
         _replace_predictors(model, len(class_names))
     return model
+
+
+def build_for(
+    recipe: Recipe,
+    *,
+    class_names: tuple[str, ...] = ("background", "person"),
+    notify: Callable[[str], object] | None = None,
+) -> MaskRCNN:
+    """The network that a recipe trains; further arguments and errors as for `build_model`."""
+    return build_model(
+        recipe.architecture,
+        class_names=class_names,
+        weights=recipe.weights,
+        min_size=recipe.min_size,
+        max_size=recipe.max_size,
+        anchor_sizes=recipe.anchor_sizes,
+        box_batch=recipe.box_batch,
+        proposals=recipe.proposals,
+        notify=notify,
+    )
 
 
 def _replace_predictors(model: MaskRCNN, num_classes: int) -> None:

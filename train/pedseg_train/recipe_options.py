@@ -7,26 +7,9 @@ from typing import Any
 
 import click
 
-from pedseg_runtime.console import Choice, Command
+from pedseg_runtime.console import Choice, Command, Many
 
 from .recipes import Recipe, Setting, settings_of
-
-
-class Many(click.ParamType[Any]):
-    """Several values of one type, separated by commas; nothing at all is an empty tuple."""
-
-    def __init__(self, one: click.ParamType[Any]) -> None:
-        self.one = one
-        self.name = f"{one.name},..."
-
-    def convert(
-        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
-    ) -> tuple[Any, ...]:
-        """A text -> its values; fails with the first one's complaint (exit code 2)."""
-        if isinstance(value, tuple):
-            return value
-        parts = [part.strip() for part in str(value).split(",") if part.strip()]
-        return tuple(self.one.convert(part, param, ctx) for part in parts)
 
 
 class RecipeCommand(Command):
@@ -64,7 +47,11 @@ def _option(described: Setting) -> Callable[[Callable[..., Any]], Callable[..., 
         return click.option(flag, described.name, type=kind, help=described.help)
     choices = f" Of {', '.join(described.choices)}." if described.choices else ""
     return click.option(
-        flag, described.name, type=Many(kind), help=described.help + choices, metavar="A,B,..."
+        flag,
+        described.name,
+        type=Many(kind, empty=True),
+        help=described.help + choices,
+        metavar="A,B,...",
     )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,12 +14,11 @@ from torchvision.models.detection import MaskRCNN
 from pedseg_runtime.errors import DeviceError, TrainingError
 from pedseg_runtime.files import write_json
 
-from . import pictures
 from .architectures import ARCHITECTURES
-from .checkpoint import CheckpointHeader, assemble_from, load_checkpoint
+from .checkpoint import CheckpointHeader, assemble_from
 from .data import Split
 from .data.transforms import TrainingSamples
-from .eager import EagerSegmenter, resolve_device
+from .eager import resolve_device
 from .engine import (
     Observer,
     Processes,
@@ -33,19 +31,17 @@ from .engine import (
     joined_processes,
     local_device,
 )
-from .evaluation import CocoResult, count, record
+from .last_look import look
 from .measuring import measuring
-from .models import build_model
+from .models import build_for
 from .parts import freeze
 from .recipes import Recipe
-from .report import open_tensorboard, write_report
+from .report import open_tensorboard
 from .run_data import RunData, choosing, describe_split
 from .run_folder import RunFolder
 from .run_writer import Notify, RunWriter
 from .tensor_files import load_resume_state
 from .trained_run import TrainedRun
-
-PANEL_IMAGES = 4
 
 
 def train(
@@ -56,6 +52,7 @@ def train(
     device: str = "auto",
     resume: bool = False,
     split_file: Path | None = None,
+    images: Path | None = None,
     save_every: int = 0,
     tensorboard: bool = False,
     observers: Sequence[Observer] = (),
@@ -75,6 +72,7 @@ def train(
         resume: continue the run in `output`; recipe and dataset must be the ones it began with, but
             for what does not change its path.
         split_file: which pictures train, validate and test; the tutorial's rule without it.
+        images: folder of a COCO file's pictures, if it is elsewhere.
         save_every: steps between two states to resume from; 0 keeps one after every epoch only.
         tensorboard: also write events for TensorBoard, if the package is there.
         observers: are called in the first process when an epoch has been saved.
@@ -96,7 +94,7 @@ def train(
     with joined_processes(torch_device) as processes:
         speak: Notify = notify if processes.first else lambda _line: None
         run = _Run(
-            RunData.open(Path(data)),
+            RunData.open(Path(data), categories=recipe.categories, images=images),
             RunFolder(Path(output)),
             recipe,
             torch_device,
@@ -108,9 +106,10 @@ def train(
             with stop.listening(speak), run.watched(state, tensorboard) as watching:
                 run.fit(state, split, stop, save_every, (*watching, *observers))
         except StoppedError as stopped:
+            elsewhere = f" --images {images}" if images else ""
             raise StoppedError(
                 f"{stopped} ({stop.by or 'by another process'}), its state is saved; to continue: "
-                f"pedseg-train --data {data} --output {output} --resume"
+                f"pedseg-train --data {data}{elsewhere} --output {output} --resume"
             ) from None
         return run.finish(state, split)
 
@@ -134,7 +133,7 @@ class _Run:
             model = _assembled(CheckpointHeader.from_json(saved["header"]), self.recipe)
         else:
             split = self.processes.from_first(lambda: self._new_split(split_file))
-            model = _built(self.recipe, self.data.class_names, self.notify)
+            model = build_for(self.recipe, class_names=self.data.class_names, notify=self.notify)
         if self.recipe.weights != "none":
             freeze(model, ARCHITECTURES[self.recipe.architecture], self.recipe.freeze)
         state = TrainingState.start(model.to(self.device), self.recipe)
@@ -201,35 +200,11 @@ class _Run:
         best = best_record(state.history)
         test = {kind: best[kind] for kind in ("bbox", "segm")}
         if self.processes.first:
-            result = self._look(split)
+            result = look(self.folder, self.data, split, self.device)
             if part != "test" and split.test:
                 test = {"bbox": result.bbox, "segm": result.segm}
                 write_json(self.folder.test, {"epoch": best["epoch"], **result.to_dict()})
         return TrainedRun(self.folder, tuple(state.history), part, test)
-
-    def _look(self, split: Split) -> CocoResult:
-        """Run the best checkpoint on the test pictures; draw the panel, write the report."""
-        segment = EagerSegmenter(
-            load_checkpoint(self.folder.best).model,
-            class_names=self.data.class_names,
-            device=str(self.device),
-            paste=False,
-        )
-        part, positions = ("test", split.test) if split.test else ("val", split.val)
-        started = time.perf_counter()
-        recording = record(segment, self.data.dataset, positions)
-        seconds = time.perf_counter() - started
-        pictures.save_panel(self.folder.panel, segment, self.data.dataset, positions[:PANEL_IMAGES])
-        write_report(
-            self.folder,
-            dataset=self.data.dataset,
-            split=split,
-            recording=recording,
-            part=part,
-            provider=segment.provider,
-            seconds=seconds,
-        )
-        return count(recording)
 
     def _saved(self) -> dict[str, Any]:
         self.folder.check_same(self.recipe, self.data.digest, self.processes.world)
@@ -266,20 +241,6 @@ class _Run:
             "dataset_digest": dict(self.data.digest),
             "split": described,
         }
-
-
-def _built(recipe: Recipe, class_names: tuple[str, ...], notify: Notify) -> MaskRCNN:
-    return build_model(
-        recipe.architecture,
-        class_names=class_names,
-        weights=recipe.weights,
-        min_size=recipe.min_size,
-        max_size=recipe.max_size,
-        anchor_sizes=recipe.anchor_sizes,
-        box_batch=recipe.box_batch,
-        proposals=recipe.proposals,
-        notify=notify,
-    )
 
 
 def _assembled(header: CheckpointHeader, recipe: Recipe) -> MaskRCNN:

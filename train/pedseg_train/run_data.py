@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,9 +37,20 @@ class RunData:
     digest: Mapping[str, str]
 
     @classmethod
-    def open(cls, root: Path) -> RunData:
-        """Open the dataset at `root`; DatasetError if it is none."""
-        dataset = open_dataset(root)
+    def open(
+        cls, root: Path, *, categories: Sequence[str] = (), images: Path | None = None
+    ) -> RunData:
+        """Open the dataset at `root`.
+
+        Args:
+            root: a dataset of any layout.
+            categories: to keep; all if there are none.
+            images: folder of a COCO file's pictures, if it is elsewhere.
+
+        Raises:
+            DatasetError: it is none, or lacks a category.
+        """
+        dataset = open_dataset(root, categories=categories or None, images=images)
         return cls(root, dataset, dataset.class_names, dataset.digest())
 
     def make_split(self, recipe: Recipe, split_file: Path | None) -> Split:

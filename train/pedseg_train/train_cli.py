@@ -37,6 +37,11 @@ from .trained_run import TrainedRun
     type=click.Path(path_type=Path),
     help="Which pictures train, validate and test, by name.",
 )
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path),
+    help="Folder of a COCO file's pictures, if it is elsewhere.",
+)
 @click.option("--resume", is_flag=True, help="Continue the run in --output.")
 @click.option(
     "--save-every",
@@ -58,6 +63,7 @@ def main(
     preset: str | None,
     device: str,
     split_file: Path | None,
+    images: Path | None,
     resume: bool,
     save_every: int,
     seeds: int | None,
@@ -79,6 +85,7 @@ def main(
         "device": device,
         "resume": resume,
         "split_file": split_file,
+        "images": images,
         "save_every": save_every,
         "tensorboard": tensorboard,
         "notify": lambda line: notes.print(line, markup=False),
@@ -92,9 +99,10 @@ def main(
         _print_result(result)
     best = result.best if isinstance(result, SeededRuns) else result
     checkpoint, artifact = best.folder.best, best.folder.root / "model.onnx"
+    elsewhere = f" --images {images}" if images else ""
     next_commands(
         [
-            ("evaluate", f"pedseg-eval {checkpoint} --data {data}"),
+            ("evaluate", f"pedseg-eval {checkpoint} --data {data}{elsewhere}"),
             ("export", f"pedseg-export {checkpoint} --format onnx --output {artifact}"),
         ]
     )

@@ -14,7 +14,7 @@ from pedseg_runtime.console import notes, output
 from pedseg_runtime.errors import PedsegError
 from pedseg_runtime.files import write_json
 from pedseg_train.eager import resolve_device
-from pedseg_train.models import build_model
+from pedseg_train.models import build_for
 from pedseg_train.recipe_options import RecipeCommand, recipe_options
 from pedseg_train.recipes import RECIPES
 from pedseg_train.run_data import RunData
@@ -51,17 +51,11 @@ def main(
     """
     chosen = {name: value for name, value in settings.items() if value is not None}
     recipe = dataclasses.replace(RECIPES["tutorial"], **{"workers": 0, **chosen})
-    opened = RunData.open(data)
+    opened = RunData.open(data, categories=recipe.categories)
     torch.manual_seed(recipe.seed)
-    model = build_model(
-        recipe.architecture,
+    model = build_for(
+        recipe,
         class_names=opened.class_names,
-        weights=recipe.weights,
-        min_size=recipe.min_size,
-        max_size=recipe.max_size,
-        anchor_sizes=recipe.anchor_sizes,
-        box_batch=recipe.box_batch,
-        proposals=recipe.proposals,
         notify=lambda line: notes.print(line, markup=False),
     )
     indices = opened.make_split(recipe, None).train

@@ -128,7 +128,7 @@ def test_a_coco_file_can_be_checked_shown_and_converted(run, coco, tmp_path):
 def test_a_list_of_categories_with_gaps_is_a_usage_error(run, coco, names):
     result = run("check", coco, "--categories", names)
     assert result.exit_code == 2
-    assert "names with commas between" in result.stderr
+    assert "values with commas between" in result.stderr
 
 
 def test_a_split_is_written_and_checked(run, dataset, smooth, tmp_path):

@@ -13,7 +13,7 @@ from pedseg_train.data import PennFudanDataset
 from pedseg_train.data.transforms import TrainingSamples
 from pedseg_train.engine import Surroundings, TrainingState, fit
 from pedseg_train.evaluation import NUMBERS, CocoResult
-from pedseg_train.models import build_model
+from pedseg_train.models import build_for
 
 CPU = torch.device("cpu")
 UNMEASURED = CocoResult(
@@ -29,13 +29,7 @@ class Toy:
 
     def model(self, recipe, seed=0):
         torch.manual_seed(seed)
-        return build_model(
-            recipe.architecture,
-            min_size=recipe.min_size,
-            max_size=recipe.max_size,
-            box_batch=recipe.box_batch,
-            proposals=recipe.proposals,
-        )
+        return build_for(dataclasses.replace(recipe, weights="none"))
 
     def start(self, recipe, seed=0, batch_norm=True):
         model = self.model(recipe, seed)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 from rich.progress import Progress as Bar
+
+from pedseg_runtime.console import Many
 
 from .layout import Progress
 
@@ -24,7 +26,7 @@ def dataset_options(function: Function) -> Function:
         ),
         click.option(
             "--categories",
-            callback=_split_names,
+            type=Many(click.STRING),
             metavar="NAME,NAME",
             help="Categories to keep; all by default.",
         ),
@@ -52,15 +54,3 @@ def show_command(data: Path) -> str:
 def train_command(data: Path) -> str:
     """How to train on `data`."""
     return f"pedseg-train --data {shlex.quote(str(data))} --output runs/first"
-
-
-def _split_names(
-    _context: click.Context, _parameter: click.Parameter, value: str | None
-) -> Sequence[str] | None:
-    """The names of a list with commas."""
-    if value is None:
-        return None
-    names = [name.strip() for name in value.split(",")]
-    if not all(names):
-        raise click.BadParameter(f"expected names with commas between, found {value!r}")
-    return names

@@ -132,7 +132,7 @@ def _key_file(path: Path, images: Path | None) -> Path:
     if not beside.is_file():
         raise InputError(
             f"{path}: expected {COCO_IMAGES_FILE} beside it, which tells what its image ids mean, "
-            "found none; name a COCO file with the same image ids by --images"
+            "found none; name a COCO file with the same image ids by --image-ids"
             if images is None
             else f"{beside}: expected a COCO file with the list images, found no file"
         )

@@ -109,6 +109,7 @@ class Recipe:
     )  # fmt: skip
 
     seed: int = setting(1, "Of weights, split, order and augmentation.", group="data")
+    categories: tuple[str, ...] = setting((), "Categories to learn; none given: all of them.")
     test: int | None = setting(
         None, "Number of test pictures; the tutorial's 50 (a quarter of small datasets).", least=1
     )
