@@ -6,51 +6,34 @@ import dataclasses
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
 
-from pedseg_export.accuracy import AccuracyGate
 from pedseg_runtime.devices import Device, parse_device
 from pedseg_runtime.errors import InputError
 from pedseg_runtime.files import sha256_of
-from pedseg_runtime.images import find_images, read_image
+from pedseg_runtime.images import read_image
 from pedseg_runtime.parity import Settings
 from pedseg_train.checkpoint import load_checkpoint, read_header, with_settings
 from pedseg_train.eager import float32_only, resolve_device
 
 from .configuration import configuration, read_manifests
-from .contenders import Contender
+from .contenders import Contender, Image
 from .contenders.devices import TorchDevice
 from .contenders.roster import Conditions, line_up
 from .environment import fingerprint, torch_threads
 from .judging import Judge
 from .limits import limits
+from .material import Labelled, choose_images, open_gate
 from .measuring import enter, time_entrants
 from .questions import Questions, answer
-from .results import BenchmarkResult
+from .results import BenchmarkResult, ContenderResult
 from .seats import IsolatedSeat, LocalSeat, Seat
+from .sections import Sections
 from .surfaces.latency import Resize
-
-
-@dataclass(frozen=True, kw_only=True)
-class Labelled:
-    """Labelled images that AP is measured on beside the times.
-
-    Attributes:
-        data: a folder in the Penn-Fudan layout; the test pictures of the checkpoint's run, or of
-            the tutorial's split, are used.
-        limit: at most so many of them, evenly spaced; None for all.
-        max_drop: points of AP that a lower precision may lose.
-    """
-
-    data: Path
-    limit: int | None = None
-    max_drop: float = 0.5
 
 
 def benchmark(
@@ -109,7 +92,7 @@ def benchmark(
     settings, overrides = configuration(header, manifests)
     files = choose_images(images, limit)
     pixels = [read_image(file) for file in files]
-    gate = None if labelled is None else _gate(labelled, checkpoint)
+    gate = None if labelled is None else open_gate(labelled, checkpoint)
     judge = Judge(_rules(settings), [file.name for file in files], gate)
     with ExitStack() as stack:
         stack.enter_context(float32_only())
@@ -129,14 +112,12 @@ def benchmark(
             stack=stack,
         )
         rows, drift = time_entrants(entrants, pixels, rounds=rounds, stability=stability)
+        asked = questions or Questions()
         passed = [entrant for entrant in entrants if entrant.verdict.passed]
         resize = Resize(int(settings["min_size"]), int(settings["max_size"]))
-        asked = questions or Questions()
         sections, lacking = answer(asked, passed, pixels, conditions, resize)
         if asked.is_limited:
-            model = with_settings(load_checkpoint(checkpoint), **overrides).model
-            machine, shares = limits(model, pixels, rows, device=str(place), threads=count)
-            sections = dataclasses.replace(sections, machine=machine, limits=shares)
+            sections = _limited(sections, checkpoint, pixels, rows, conditions)
     return BenchmarkResult(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         settings={
@@ -164,6 +145,21 @@ def benchmark(
     )
 
 
+def _limited(
+    sections: Sections,
+    checkpoint: Path,
+    pixels: Sequence[Image],
+    rows: Sequence[ContenderResult],
+    conditions: Conditions,
+) -> Sections:
+    """With the machine's own rates, and the share of them that every contender reaches."""
+    model = with_settings(load_checkpoint(checkpoint), **conditions.settings).model
+    machine, shares = limits(
+        model, pixels, rows, device=conditions.device, threads=conditions.threads
+    )
+    return dataclasses.replace(sections, machine=machine, limits=shares)
+
+
 def _rules(settings: Mapping[str, float]) -> Settings:
     """By which all contenders choose their detections."""
     return Settings(
@@ -171,24 +167,6 @@ def _rules(settings: Mapping[str, float]) -> Settings:
         settings["nms_threshold"],
         int(settings["detections_per_image"]),
     )
-
-
-def choose_images(images: Path, limit: int | None) -> list[Path]:
-    """The image files to use: all of them, or `limit` evenly spaced ones in the order of names.
-
-    Raises:
-        InputError: there are none, or `limit` is not positive.
-    """
-    files = find_images(images)
-    if limit is None or limit >= len(files):
-        return files
-    if limit < 1:
-        raise InputError(f"limit: expected a positive number of images, found {limit}")
-    return [files[index] for index in _evenly(len(files), limit)]
-
-
-def _evenly(count: int, limit: int) -> list[int]:
-    return [int(place) for place in np.linspace(0, count - 1, limit).round()]
 
 
 def _place(device: str) -> Device:
@@ -202,14 +180,6 @@ def _place(device: str) -> Device:
         )
     resolve_device(str(place))
     return place
-
-
-def _gate(labelled: Labelled, checkpoint: Path) -> AccuracyGate:
-    gate = AccuracyGate.open(labelled.data, checkpoint=checkpoint, max_drop=labelled.max_drop)
-    if labelled.limit is None or labelled.limit >= len(gate.indices):
-        return gate
-    chosen = [gate.indices[index] for index in _evenly(len(gate.indices), labelled.limit)]
-    return dataclasses.replace(gate, indices=chosen)
 
 
 def _taker(device: str, threads: int, isolate: bool) -> Callable[[Contender], Seat]:

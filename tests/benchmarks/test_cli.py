@@ -14,10 +14,11 @@ import torch
 from click.testing import CliRunner
 
 from pedseg_benchmarks import configuration
-from pedseg_benchmarks.bench import benchmark, choose_images
+from pedseg_benchmarks.bench import benchmark
 from pedseg_benchmarks.cli import main
 from pedseg_benchmarks.contenders import roster
 from pedseg_benchmarks.contenders.eager import Eager
+from pedseg_benchmarks.material import choose_images
 from pedseg_benchmarks.results import BenchmarkResult
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.errors import InputError

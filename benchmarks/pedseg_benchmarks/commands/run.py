@@ -15,8 +15,9 @@ from pedseg_runtime.console import Command, next_commands, notes, output
 from pedseg_runtime.errors import InputError
 from pedseg_runtime.files import replacing, write_json
 
-from ..bench import Labelled, benchmark
+from ..bench import benchmark
 from ..contenders.roster import OPTIONAL, parse_contenders
+from ..material import Labelled
 from ..report import details, html, markdown, sections, table
 from ..results import BenchmarkResult
 from .asking import asking, read_questions

@@ -1,0 +1,64 @@
+"""The images of a benchmark: those that are timed, and labelled ones for AP."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from pedseg_export.accuracy import AccuracyGate
+from pedseg_runtime.errors import InputError
+from pedseg_runtime.images import find_images
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelled:
+    """Labelled images that AP is measured on beside the times.
+
+    Attributes:
+        data: a folder in the Penn-Fudan layout; the test pictures of the checkpoint's run, or of
+            the tutorial's split, are used.
+        limit: at most so many of them, evenly spaced; None for all.
+        max_drop: points of AP that a lower precision may lose.
+    """
+
+    data: Path
+    limit: int | None = None
+    max_drop: float = 0.5
+
+
+def choose_images(images: Path, limit: int | None) -> list[Path]:
+    """The image files to use: all of them, or `limit` evenly spaced ones in the order of names.
+
+    Raises:
+        InputError: there are none, or `limit` is not positive.
+    """
+    files = find_images(images)
+    if limit is None or limit >= len(files):
+        return files
+    if limit < 1:
+        raise InputError(f"limit: expected a positive number of images, found {limit}")
+    return [files[index] for index in _evenly(len(files), limit)]
+
+
+def open_gate(labelled: Labelled, checkpoint: Path) -> AccuracyGate:
+    """The gate of a checkpoint's artifacts.
+
+    Args:
+        labelled: the images.
+        checkpoint: whose run's test pictures are used.
+
+    Raises:
+        DatasetError: there is nothing labelled to measure on.
+    """
+    gate = AccuracyGate.open(labelled.data, checkpoint=checkpoint, max_drop=labelled.max_drop)
+    if labelled.limit is None or labelled.limit >= len(gate.indices):
+        return gate
+    chosen = [gate.indices[index] for index in _evenly(len(gate.indices), labelled.limit)]
+    return dataclasses.replace(gate, indices=chosen)
+
+
+def _evenly(count: int, limit: int) -> list[int]:
+    return [int(place) for place in np.linspace(0, count - 1, limit).round()]
