@@ -135,7 +135,7 @@ def test_no_json_is_refused(predicted, toy):
 
 def test_results_without_their_images_ask_for_them(predicted, recording, toy, tmp_path):
     predicted.with_name("coco_images.json").rename(tmp_path / "elsewhere.json")
-    with pytest.raises(InputError, match="name a COCO file with the same image ids by --images"):
+    with pytest.raises(InputError, match="name a COCO file with the same image ids by --image-ids"):
         read_predictions(predicted, toy, [0])
     read = read_predictions(predicted, toy, range(len(toy)), images=tmp_path / "elsewhere.json")
     assert count(read) == count(recording)
