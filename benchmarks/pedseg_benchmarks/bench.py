@@ -166,6 +166,8 @@ def _rules(settings: Mapping[str, float]) -> Settings:
         settings["score_threshold"],
         settings["nms_threshold"],
         int(settings["detections_per_image"]),
+        int(settings["min_size"]),
+        int(settings["max_size"]),
     )
 
 

@@ -121,5 +121,7 @@ def verify(
         score_threshold=manifest.score_threshold,
         nms_threshold=manifest.nms_threshold,
         detections_per_image=manifest.detections_per_image,
+        min_size=manifest.min_size,
+        max_size=manifest.max_size,
         names=[sample.name for sample in samples],
     )

@@ -184,7 +184,8 @@ def show(found: Verification) -> None:
     output.print(found.parity.table())
     for flip in found.parity.unmatched:
         kind = "benign" if flip.benign else "defect"
-        output.print(f"{flip.image}: {flip.side} only, {flip.kind} ({kind})", markup=False)
+        whose = f"{flip.side} only" if flip.edge_margin is None else "masks of a pair"
+        output.print(f"{flip.image}: {whose}, {flip.kind} ({kind})", markup=False)
     if found.stages is None:
         return
     output.print(found.stages.table())

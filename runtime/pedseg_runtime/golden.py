@@ -126,6 +126,8 @@ def replay(segmenter: Segmenter, samples: Sequence[GoldenSample]) -> ParityRepor
         score_threshold=manifest.score_threshold,
         nms_threshold=manifest.nms_threshold,
         detections_per_image=manifest.detections_per_image,
+        min_size=manifest.min_size,
+        max_size=manifest.max_size,
         names=[sample.name for sample in samples],
     )
     if samples and report.counts.reference == 0 and report.counts.defects == 0:

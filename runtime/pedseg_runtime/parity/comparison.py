@@ -22,6 +22,8 @@ def compare(
     score_threshold: float = 0.05,
     nms_threshold: float = 0.5,
     detections_per_image: int = 100,
+    min_size: int | None = None,
+    max_size: int | None = None,
     names: Sequence[str] | None = None,
 ) -> ParityReport:
     """Compare two sides' detections of the same images.
@@ -35,6 +37,9 @@ def compare(
         score_threshold: both sides kept detections with a higher score than this.
         nms_threshold: both sides suppressed boxes with a higher IoU than this.
         detections_per_image: both sides kept at most so many.
+        min_size: of the shorter side of the picture that both networks saw, in pixels; without it
+            and the next, no difference of masks is put down to RoIAlign's jump at the far edge.
+        max_size: of its longer side.
         names: image names for the report; `image 0`, `image 1`, ... by default.
 
     Returns:
@@ -44,7 +49,7 @@ def compare(
         InputError: the two sides are not about the same images, classes and soft mask sizes.
     """
     titles = _checked_names(reference, candidate, names)
-    settings = Settings(score_threshold, nms_threshold, detections_per_image)
+    settings = Settings(score_threshold, nms_threshold, detections_per_image, min_size, max_size)
     by_pixels = any(side.roi_masks is None for side in (*reference, *candidate))
     mask_field = "masks" if by_pixels else "roi_masks"
     matched = [

@@ -8,6 +8,7 @@ side has, that one must be explained too, so a chain of flips is benign only if 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Collection, Sequence
 from functools import partial
 
@@ -16,8 +17,10 @@ import numpy as np
 from ..detections import Detections
 from .matching import MatchedImage, box_iou, is_finite, score_differences
 from .report import Settings, Unmatched
+from .sampling import explain_masks
 from .tolerances import Tolerances
 
+REFERENCE = "reference"
 TIE_NOISE = 10
 """A tie's scores differ by less than this many times the largest difference of agreeing pairs."""
 TIE_SHARE = 0.1
@@ -44,7 +47,7 @@ def settle(
     look = partial(_settle_image, tolerances=tolerances, settings=settings)
     settled = [look(image, tie_limit=min(TIE_NOISE * noise, tolerances.scores)) for image in images]
     ties = sum(
-        item.kind == "nms tie" and item.side == "reference"
+        item.kind == "nms tie" and item.side == REFERENCE
         for _, unmatched in settled
         for item in unmatched
     )
@@ -74,15 +77,50 @@ def _settle_image(
     look = partial(
         explain, image=image.name, tolerances=tolerances, settings=settings, tie_limit=tie_limit
     )
-    left = {i: look(i, image.reference, image.candidate, second, side="reference") for i in first}
+    left = {i: look(i, image.reference, image.candidate, second, side=REFERENCE) for i in first}
     right = {i: look(i, image.candidate, image.reference, first, side="candidate") for i in second}
+    margins = _jumps(image, tolerances, settings)
+    jumped = [
+        dataclasses.replace(
+            look(
+                int(image.pairs[position, 0]),
+                image.reference,
+                image.candidate,
+                second,
+                side=REFERENCE,
+            ),
+            kind="sampling edge",
+            benign=True,
+            edge_margin=margin,
+        )
+        for position, margin in margins.items()
+    ]
     kept = ~apart
+    kept[list(margins)] = False
     for position in np.flatnonzero(apart):
         a, b = image.pairs[position].tolist()
         if not (left[a].benign and right[b].benign):
             kept[position] = True
             del left[a], right[b]
-    return image.keep(kept), [*left.values(), *right.values()]
+    return image.keep(kept), [*left.values(), *right.values(), *jumped]
+
+
+def _jumps(image: MatchedImage, tolerances: Tolerances, settings: Settings) -> dict[int, float]:
+    """Pairs that agree but for their masks, where RoIAlign jumps: position -> margin in pixels."""
+    differences = image.differences
+    masks_alone = (
+        (differences["scores"] <= tolerances.scores)
+        & (differences["boxes"] <= tolerances.boxes)
+        & (differences[image.mask_field] > getattr(tolerances, image.mask_field))
+    )
+    found = {}
+    for position in np.flatnonzero(masks_alone).tolist():
+        first, second = image.pairs[position]
+        boxes = image.reference.boxes[first], image.candidate.boxes[second]
+        margin = explain_masks(*boxes, image.reference.image_size, settings)
+        if margin is not None:
+            found[position] = margin
+    return found
 
 
 def explain(

@@ -14,11 +14,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The rules by which both sides chose their detections; they decide which flips are benign."""
+    """The rules by which both sides chose their detections; they decide which flips are benign.
+
+    Attributes:
+        score_threshold: detections have a higher score than this.
+        nms_threshold: boxes with a higher IoU than this were suppressed.
+        detections_per_image: at most so many were kept.
+        min_size, max_size: of the sides of the resized picture; None if that is not known.
+    """
 
     score_threshold: float
     nms_threshold: float
     detections_per_image: int
+    min_size: int | None = None
+    max_size: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +61,9 @@ class FieldStatistics:
 class Unmatched:
     """A detection that only one side has, with the margins that may explain it.
 
+    A pair that agrees but for its masks, since RoIAlign jumps there (see `sampling.py`), stands
+    here once, as the reference's: its masks cannot be compared.
+
     Attributes:
         image: name of the image.
         side: `reference` or `candidate`: the side that has the detection.
@@ -60,13 +72,15 @@ class Unmatched:
         score: its score; None if not finite.
         box: x1 y1 x2 y2 in pixels; None if not finite.
         kind: what explains it: `score threshold`, `nms threshold`, `nms tie`, `nms suppression`,
-            `detection cap`; for defects `unexplained` or `not finite`.
+            `detection cap`, `sampling edge`; for defects `unexplained` or `not finite`.
         benign: True for a benign flip, False for a defect.
         score_margin: |score - score threshold|.
         nms_margin: smallest |IoU - NMS threshold| to a detection of the other side that could
             suppress it; None if there is none.
         rank_margin: score above the lowest kept score of the other side (negative: below) if that
             side is at the cap on detections per image, else None.
+        edge_margin: distance in pixels of a sampling point of the mask from the edge of the
+            feature map; None unless that is what explains it.
     """
 
     image: str
@@ -80,6 +94,7 @@ class Unmatched:
     score_margin: float | None
     nms_margin: float | None
     rank_margin: float | None
+    edge_margin: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +174,7 @@ class ParityReport:
         counts: how much was compared.
         fields: statistics of scores, boxes, and roi_masks or masks.
         pasted: IoU of pasted masks, for information.
-        unmatched: every detection that only one side has.
+        unmatched: every detection that only one side has, or whose masks cannot be compared.
         tolerances: the limits that were applied.
         settings: the thresholds that were assumed.
     """

@@ -161,6 +161,8 @@ class Shadow:
             score_threshold=manifest.score_threshold if threshold is None else threshold,
             nms_threshold=manifest.nms_threshold,
             detections_per_image=manifest.detections_per_image,
+            min_size=manifest.min_size,
+            max_size=manifest.max_size,
         )
 
     def _record(self, report: ParityReport, agrees: bool) -> None:
