@@ -10,6 +10,7 @@ import os
 import platform
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +22,7 @@ import torch
 from pedseg_runtime.backends.sessions import CUDA_OPTIONS
 
 LIBRARIES = ("pedseg", "torchvision", "numpy", "onnx", "pillow", "openvino")
+LOOK_SECONDS = 0.3
 GPU_QUERY = "name,driver_version,clocks.sm,clocks.max.sm,power.limit,temperature.gpu"
 
 
@@ -39,6 +41,7 @@ def fingerprint(*, threads: int, gpu: int = 0) -> dict[str, Any]:
             "logical_cores": os.cpu_count(),
             "usable_cores": _usable_cores(),
             "load_average": _load_average(),
+            "busy_cores": _busy_cores(),
             "mhz": _cpu_clock(),
         },
         "memory_gib": _memory_gib(),
@@ -103,6 +106,26 @@ def _load_average() -> list[float] | None:
     with contextlib.suppress(OSError, AttributeError):
         return [round(value, 2) for value in os.getloadavg()]
     return None
+
+
+def _busy_cores() -> float | None:
+    """Cores' worth of work that others do while this process sleeps, theft by a host included.
+
+    The load average also remembers what the caller itself did in the last minute.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        before = _idle_seconds()
+        time.sleep(LOOK_SECONDS)
+        total, idle = (now - then for now, then in zip(_idle_seconds(), before, strict=True))
+        return round((os.cpu_count() or 1) * max(0.0, 1 - idle / total), 2) if total else None
+    return None
+
+
+def _idle_seconds() -> tuple[int, int]:
+    """Clock ticks of all cores since the machine's start, and those of them spent idle."""
+    words = Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0].split()
+    ticks = [int(word) for word in words[1:9]]  # the last two are part of the first two
+    return sum(ticks), ticks[3] + ticks[4]
 
 
 def _memory_gib() -> float | None:

@@ -22,6 +22,27 @@ def test_the_fingerprint_is_json_and_names_what_matters():
     assert "CPUExecutionProvider" in found["onnxruntime_providers"]
 
 
+@pytest.mark.parametrize(
+    ("later", "busy"),
+    [
+        ("cpu 150 0 0 150 0 0 0 0 0 0", 1.0),
+        ("cpu 100 0 0 280 20 0 0 0 0 0", 0.0),
+        ("cpu 100 0 0 100 0 0 0 200 0 0", 2.0),
+        ("cpu 300 0 0 100 0 0 0 0 200 0", 2.0),
+        ("cpu 100 0 0 100 0 0 0 0 0 0", None),
+    ],
+    ids=["one of two", "waiting for a disk", "stolen by the host", "a guest's", "no tick"],
+)
+def test_busy_cores_are_what_others_use(monkeypatch, later, busy):
+    if not Path("/proc/stat").exists():
+        pytest.skip("this system has no /proc/stat")
+    answers = iter(["cpu 100 0 0 100 0 0 0 0 0 0\ncpu0 1 2", f"{later}\ncpu0 1 2"])
+    monkeypatch.setattr(environment.Path, "read_text", lambda *_args, **_options: next(answers))
+    monkeypatch.setattr(environment.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(environment, "LOOK_SECONDS", 0)
+    assert environment._busy_cores() == busy
+
+
 def test_the_fingerprint_names_no_user_and_no_path():
     text = json.dumps(fingerprint(threads=1))
     assert str(Path.home()) not in text

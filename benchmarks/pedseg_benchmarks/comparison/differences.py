@@ -28,7 +28,18 @@ DECISIVE = (
     "tf32",
 )
 # What differs from run to run without saying anything of the machine.
-IGNORED = ("warmup", "rounds", "budget", "stab", "load", "clock", "mhz", "temperature", "providers")
+IGNORED = (
+    "warmup",
+    "rounds",
+    "budget",
+    "stab",
+    "load",
+    "busy",
+    "clock",
+    "mhz",
+    "temperature",
+    "providers",
+)
 
 
 @dataclass(frozen=True, slots=True)

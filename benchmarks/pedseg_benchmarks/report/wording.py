@@ -144,9 +144,12 @@ def _busy(result: BenchmarkResult) -> Iterator[str]:
     """A warning if other programs held more than a quarter of the cores before the start."""
     cpu = result.environment["cpu"]
     load, cores = cpu["load_average"], cpu["usable_cores"]
-    if load and cores and load[0] > BUSY_SHARE * cores:
+    busy = cpu.get("busy_cores")
+    if busy is None and load:  # not every system tells, and older documents do not
+        busy = load[0]
+    if busy is not None and cores and busy > BUSY_SHARE * cores:
         yield (
-            f"the machine was busy before the start (load {load[0]} on {counted(cores, 'core')}): "
+            f"the machine was busy before the start ({busy} of {counted(cores, 'core')}): "
             "take the times again on an idle one before you publish them"
         )
 
@@ -224,7 +227,8 @@ def conditions(result: BenchmarkResult) -> Iterator[str]:
     cpu, versions = environment["cpu"], environment["versions"]
     yield (
         f"{cpu['model']}, {cpu['usable_cores']} usable cores, {cpu['capability']}, "
-        f"{environment['memory_gib']} GiB, load {cpu['load_average']}"
+        f"{environment['memory_gib']} GiB, load {cpu['load_average']}, "
+        f"busy cores before the start: {cpu.get('busy_cores', 'unknown')}"
     )
     if environment["gpu"]:
         yield ", ".join(f"{name} {value}" for name, value in environment["gpu"].items())

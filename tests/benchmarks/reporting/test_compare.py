@@ -193,6 +193,7 @@ def test_versions_and_files_are_named_and_no_obstacle(document):
     new = document(seed=1)
     new.environment["versions"]["onnxruntime"] = "9.9"
     new.environment["cpu"]["load_average"] = [3.0, 3.0, 3.0]
+    new.environment["cpu"]["busy_cores"] = 1.5
     new = changed(new, "street.onnx", lambda row: dataclasses.replace(row, sha256="f" * 64))
     found = [(difference.what, difference.decisive) for difference in differences(document(), new)]
     assert found == [("versions.onnxruntime", False), ("file of street.onnx", False)]

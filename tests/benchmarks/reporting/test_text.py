@@ -70,6 +70,14 @@ def test_a_fast_contender_with_wrong_answers_is_no_headline(full):
     assert "broken" not in headline(full)
 
 
+def test_a_document_without_busy_cores_is_judged_by_its_load(document):
+    old = document()
+    del old.environment["cpu"]["busy_cores"]
+    assert not any("busy" in line for line in warnings(old))
+    old.environment["cpu"]["load_average"] = [3.5, 0.1, 0.1]
+    assert any("busy before the start (3.5 of 4 cores)" in line for line in warnings(old))
+
+
 def test_no_difference_is_no_headline(document):
     slow = document(slower={"street.onnx": 1.75}, contenders=("eager", "street.onnx"))
     assert headline(slow).startswith("No contender was shown to be faster than eager")
@@ -82,7 +90,7 @@ def test_eager_alone_is_no_headline(document):
 @pytest.mark.parametrize(
     "part",
     [
-        "the machine was busy before the start (load 3.5 on 4 cores)",
+        "the machine was busy before the start (3.5 of 4 cores)",
         "eager grew 8 % slower",
         "never settled for street.torchscript",
         "street-fp16.onnx: AP FAILS: mask AP lost 2.10 points",

@@ -106,13 +106,13 @@ def test_everything_is_made_measured_and_reported(suite):
     assert outcome.exit_code == 0, outcome.output
     assert set(statuses(suite).values()) == {"done"}
     document = json.loads((suite.folder / "suite.json").read_text())
-    assert list(document["parts"]) == ["bench-full", "bench-small", "surface-full"]
+    assert list(document["parts"]) == ["bench-full", "bench-small", "surface-full", "serve-small"]
     assert all((suite.folder / path).is_file() for path in document["parts"].values())
     page = (suite.folder / "suite.md").read_text()
     assert "## tiny, 1 image, on cpu" in page
     assert "| export-small-int8.onnx | done |" in page
     web = (suite.folder / "suite.html").read_text()
-    assert [web.count(f'<div id="{part}">') for part in document["parts"]] == [1, 1, 1]
+    assert [web.count(f'<div id="{part}">') for part in document["parts"]] == [1] * 4
     assert "fp32.onnx" in web
     assert "pedseg-export" in web
 
