@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -26,7 +28,7 @@ def found(*boxes, shift: float = 0.0, masks: float = 0.3, scores: float = 0.9) -
     return Detections(
         boxes=table.astype(np.float32),
         labels=np.ones(len(table), np.int64),
-        scores=np.full(len(table), scores, np.float32),
+        scores=np.array([0.8, *[scores] * len(boxes)], np.float32),
         roi_masks=values,
         image_size=SIZE,
     )
@@ -51,7 +53,9 @@ def test_a_sampling_point_on_the_edge_is_a_benign_flip():
         1,
     )
     assert flip.edge_margin == pytest.approx(3e-5, abs=2e-5)
-    assert report.counts.matched == 1
+    assert report.counts.matched == 2
+    assert [field.count for field in report.fields] == [2, 2, 1]
+    assert report.pasted.count == 1
     assert report.counts.benign_flips == 1
     assert report.counts.defects == 0
     assert report.settings.min_size == 192
@@ -78,9 +82,34 @@ def test_other_masks_that_differ_are_defects(box, why):
     assert report.counts.defects == 1
 
 
-def test_it_excuses_neither_scores_nor_boxes():
-    assert not judge(SLIVER, scores=0.91, **RESIZED)
-    assert not judge(SLIVER, shift=0.2, **RESIZED)
+@pytest.mark.parametrize("wrong", [{"scores": 0.91}, {"shift": 0.2}], ids=["score", "box"])
+def test_it_excuses_neither_scores_nor_boxes(wrong):
+    report = judge(SLIVER, **wrong, **RESIZED)
+    assert not report
+    assert (report.counts.defects, report.counts.benign_flips) == (1, 0)
+
+
+def test_a_difference_along_the_other_axis_is_no_excuse():
+    lower = [*SLIVER[:3], SLIVER[3] + 0.045]
+    near = [ON_THE_EDGE - 0.03, *lower[1:]]
+    reference, candidate = found([*near[:3], SLIVER[3]]), found(near, masks=0.45)
+    assert compare([reference], [candidate], **RESIZED).counts.defects == 1
+
+
+def test_a_lone_sliver_is_compared_by_its_score_and_box():
+    alone = [
+        dataclasses.replace(
+            side,
+            boxes=side.boxes[1:],
+            labels=side.labels[1:],
+            scores=side.scores[1:],
+            roi_masks=side.roi_masks[1:],
+        )
+        for side in (found(SLIVER), found(SLIVER, masks=0.45))
+    ]
+    report = compare(alone[:1], alone[1:], **RESIZED)
+    assert report, report.reason
+    assert report.counts.matched == 1
 
 
 def test_rows_count_as_columns_do():

@@ -8,7 +8,6 @@ side has, that one must be explained too, so a chain of flips is benign only if 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Sequence
 from functools import partial
 
@@ -79,34 +78,19 @@ def _settle_image(
     )
     left = {i: look(i, image.reference, image.candidate, second, side=REFERENCE) for i in first}
     right = {i: look(i, image.candidate, image.reference, first, side="candidate") for i in second}
-    margins = _jumps(image, tolerances, settings)
-    jumped = [
-        dataclasses.replace(
-            look(
-                int(image.pairs[position, 0]),
-                image.reference,
-                image.candidate,
-                second,
-                side=REFERENCE,
-            ),
-            kind="sampling edge",
-            benign=True,
-            edge_margin=margin,
-        )
-        for position, margin in margins.items()
-    ]
+    jumps = _jumps(image, tolerances, settings)
     kept = ~apart
-    kept[list(margins)] = False
     for position in np.flatnonzero(apart):
         a, b = image.pairs[position].tolist()
         if not (left[a].benign and right[b].benign):
             kept[position] = True
             del left[a], right[b]
-    return image.keep(kept), [*left.values(), *right.values(), *jumped]
+    compared = image.without_masks(list(jumps)).keep(kept)
+    return compared, [*left.values(), *right.values(), *jumps.values()]
 
 
-def _jumps(image: MatchedImage, tolerances: Tolerances, settings: Settings) -> dict[int, float]:
-    """Pairs that agree but for their masks, where RoIAlign jumps: position -> margin in pixels."""
+def _jumps(image: MatchedImage, tolerances: Tolerances, settings: Settings) -> dict[int, Unmatched]:
+    """Pairs that agree but for their masks, where RoIAlign jumps, by position."""
     differences = image.differences
     masks_alone = (
         (differences["scores"] <= tolerances.scores)
@@ -114,12 +98,26 @@ def _jumps(image: MatchedImage, tolerances: Tolerances, settings: Settings) -> d
         & (differences[image.mask_field] > getattr(tolerances, image.mask_field))
     )
     found = {}
+    reference = image.reference
     for position in np.flatnonzero(masks_alone).tolist():
-        first, second = image.pairs[position]
-        boxes = image.reference.boxes[first], image.candidate.boxes[second]
-        margin = explain_masks(*boxes, image.reference.image_size, settings)
+        index, partner = image.pairs[position].tolist()
+        boxes = reference.boxes[index], image.candidate.boxes[partner]
+        margin = explain_masks(*boxes, reference.image_size, settings)
         if margin is not None:
-            found[position] = margin
+            found[position] = Unmatched(
+                image=image.name,
+                side=REFERENCE,
+                index=index,
+                label=_label_name(reference, index),
+                score=float(reference.scores[index]),
+                box=_finite_box(reference, index),
+                kind="sampling edge",
+                benign=True,
+                score_margin=None,
+                nms_margin=None,
+                rank_margin=None,
+                edge_margin=margin,
+            )
     return found
 
 

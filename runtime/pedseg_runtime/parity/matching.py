@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -24,7 +25,7 @@ class MatchedImage:
         candidate: what is judged.
         pairs: intp [P, 2], indices into `reference` and `candidate`.
         differences: field name -> float64 [P], the largest absolute difference of each pair;
-            the fields are scores, boxes and `mask_field`.
+            the fields are scores, boxes and `mask_field`. NaN where the field is not compared.
     """
 
     name: str
@@ -69,8 +70,14 @@ class MatchedImage:
         """Bool [P]: which pairs are within all limits."""
         within = np.ones(len(self.pairs), np.bool_)
         for name, values in self.differences.items():
-            within &= values <= getattr(tolerances, name)
+            within &= ~(values > getattr(tolerances, name))
         return within
+
+    def without_masks(self, positions: Sequence[int]) -> MatchedImage:
+        """The same image with the masks of some pairs left out of the comparison."""
+        masks = self.differences[self.mask_field].copy()
+        masks[list(positions)] = np.nan
+        return replace(self, differences={**self.differences, self.mask_field: masks})
 
     def keep(self, chosen: NDArray[np.bool_]) -> MatchedImage:
         """The same image with only the chosen pairs (bool [P]) counted as pairs."""

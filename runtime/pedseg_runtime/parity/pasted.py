@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from ..detections import ROI_MASK_SIZE
 from .matching import MatchedImage
 from .overlap import paste_shift_margin, pasted, pasted_iou
@@ -18,7 +20,7 @@ def compare_pasted(images: Sequence[MatchedImage], tolerances: Tolerances) -> Pa
     entries = [
         _compare_pair(image, position, tolerances)
         for image in images
-        for position in range(len(image.pairs))
+        for position in np.flatnonzero(~np.isnan(image.differences[image.mask_field])).tolist()
     ]
     ious = [iou for iou, _ in entries]
     return PastedMasks(

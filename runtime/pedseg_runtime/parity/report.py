@@ -62,7 +62,7 @@ class Unmatched:
     """A detection that only one side has, with the margins that may explain it.
 
     A pair that agrees but for its masks, since RoIAlign jumps there (see `sampling.py`), stands
-    here once, as the reference's: its masks cannot be compared.
+    here too, once and as the reference's: its masks were left out of the comparison.
 
     Attributes:
         image: name of the image.
@@ -74,7 +74,7 @@ class Unmatched:
         kind: what explains it: `score threshold`, `nms threshold`, `nms tie`, `nms suppression`,
             `detection cap`, `sampling edge`; for defects `unexplained` or `not finite`.
         benign: True for a benign flip, False for a defect.
-        score_margin: |score - score threshold|.
+        score_margin: |score - score threshold|; None if not finite, or both sides have it.
         nms_margin: smallest |IoU - NMS threshold| to a detection of the other side that could
             suppress it; None if there is none.
         rank_margin: score above the lowest kept score of the other side (negative: below) if that
@@ -150,8 +150,8 @@ class Counts:
         empty_images: image pairs without a detection on either side.
         reference, candidate: detections per side.
         matched: pairs of detections that were compared field by field.
-        benign_flips: unmatched detections that a margin explains; where masks were compared as
-            pixels, also pairs whose low IoU is explained.
+        benign_flips: unmatched detections that a margin explains, and pairs whose masks cannot be
+            compared; where masks were compared as pixels, also pairs whose low IoU is explained.
         defects: unmatched detections that none explains, and matched pairs beyond a limit.
     """
 
@@ -174,7 +174,7 @@ class ParityReport:
         counts: how much was compared.
         fields: statistics of scores, boxes, and roi_masks or masks.
         pasted: IoU of pasted masks, for information.
-        unmatched: every detection that only one side has, or whose masks cannot be compared.
+        unmatched: every detection that only one side has, and pairs whose masks cannot be compared.
         tolerances: the limits that were applied.
         settings: the thresholds that were assumed.
     """

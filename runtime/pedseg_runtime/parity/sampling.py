@@ -8,8 +8,6 @@ by rounding alone pool different features, and the whole soft mask is another on
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -37,28 +35,35 @@ def explain_masks(
 
     Returns:
         Distance in pixels of a sampling point from the edge of the feature map, if it is no larger
-        than the difference of the boxes and the rounding of float32; None if none is so close, or
-        the sizes are not known.
+        than the difference of the boxes where they start and the rounding of float32; None if no
+        point is so close, or the sizes are not known.
     """
-    a, b = first.astype(np.float64), second.astype(np.float64)
-    noise = float(np.abs(a - b).max() + ROUNDING * np.abs(a).max())
-    margins = [margin for box in (a, b) for margin in _edge_margins(box, image_size, settings)]
-    nearest = min(margins, default=np.inf)
-    return nearest if nearest <= noise else None
-
-
-def _edge_margins(
-    box: NDArray[np.float64], image_size: tuple[int, int], settings: Settings
-) -> Iterator[float]:
-    """Distance of the nearest sampling point from the far edge, for every widened side."""
     if settings.min_size is None or settings.max_size is None:
-        return
+        return None
+    a, b = first.astype(np.float64), second.astype(np.float64)
     scale = min(settings.min_size / min(image_size), settings.max_size / max(image_size))
+    margins = []
     for axis, size in ((0, image_size[1]), (1, image_size[0])):
-        resized = int(size * scale)
-        cells_per_pixel = resized / size / CELL
-        edge = -(-resized // MULTIPLE) * MULTIPLE / CELL
-        start, stop = box[axis] * cells_per_pixel, box[axis + 2] * cells_per_pixel
-        points = start + (np.arange(POINTS) + 0.5) / POINTS
-        if stop - start < 1:
-            yield float(np.abs(points - edge).min()) / cells_per_pixel
+        noise = abs(a[axis] - b[axis]) + ROUNDING * max(abs(a[axis]), abs(b[axis]))
+        nearest = min(_edge_margin(box[axis::2], size, scale) for box in (a, b))
+        if nearest <= noise:
+            margins.append(nearest)
+    return min(margins, default=None)
+
+
+def _edge_margin(side: NDArray[np.float64], size: int, scale: float) -> float:
+    """Distance of the nearest sampling point from the far edge; infinite if nothing is widened.
+
+    Args:
+        side: [2], where a box starts and ends along an axis, in pixels of the original image.
+        size: of the original image along that axis.
+        scale: by which the image is resized, before its sides are cut to whole pixels.
+    """
+    resized = int(size * scale)
+    cells_per_pixel = resized / size / CELL
+    start, stop = side * cells_per_pixel
+    if stop - start >= 1:
+        return float("inf")
+    edge = -(-resized // MULTIPLE) * MULTIPLE / CELL
+    points = start + (np.arange(POINTS) + 0.5) / POINTS
+    return float(np.abs(points - edge).min() / cells_per_pixel)

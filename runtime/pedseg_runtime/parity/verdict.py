@@ -46,7 +46,9 @@ def count(
 def statistics(name: str, images: Sequence[MatchedImage], limit: float) -> FieldStatistics:
     """The statistics of one field over all images."""
     values = np.concatenate([np.zeros(0), *(image.differences[name] for image in images)])
-    names = [image.name for image in images for _ in image.pairs]
+    compared = ~np.isnan(values)
+    names = np.array([image.name for image in images for _ in image.pairs], object)[compared]
+    values = values[compared]
     largest = float(values.max(initial=0.0))
     return FieldStatistics(
         name=name,
@@ -57,7 +59,7 @@ def statistics(name: str, images: Sequence[MatchedImage], limit: float) -> Field
         limit=limit,
         count=len(values),
         within=largest <= limit,
-        worst=names[int(values.argmax())] if names else None,
+        worst=names[int(values.argmax())] if len(names) else None,
     )
 
 
