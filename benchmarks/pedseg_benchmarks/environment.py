@@ -109,23 +109,32 @@ def _load_average() -> list[float] | None:
 
 
 def _busy_cores() -> float | None:
-    """Cores' worth of work that others do while this process sleeps, theft by a host included.
+    """Usable cores' worth of work that others do while this process sleeps; a host's theft too.
 
     The load average also remembers what the caller itself did in the last minute.
     """
-    with contextlib.suppress(OSError, ValueError):
-        before = _idle_seconds()
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        before = _ticks()
         time.sleep(LOOK_SECONDS)
-        total, idle = (now - then for now, then in zip(_idle_seconds(), before, strict=True))
-        return round((os.cpu_count() or 1) * max(0.0, 1 - idle / total), 2) if total else None
+        after = _ticks()
+        shares = []
+        for core in before.keys() & after.keys():
+            total, idle = (now - then for now, then in zip(after[core], before[core], strict=True))
+            shares.append(max(0.0, 1 - idle / total) if total else 0.0)
+        return round(sum(shares), 2)
     return None
 
 
-def _idle_seconds() -> tuple[int, int]:
-    """Clock ticks of all cores since the machine's start, and those of them spent idle."""
-    words = Path("/proc/stat").read_text(encoding="utf-8").splitlines()[0].split()
-    ticks = [int(word) for word in words[1:9]]  # the last two are part of the first two
-    return sum(ticks), ticks[3] + ticks[4]
+def _ticks() -> dict[str, tuple[int, int]]:
+    """Clock ticks since the machine's start of every usable core: in all, and spent idle."""
+    usable = {f"cpu{number}" for number in os.sched_getaffinity(0)}
+    found = {}
+    for line in Path("/proc/stat").read_text(encoding="utf-8").splitlines():
+        core, *words = line.split()
+        if core in usable:
+            ticks = [int(word) for word in words[:8]]  # the last two are part of the first two
+            found[core] = sum(ticks), ticks[3] + ticks[4]
+    return found
 
 
 def _memory_gib() -> float | None:

@@ -22,25 +22,30 @@ def test_the_fingerprint_is_json_and_names_what_matters():
     assert "CPUExecutionProvider" in found["onnxruntime_providers"]
 
 
+@pytest.mark.skipif(not Path("/proc/stat").exists(), reason="this system has no /proc/stat")
 @pytest.mark.parametrize(
     ("later", "busy"),
     [
-        ("cpu 150 0 0 150 0 0 0 0 0 0", 1.0),
-        ("cpu 100 0 0 280 20 0 0 0 0 0", 0.0),
-        ("cpu 100 0 0 100 0 0 0 200 0 0", 2.0),
-        ("cpu 300 0 0 100 0 0 0 0 200 0", 2.0),
-        ("cpu 100 0 0 100 0 0 0 0 0 0", None),
+        ("150 0 0 150 0 0 0 0 0 0", 0.5),
+        ("100 0 0 280 20 0 0 0 0 0", 0.0),
+        ("100 0 0 100 0 0 0 200 0 0", 1.0),
+        ("300 0 0 100 0 0 0 0 200 0", 1.0),
+        ("100 0 0 100 0 0 0 0 0 0", 0.0),
     ],
-    ids=["one of two", "waiting for a disk", "stolen by the host", "a guest's", "no tick"],
+    ids=["half", "waiting for a disk", "stolen by the host", "a guest's", "no tick"],
 )
-def test_busy_cores_are_what_others_use(monkeypatch, later, busy):
-    if not Path("/proc/stat").exists():
-        pytest.skip("this system has no /proc/stat")
-    answers = iter(["cpu 100 0 0 100 0 0 0 0 0 0\ncpu0 1 2", f"{later}\ncpu0 1 2"])
+def test_busy_cores_are_what_others_use_of_ours(monkeypatch, later, busy):
+    idle, beyond = "100 0 0 100 0 0 0 0 0 0", "900 0 0 0 0 0 0 0 0 0"
+    answers = iter(
+        [
+            f"cpu {idle}\ncpu0 {idle}\ncpu1 {idle}\ncpu2 {idle}\nintr 5 4 3",
+            f"cpu {beyond}\ncpu0 {later}\ncpu1 {later}\ncpu2 {beyond}\nintr 5 4 3",
+        ]
+    )
     monkeypatch.setattr(environment.Path, "read_text", lambda *_args, **_options: next(answers))
-    monkeypatch.setattr(environment.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(environment.os, "sched_getaffinity", lambda _pid: {0, 1})
     monkeypatch.setattr(environment, "LOOK_SECONDS", 0)
-    assert environment._busy_cores() == busy
+    assert environment._busy_cores() == 2 * busy
 
 
 def test_the_fingerprint_names_no_user_and_no_path():

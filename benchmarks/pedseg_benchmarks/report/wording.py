@@ -225,10 +225,11 @@ def conditions(result: BenchmarkResult) -> Iterator[str]:
     """The machine and its libraries, a line each."""
     environment = result.environment
     cpu, versions = environment["cpu"], environment["versions"]
+    busy = cpu.get("busy_cores")
     yield (
         f"{cpu['model']}, {cpu['usable_cores']} usable cores, {cpu['capability']}, "
         f"{environment['memory_gib']} GiB, load {cpu['load_average']}, "
-        f"busy cores before the start: {cpu.get('busy_cores', 'unknown')}"
+        f"cores busy before the start: {'unknown' if busy is None else busy}"
     )
     if environment["gpu"]:
         yield ", ".join(f"{name} {value}" for name, value in environment["gpu"].items())

@@ -35,13 +35,14 @@ from pedseg_train.eager import EagerSegmenter
 from pedseg_train.heads import initialise_heads
 
 from ..contenders import Image
+from .layout import calibration_streets, measured_street
 from .probes import Example, fit_detector
 
 ARCHITECTURE = "maskrcnn_resnet50_fpn"
 CLASSES = ("background", "person")
 FEWEST, MOST = 3, 5  # detections on the first street
 STREETS = 8  # that it learns
-CALIBRATION = 24  # streets of the same kind, the learnt ones first, for int8
+CALIBRATION = 24  # streets of the same kind for int8, the other learnt ones first
 BRANCH = 0.2  # of a residual branch's normalised output
 MASK_SPREAD = 0.005  # soft masks near one half, where pasting has work to do
 
@@ -148,12 +149,15 @@ def threshold_for(scores: np.ndarray[tuple[int], np.dtype[np.float32]]) -> float
 @click.option("--width", default=492, show_default=True)
 @click.option("--seed", default=1, show_default=True)
 def main(checkpoint: Path, streets: Path, height: int, width: int, seed: int) -> None:
-    """Write CHECKPOINT, a full-size network with random weights, and streets for it."""
-    model, _ = full_size(height, width, seed=seed)
-    for number in range(CALIBRATION):
+    """Write CHECKPOINT, a full-size network without training, and streets for it."""
+    model, measured = full_size(height, width, seed=seed)
+    pictures = {measured_street(streets): measured}
+    for number in range(1, 1 + CALIBRATION):
         street, _ = street_with_people(seed, number, height, width)
-        with replacing(streets / f"street{number:02}.png") as temporary:
-            PIL.Image.fromarray(street).save(temporary)
+        pictures[calibration_streets(streets) / f"street{number:02}.png"] = street
+    for path, picture in pictures.items():
+        with replacing(path) as temporary:
+            PIL.Image.fromarray(picture).save(temporary)
     header = CheckpointHeader.of(model, architecture=ARCHITECTURE, class_names=CLASSES)
     save_checkpoint(checkpoint, model, header)
     output.print(f"wrote {checkpoint} and {streets}", markup=False)

@@ -13,6 +13,16 @@ from .running import carried_mark
 NETWORKS = ("small", "full")
 
 
+def measured_street(streets: Path) -> Path:
+    """The street that the full-size network is measured on, in the folder of its streets."""
+    return streets / "measured.png"
+
+
+def calibration_streets(streets: Path) -> Path:
+    """The folder of those that its int8 is calibrated on."""
+    return streets / "calibration"
+
+
 @dataclass(frozen=True, slots=True)
 class Layout:
     """Paths in the suite's folder."""
@@ -37,11 +47,11 @@ class Layout:
     @property
     def picture(self) -> Path:
         """The one that it is measured on."""
-        return self.streets / "street00.png"
+        return measured_street(self.streets)
 
     def calibration(self, network: str) -> Path:
         """Pictures to calibrate int8 on."""
-        return self.streets if network == "full" else self.scenes
+        return calibration_streets(self.streets) if network == "full" else self.scenes
 
     @property
     def untrained(self) -> Path:
@@ -65,7 +75,7 @@ class Layout:
         return self.folder / "parts" / f"{name}.json"
 
     def take_over(self, other: Path) -> list[str]:
-        """Copy checkpoints, splits and artifacts from the folder of another machine's suite.
+        """Copy checkpoints, splits, artifacts and streets from another machine's suite.
 
         Returns:
             What was taken, relative to the folder.
@@ -74,6 +84,8 @@ class Layout:
             InputError: there is no checkpoint to take.
         """
         patterns = ("runs/*/best.safetensors", "runs/*/split.json", "models/*/*.*")
+        if (other / "streets").is_dir():
+            shutil.copytree(other / "streets", self.streets, dirs_exist_ok=True)
         taken = []
         for source in (path for pattern in patterns for path in sorted(other.glob(pattern))):
             name = source.relative_to(other)

@@ -119,6 +119,7 @@ class Plan:
         layout = self.layout
         made = layout.artifact(network, variant.file)
         is_int8 = "int8" in variant.options
+        calibrated_by = {"small": "data", "full": "make-full"}[network]
         words = [
             *("pedseg-export", str(layout.checkpoint(network)), "--output", str(made)),
             *(*variant.options, "--device", self._device),
@@ -128,7 +129,7 @@ class Plan:
             name=export_name(network, variant),
             command=lambda _done: words,
             makes=made,
-            needs=(self._made_by(network), *(("data",) if is_int8 else ())),
+            needs=(self._made_by(network), *((calibrated_by,) if is_int8 else ())),
             seconds=seconds,
         )
 
@@ -183,7 +184,7 @@ class Plan:
         )
 
     def _serve_small(self) -> Step:
-        """Many images at a time, and what one costs, for the contenders that matter."""
+        """Many images at a time, and what one costs: eager and ONNX, or what there is instead."""
         return self._bench(
             "serve-small",
             "small",
@@ -207,11 +208,9 @@ class Plan:
         layout, made = self.layout, self.layout.part(name)
 
         def command(done: frozenset[str]) -> list[str]:
-            artifacts = [
-                str(layout.artifact(network, variant.file))
-                for variant in VARIANTS
-                if export_name(network, variant) in done and variant.file.endswith(suffixes)
-            ]
+            files = [variant.file for variant in VARIANTS if export_name(network, variant) in done]
+            chosen = [file for file in files if file.endswith(suffixes)] or files
+            artifacts = [str(layout.artifact(network, file)) for file in chosen]
             return [
                 *("pedseg-bench", "run", str(layout.checkpoint(network)), *artifacts),
                 *("--images", str(images), "--device", self._device, *self._threads, *options),

@@ -21,7 +21,7 @@ from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_iou
 
-POSITIVE, NEGATIVE = 0.5, 0.3  # IoU with a person; between them a box teaches nothing
+POSITIVE, NEGATIVE = 0.5, 0.3  # IoU with a person; between them the proposals learn nothing
 STRENGTH = 2.5  # logits that the fit aims at, on either side of 0
 RIDGE = 0.3  # of the features' mean square
 STILL = 1e-4  # spread of the layer that moves proposals: it hardly does

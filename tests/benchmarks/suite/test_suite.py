@@ -177,6 +177,9 @@ def test_without_a_gpu_cuda_is_refused_at_once(suite, monkeypatch):
 def test_models_of_another_machine_are_taken_over(suite, tmp_path):
     suite("--device", "cpu")
     first, suite.folder, suite.lines = suite.folder, tmp_path / "second", []
+    for path in (Layout(first).picture, Layout(first).calibration("full") / "street01.png"):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("a street")
     suite.failing = {"onnx": "torch 2.11 cannot trace the graph"}
     outcome = suite("--device", "cpu", "--artifacts", first)
     assert outcome.exit_code == 0, outcome.output
@@ -184,6 +187,10 @@ def test_models_of_another_machine_are_taken_over(suite, tmp_path):
     assert found["export-full-fp32.onnx"] == found["train-small"] == "carried over"
     assert found["data"] == found["bench-full"] == "done"
     assert not any(words[0] in ("pedseg-export", "pedseg-train") for words in suite.lines)
+    assert Layout(suite.folder).picture.read_text() == "a street"
+    assert [path.name for path in Layout(suite.folder).calibration("full").iterdir()] == [
+        "street01.png"
+    ]
 
 
 def test_a_folder_without_models_is_refused(tmp_path):
