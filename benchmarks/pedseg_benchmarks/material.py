@@ -18,15 +18,17 @@ class Labelled:
     """Labelled images that AP is measured on beside the times.
 
     Attributes:
-        data: a folder in the Penn-Fudan layout; the test pictures of the checkpoint's run, or of
+        data: a dataset of any layout; the test pictures of the checkpoint's run, or of
             the tutorial's split, are used.
         limit: at most so many of them, evenly spaced; None for all.
         max_drop: points of AP that a lower precision may lose.
+        images: folder of a COCO file's pictures, if it is elsewhere.
     """
 
     data: Path
     limit: int | None = None
     max_drop: float = 0.5
+    images: Path | None = None
 
 
 def choose_images(images: Path, limit: int | None) -> list[Path]:
@@ -53,7 +55,12 @@ def open_gate(labelled: Labelled, checkpoint: Path) -> AccuracyGate:
     Raises:
         DatasetError: there is nothing labelled to measure on.
     """
-    gate = AccuracyGate.open(labelled.data, checkpoint=checkpoint, max_drop=labelled.max_drop)
+    gate = AccuracyGate.open(
+        labelled.data,
+        checkpoint=checkpoint,
+        max_drop=labelled.max_drop,
+        images=labelled.images,
+    )
     if labelled.limit is None or labelled.limit >= len(gate.indices):
         return gate
     chosen = [gate.indices[index] for index in _evenly(len(gate.indices), labelled.limit)]

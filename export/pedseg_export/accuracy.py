@@ -31,13 +31,22 @@ class AccuracyGate:
     max_drop: float
 
     @classmethod
-    def open(cls, data: Path, *, checkpoint: Path, max_drop: float) -> AccuracyGate:
+    def open(
+        cls, data: Path, *, checkpoint: Path, max_drop: float, images: Path | None = None
+    ) -> AccuracyGate:
         """The gate on the test pictures of `checkpoint`'s run, see `choose_pictures`.
+
+        Args:
+            data: a dataset.
+            checkpoint: whose run's test pictures and whose classes are used.
+            max_drop: points of AP that may be lost.
+            images: folder of a COCO file's pictures, if it is elsewhere.
 
         Raises:
             DatasetError: the dataset cannot be used, or has none of the checkpoint's classes.
         """
-        dataset = open_dataset(data, class_names=read_header(checkpoint).class_names)
+        names = read_header(checkpoint).class_names
+        dataset = open_dataset(data, class_names=names, images=images)
         indices, _ = choose_pictures(checkpoint, dataset)
         return cls(dataset, indices, max_drop)
 

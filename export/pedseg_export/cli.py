@@ -56,6 +56,7 @@ METHODS = ("entropy", "percentile", "minmax")
 @click.option("--calibration", type=FILE, help="Pictures to quantise by.")
 @click.option("--calibration-method", type=Choice(METHODS), help="How int8 ranges are chosen.")
 @click.option("--data", type=FILE, help="Labelled pictures: gate the artifact by AP.")
+@click.option("--data-images", type=FILE, help="Folder of their pictures, if it is elsewhere.")
 @click.option(
     "--max-ap-drop",
     type=click.FloatRange(min=0),
@@ -86,6 +87,7 @@ def main(
     calibration: Path | None,
     calibration_method: str | None,
     data: Path | None,
+    data_images: Path | None,
     max_ap_drop: float,
     device: str,
     as_json: bool,
@@ -99,7 +101,11 @@ def main(
     target = path or default_path(checkpoint, chosen)
     samples = read_samples(images, limit) if images else []
     pictures = read_pictures(calibration, calibration_method, chosen)
-    gate = AccuracyGate.open(data, checkpoint=checkpoint, max_drop=max_ap_drop) if data else None
+    gate = None
+    if data is not None:
+        gate = AccuracyGate.open(
+            data, checkpoint=checkpoint, max_drop=max_ap_drop, images=data_images
+        )
     with notes.status("exporting") as status:
 
         def notify(line: str) -> None:

@@ -19,11 +19,10 @@ from .errors import PedsegError
 
 Item = TypeVar("Item")
 
-if TYPE_CHECKING:  # generic for type checkers only: click 8.1 cannot subscript them
-    _StrChoice = click.Choice[str]
+if TYPE_CHECKING:  # generic for type checkers only
     _ParamType = click.ParamType[Any]
 else:
-    _StrChoice, _ParamType = click.Choice, click.ParamType
+    _ParamType = click.ParamType
 
 # A table that is piped somewhere has no terminal to fit into.
 output = Console(soft_wrap=True, highlight=False, width=None if sys.stdout.isatty() else 120)
@@ -59,7 +58,7 @@ class Group(click.Group):
         return super().resolve_command(ctx, args)
 
 
-class Choice(_StrChoice):
+class Choice(click.Choice[str]):
     """A choice that suggests the closest name for a misspelt one."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:

@@ -188,6 +188,25 @@ def test_results_of_a_prediction_count_like_the_model(checkpoint, toy_root, toy,
         assert by_file[part] == by_model[part]
 
 
+def test_results_are_compared_only_with_a_model_of_their_classes(toy_root, toy, tmp_path):
+    """Their labels are the dataset's; another model's would be taken for those."""
+    (tmp_path / "found.json").write_text("[]")
+    key = tmp_path / "key.json"
+    images = [{"id": i + 1, "file_name": toy.path(i).name} for i in range(len(toy))]
+    categories = [{"id": 1, "name": "person"}]
+    key.write_text(json.dumps({"images": images, "categories": categories}))
+    classes = ("background", "car", "person")
+    model = build_model(NAME, class_names=classes, min_size=64, max_size=96)
+    header = CheckpointHeader.of(model, architecture=NAME, class_names=classes)
+    save_checkpoint(tmp_path / "other.safetensors", model, header)
+    result = invoke(
+        tmp_path / "found.json", "--data", toy_root, "--device", "cpu", "--image-ids", key,
+        "--categories", "person", "--compare", tmp_path / "other.safetensors",
+    )  # fmt: skip
+    assert result.exit_code == 1
+    assert "expected the classes background, person, found background, car" in result.stderr
+
+
 def test_categories_are_for_files_of_results(checkpoint, toy_root):
     result = invoke(checkpoint, "--data", toy_root, "--categories", "person", "--device", "cpu")
     assert result.exit_code == 1

@@ -148,6 +148,15 @@ def test_a_resumed_run_may_change_speed_but_not_its_path():
     ]  # fmt: skip
 
 
+def test_the_order_of_categories_is_no_other_recipe():
+    one, other = (
+        dataclasses.replace(RECIPES["tutorial"], categories=names)
+        for names in (("person", "dog"), ("dog", "person", "dog"))
+    )
+    assert one == other
+    assert one.categories == ("dog", "person")
+
+
 def test_more_epochs_are_another_path_for_a_cosine():
     base = Recipe(schedule="cosine")
     assert base.breaks(dataclasses.replace(base, epochs=20)) == ["epochs: 10 -> 20"]

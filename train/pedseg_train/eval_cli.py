@@ -89,7 +89,7 @@ class Measured:
 @click.option(
     "--categories",
     type=Many(click.STRING),
-    metavar="A,B,...",
+    metavar="NAME,NAME",
     help="Of the dataset, for a MODEL of results; other models bring their own.",
 )
 @click.option("--image-ids", type=FILE, help="COCO file with the image ids of a MODEL of results.")
@@ -190,7 +190,7 @@ def evaluate_file(
     difference = None
     if compare is not None:
         with open_subject(compare, device=device, images=image_ids) as other:
-            _check_same_classes(compare, other, subject)
+            _check_same_classes(compare, other, subject.class_names or dataset.class_names)
             reference = other.record(dataset, indices)
         difference = compare_ap(reference, recording, resamples=resamples or RESAMPLES)
         facts |= {"compared_with": str(compare), "compared_provider": other.provider}
@@ -198,14 +198,13 @@ def evaluate_file(
     return Measured(dataset, recording, analysis, difference, facts)
 
 
-def _check_same_classes(path: Path, other: Subject, subject: Subject) -> None:
+def _check_same_classes(path: Path, other: Subject, expected: Sequence[str]) -> None:
     """Labels of two models can be compared only if they mean the same."""
-    sides = [one.class_names for one in (other, subject)]
-    if None not in sides and sides[0] != sides[1]:
-        expected, found = (", ".join(names or ()) for names in reversed(sides))
+    found = other.class_names
+    if found is not None and tuple(found) != tuple(expected):
         raise InputError(
-            f"{path}: expected the classes {expected}, found {found}; compare models "
-            "of the same classes"
+            f"{path}: expected the classes {', '.join(expected)}, found {', '.join(found)}; "
+            "compare models of the same classes, or choose those of results by --categories"
         )
 
 

@@ -82,9 +82,10 @@ def _names(text: str) -> tuple[str, ...]:
 @click.option("--allow-mismatch", is_flag=True, help="Accept artifacts of another checkpoint.")
 @click.option(
     "--data",
-    type=click.Path(path_type=Path, exists=True, file_okay=False),
+    type=click.Path(path_type=Path, exists=True),
     help="Labelled images: AP of every contender, which also judges lower precisions.",
 )
+@click.option("--data-images", type=FILE, help="Folder of their pictures, if it is elsewhere.")
 @click.option("--data-limit", type=click.IntRange(min=1), help="At most so many of them.")
 @click.option(
     "--max-ap-drop",
@@ -117,6 +118,7 @@ def main(
     artifacts: tuple[Path, ...],
     images: Path,
     data: Path | None,
+    data_images: Path | None,
     data_limit: int | None,
     max_ap_drop: float,
     cache: Path | None,
@@ -132,7 +134,9 @@ def main(
     failed, never as a speed, and the exit code is 1.
     """
     questions = read_questions(**{name: options.pop(name) for name in ASKING})
-    labelled = Labelled(data=data, limit=data_limit, max_drop=max_ap_drop) if data else None
+    labelled = None
+    if data is not None:
+        labelled = Labelled(data=data, limit=data_limit, max_drop=max_ap_drop, images=data_images)
     result = benchmark(
         checkpoint,
         artifacts,

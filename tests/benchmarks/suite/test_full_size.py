@@ -1,13 +1,19 @@
 from __future__ import annotations
 
 import numpy as np
+import PIL.Image
 import pytest
 import torch
+from click.testing import CliRunner
 from torchvision.ops import box_iou, masks_to_boxes
 
+from pedseg_benchmarks.suite import full_size as command
 from pedseg_benchmarks.suite.full_size import full_size, street_with_people, threshold_for
+from pedseg_benchmarks.suite.layout import calibration_streets, measured_street
 from pedseg_runtime.errors import InputError
+from pedseg_train.checkpoint import load_checkpoint
 from pedseg_train.eager import EagerSegmenter
+from pedseg_train.models import build_model
 
 HEIGHT, WIDTH = 240, 320
 
@@ -41,6 +47,32 @@ def test_people_score_higher_than_what_is_elsewhere(made):
     overlap = box_iou(torch.from_numpy(found.boxes), people).amax(1).numpy()
     assert (overlap >= 0.5).any()
     assert found.scores[overlap >= 0.5].mean() > 0.1 + found.scores[overlap < 0.1].mean()
+
+
+def test_the_command_writes_the_network_and_its_streets(monkeypatch, tmp_path):
+    tiny = "maskrcnn_resnet10_fpn_lite"
+    monkeypatch.setattr(command, "ARCHITECTURE", tiny)
+    monkeypatch.setattr(command, "full_size", made_of)
+    outcome = CliRunner().invoke(
+        command.main,
+        [str(tmp_path / "full.safetensors"), "--streets", str(tmp_path / "streets"),
+         "--height", str(HEIGHT), "--width", str(WIDTH)],
+    )  # fmt: skip
+    assert outcome.exit_code == 0, outcome.output
+    assert load_checkpoint(tmp_path / "full.safetensors").header.architecture == tiny
+    measured = np.asarray(PIL.Image.open(measured_street(tmp_path / "streets")))
+    assert measured.shape == (HEIGHT, WIDTH, 3)
+    others = sorted(calibration_streets(tmp_path / "streets").glob("*.png"))
+    assert len(others) == command.CALIBRATION
+    assert not any(np.array_equal(measured, PIL.Image.open(path)) for path in others)
+
+
+def made_of(height, width, seed):
+    """A network that was not fitted, and the first street."""
+    model = build_model(
+        "maskrcnn_resnet10_fpn_lite", class_names=("background", "person"), min_size=64, max_size=96
+    )
+    return model, street_with_people(seed, 0, height, width)[0]
 
 
 def test_the_same_seed_makes_the_same_network(made):

@@ -6,6 +6,7 @@ import dataclasses
 import multiprocessing
 import os
 import signal
+import time
 
 import pytest
 import torch
@@ -41,6 +42,32 @@ def test_workers_go_on_when_the_whole_group_is_asked_to_stop(number):
             for worker in multiprocessing.active_children():
                 os.kill(worker.pid, number)
     assert seen == 11
+
+
+def test_a_worker_that_is_stuck_is_ended():
+    """It ignores the signal that torch sends after its own wait."""
+    alone = recipe(1, workers=1)
+    loader = StepLoader(_Stuck(), alone, torch.device("cpu"))
+    steps = loader.steps(plan_epoch(12, alone, 0))
+    _, fetched = next(steps)
+    list(fetched)
+    (worker,) = multiprocessing.active_children()
+    loader.close()
+    worker.join(5)
+    assert worker.exitcode == -signal.SIGKILL
+
+
+class _Stuck(torch.utils.data.Dataset):
+    served = 0
+
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, draw):
+        if self.served:
+            time.sleep(600)
+        self.served += 1
+        return torch.tensor(draw.position), {}
 
 
 class _Counted(torch.utils.data.Dataset):

@@ -16,6 +16,7 @@ from .cli_shared import (
     FOLDER,
     check_command,
     dataset_options,
+    dataset_words,
     reporter,
     show_command,
     train_command,
@@ -75,8 +76,9 @@ def check(
         _print_problems(report)
     if report.errors:
         raise click.exceptions.Exit(1)
+    words = dataset_words(data, categories, images)
     console.next_commands(
-        [("look at it", show_command(data)), ("train on it", train_command(data))]
+        [("look at it", show_command(words)), ("train on it", train_command(words))]
     )
 
 
@@ -106,7 +108,8 @@ def show(
     with replacing(output) as temporary:
         sheet.save(temporary)
     console.output.print(f"{output}: {sheet.width}×{sheet.height} pixels", markup=False)
-    console.next_commands([("check it", check_command(data)), ("train", train_command(data))])
+    words = dataset_words(data, categories, images)
+    console.next_commands([("check it", check_command(words)), ("train", train_command(words))])
 
 
 for command in (split, convert, synthesize, download):

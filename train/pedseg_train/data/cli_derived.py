@@ -13,7 +13,15 @@ from click.core import ParameterSource
 
 from pedseg_runtime import console
 
-from .cli_shared import FOLDER, check_command, dataset_options, reporter, show_command
+from .cli_shared import (
+    FOLDER,
+    check_command,
+    dataset_options,
+    dataset_words,
+    reporter,
+    show_command,
+    train_command,
+)
 from .conversion import Layout
 from .conversion import convert as convert_pictures
 from .opening import open_pictures
@@ -79,14 +87,11 @@ def split(
         click.echo(json.dumps(_summary(output, parts, made)))
     else:
         console.output.print(_describe(output, parts, made), markup=False)
-    file, source = shlex.quote(str(output)), shlex.quote(str(data))
+    file, words = shlex.quote(str(output)), dataset_words(data, categories, images)
     console.next_commands(
         [
-            ("check it", f"{check_command(data)} --split-file {file}"),
-            (
-                "train by it",
-                f"pedseg-train --data {source} --split-file {file} --output runs/first",
-            ),
+            ("check it", f"{check_command(words)} --split-file {file}"),
+            ("train by it", f"{train_command(words)} --split-file {file}"),
         ]
     )
 
@@ -138,9 +143,8 @@ def convert(
         )
         for line in _losses(count):
             console.output.print(f"  {line}", markup=False)
-    console.next_commands(
-        [("check it", check_command(target)), ("look at it", show_command(target))]
-    )
+    made = dataset_words(target)
+    console.next_commands([("check it", check_command(made)), ("look at it", show_command(made))])
 
 
 def _groups(pictures: LabelledPictures, group_by: str) -> list[tuple[int, ...]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -41,16 +41,28 @@ def reporter(bar: Bar, description: str) -> Progress:
     return lambda done, total: bar.update(task, completed=done, total=total)
 
 
-def check_command(data: Path) -> str:
-    """How to check `data`."""
-    return f"pedseg-data check {shlex.quote(str(data))}"
+def dataset_words(
+    data: Path, categories: Sequence[str] | None = None, images: Path | None = None
+) -> str:
+    """`data` with the options of `dataset_options`, as one types them."""
+    words = [str(data)]
+    if categories:
+        words += ["--categories", ",".join(categories)]
+    if images is not None:
+        words += ["--images", str(images)]
+    return shlex.join(words)
 
 
-def show_command(data: Path) -> str:
-    """How to look at `data`."""
-    return f"pedseg-data show {shlex.quote(str(data))} --output sheet.png"
+def check_command(dataset: str) -> str:
+    """How to check a dataset, given as `dataset_words`."""
+    return f"pedseg-data check {dataset}"
 
 
-def train_command(data: Path) -> str:
-    """How to train on `data`."""
-    return f"pedseg-train --data {shlex.quote(str(data))} --output runs/first"
+def show_command(dataset: str) -> str:
+    """How to look at a dataset, given as `dataset_words`."""
+    return f"pedseg-data show {dataset} --output sheet.png"
+
+
+def train_command(dataset: str) -> str:
+    """How to train on a dataset, given as `dataset_words`."""
+    return f"pedseg-train --data {dataset} --output runs/first"

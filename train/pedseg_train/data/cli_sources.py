@@ -11,7 +11,14 @@ from pedseg_runtime import console
 
 from . import download as downloading
 from . import synthesize as synthesis
-from .cli_shared import FOLDER, check_command, reporter, show_command, train_command
+from .cli_shared import (
+    FOLDER,
+    check_command,
+    dataset_words,
+    reporter,
+    show_command,
+    train_command,
+)
 from .digests import is_official
 
 
@@ -55,7 +62,10 @@ def synthesize(
             markup=False,
         )
     console.next_commands(
-        [("look at it", show_command(folder)), ("train on it", train_command(folder))]
+        [
+            ("look at it", show_command(dataset_words(folder))),
+            ("train on it", train_command(dataset_words(folder))),
+        ]
     )
 
 
@@ -86,8 +96,8 @@ def download(folder: Path, url: str, archive: Path | None, any_content: bool) ->
     console.output.print(f"{folder}: complete", markup=False)
     console.next_commands(
         [
-            ("check it", check_command(folder)),
-            ("look at it", show_command(folder)),
-            ("train on it", train_command(folder)),
+            ("check it", check_command(dataset_words(folder))),
+            ("look at it", show_command(dataset_words(folder))),
+            ("train on it", train_command(dataset_words(folder))),
         ]
     )

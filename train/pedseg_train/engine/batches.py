@@ -142,6 +142,9 @@ class StepLoader:
         iterator = self._loader._iterator
         if iterator is not None:
             iterator._shutdown_workers()  # type: ignore[attr-defined]
+            for worker in iterator._workers:  # type: ignore[attr-defined]
+                if worker.is_alive():  # stuck in a read: it had its time to end
+                    worker.kill()
             self._loader._iterator = None
 
 

@@ -115,6 +115,8 @@ class Recipe:
     )
 
     def __post_init__(self) -> None:
+        # Labels follow the order of the dataset, whatever the order of these.
+        object.__setattr__(self, "categories", tuple(sorted(set(self.categories))))
         for described in settings_of(type(self)):
             described.check(getattr(self, described.name))
         if self.scale_min > self.scale_max:
