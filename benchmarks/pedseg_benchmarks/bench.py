@@ -21,18 +21,17 @@ from pedseg_train.checkpoint import load_checkpoint, read_header, with_settings
 from pedseg_train.eager import float32_only, resolve_device
 
 from .configuration import configuration, read_manifests
-from .contenders import Contender, Image
+from .contenders import Contender
 from .contenders.devices import TorchDevice
 from .contenders.roster import Conditions, line_up
 from .environment import fingerprint, torch_threads
 from .judging import Judge
-from .limits import limits
+from .limits import Gauge, limits
 from .material import Labelled, choose_images, open_gate
 from .measuring import enter, time_entrants
 from .questions import Questions, answer
-from .results import BenchmarkResult, ContenderResult
+from .results import BenchmarkResult
 from .seats import IsolatedSeat, LocalSeat, Seat
-from .sections import Sections
 from .surfaces.latency import Resize
 
 
@@ -111,13 +110,20 @@ def benchmark(
             take_seat=_taker(str(place), count, isolate),
             stack=stack,
         )
-        rows, drift = time_entrants(entrants, pixels, rounds=rounds, stability=stability)
         asked = questions or Questions()
+        gauge = Gauge(str(place), threads=count) if asked.is_limited else None
+        rows, drift = time_entrants(
+            entrants, pixels, rounds=rounds, stability=stability, between=gauge or _nothing
+        )
         passed = [entrant for entrant in entrants if entrant.verdict.passed]
         resize = Resize(int(settings["min_size"]), int(settings["max_size"]))
         sections, lacking = answer(asked, passed, pixels, conditions, resize)
-        if asked.is_limited:
-            sections = _limited(sections, checkpoint, pixels, rows, conditions)
+        if gauge is not None:
+            model = with_settings(load_checkpoint(checkpoint), **overrides).model
+            machine = gauge.machine()
+            sections = dataclasses.replace(
+                sections, machine=machine, limits=limits(model, pixels, rows, machine)
+            )
     return BenchmarkResult(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
         settings={
@@ -143,21 +149,6 @@ def benchmark(
         not_run=missing + lacking,
         drift=drift,
     )
-
-
-def _limited(
-    sections: Sections,
-    checkpoint: Path,
-    pixels: Sequence[Image],
-    rows: Sequence[ContenderResult],
-    conditions: Conditions,
-) -> Sections:
-    """With the machine's own rates, and the share of them that every contender reaches."""
-    model = with_settings(load_checkpoint(checkpoint), **conditions.settings).model
-    machine, shares = limits(
-        model, pixels, rows, device=conditions.device, threads=conditions.threads
-    )
-    return dataclasses.replace(sections, machine=machine, limits=shares)
 
 
 def _rules(settings: Mapping[str, float]) -> Settings:
@@ -188,3 +179,7 @@ def _taker(device: str, threads: int, isolate: bool) -> Callable[[Contender], Se
     if isolate:
         return partial(IsolatedSeat, device=device, threads=threads)
     return partial(LocalSeat, device=TorchDevice(device))
+
+
+def _nothing() -> None:
+    """Between rounds, where no rate of the machine was asked for."""

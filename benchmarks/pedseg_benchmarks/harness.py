@@ -112,6 +112,7 @@ def run_rounds(
     rounds: int,
     stability: float | None = None,
     advance: Callable[[], object] = lambda: None,
+    between: Callable[[], object] = lambda: None,
 ) -> Rounds:
     """Time every contender on every image, at most `rounds` times.
 
@@ -122,6 +123,7 @@ def run_rounds(
         stability: stop early when the medians of the last three windows of rounds agree within
             so many percent, for every contender; None runs all rounds and judges by 5 %.
         advance: called after every timed call.
+        between: called after every round, while no contender works.
     """
     if rounds < 1:
         raise InputError(f"rounds: expected a positive number, found {rounds}")
@@ -140,6 +142,7 @@ def run_rounds(
                     device[index, repetition, position] = timing.device_seconds
                 advance()
             turn += 1
+        between()
         done = repetition + 1
         stable = [is_stable(own[:done], window=window, percent=percent) for own in seconds]
         if stability is not None and all(stable):

@@ -110,6 +110,7 @@ def time_entrants(
     *,
     rounds: int,
     stability: float | None = None,
+    between: Callable[[], object] = lambda: None,
 ) -> tuple[list[ContenderResult], Drift | None]:
     """Time those who passed, and make a row of everyone.
 
@@ -118,6 +119,7 @@ def time_entrants(
         images: those that they were judged on.
         rounds: most timed calls per contender and image.
         stability: see `run_rounds`.
+        between: likewise.
 
     Returns:
         The rows, and how eager drifted over the rounds.
@@ -131,6 +133,7 @@ def time_entrants(
             rounds=rounds,
             stability=stability,
             advance=lambda: bar.advance(task),
+            between=between,
         )
     places = {entrant.name: place for place, entrant in enumerate(timed)}
     rows = [_row(entrant, places.get(entrant.name), taken) for entrant in entrants]

@@ -1,6 +1,6 @@
 """How close a contender comes to what the machine can do at all.
 
-`work` counts the operations that one image asks of the model, `machine` measures how many a second
+`work` counts the operations that one image asks of the model, a `Gauge` measures how many a second
 the machine performs, and `limits` divides.
 """
 
@@ -14,35 +14,29 @@ from torchvision.models.detection import MaskRCNN
 from ..harness import Image
 from ..results import ContenderResult
 from ..sections import Limit, Machine
-from .machine import measure_machine
+from .machine import Gauge
 from .work import count_work, per_unit
 
-__all__ = ["limits"]
+__all__ = ["Gauge", "limits"]
 
 
 def limits(
     model: MaskRCNN,
     images: Sequence[Image],
     rows: Sequence[ContenderResult],
-    *,
-    device: str,
-    threads: int,
-) -> tuple[Machine, list[Limit]]:
-    """Measure the machine and hold every timed contender against it, image by image.
-
-    Call it while nothing else runs, with TF32 off (`float32_only`) as it is for the contenders.
+    machine: Machine,
+) -> list[Limit]:
+    """Hold every timed contender against the machine, image by image.
 
     Args:
         model: the eager model in eval mode, on any device; it runs once on every image.
         images: uint8 [H, W, 3] RGB each, the ones that the rows were measured on, in that order.
         rows: the contenders; those without times are left out.
-        device: "cpu", "cuda" or "cuda:N": where the machine's own rates are measured.
-        threads: CPU threads of the contenders, for the machine's own rates too.
+        machine: its own rates, measured beside the contenders.
 
     Returns:
-        The machine's rates, and per image one row for each contender that was timed.
+        Per image, one row for each contender that was timed.
     """
-    machine = measure_machine(device, threads=threads)
     unit = per_unit(model)
     rates = []
     for position, image in enumerate(images):
@@ -64,4 +58,4 @@ def limits(
                     share=gflops / machine.matmul_gflops,
                 )
             )
-    return machine, rates
+    return rates

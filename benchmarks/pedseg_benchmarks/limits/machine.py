@@ -2,13 +2,14 @@
 
 No library is the fastest everywhere. On one AMD processor torch's matrix product reached half the
 rate of onnxruntime's, and a contender would have beaten "the machine". So several are asked, in
-several shapes, and the best counts.
+several shapes, and the fastest counts.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from statistics import median
 
 import numpy as np
@@ -18,6 +19,7 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from pedseg_runtime.backends.sessions import CPU
+from pedseg_runtime.errors import InputError
 
 from ..environment import torch_threads
 from ..sections import Machine
@@ -26,46 +28,77 @@ Shape = tuple[int, int, int]  # rows, inner, columns
 CPU_SHAPES: tuple[Shape, ...] = ((1024, 1024, 1024), (2048, 2048, 2048), (4096, 1024, 1024))
 CUDA_SHAPES: tuple[Shape, ...] = ((4096, 4096, 4096), (8192, 8192, 8192), (16384, 4096, 4096))
 CPU_COPY_BYTES, CUDA_COPY_BYTES = 2**28, 2**31  # well beyond every cache
-REPEATS = 15
+TRIALS, LOOKS, COPIES = 7, 3, 15  # timed runs: of every product, of a look, of the copy
 OPSET, IR_VERSION = 17, 8  # what every supported onnxruntime reads
 
 
-def measure_machine(
-    device: str,
-    *,
-    threads: int,
-    repeats: int = REPEATS,
-    shapes: tuple[Shape, ...] | None = None,
-    copy_bytes: int | None = None,
-) -> Machine:
-    """Measure matrix products and copies in float32.
+class Gauge:
+    """The machine's matrix-product rate, looked at again whenever it is called.
+
+    A machine that shares its host is not equally fast from minute to minute: called between the
+    rounds of a benchmark, the rate is of the same minutes as the contenders' times. Use it where
+    TF32 is as it is for the contenders, and while nothing else runs.
 
     Args:
         device: "cpu", "cuda" or "cuda:N".
         threads: CPU threads.
-        repeats: timed runs of each kind, after two that are not.
-        shapes: of the products; None for some that suit the device.
+        shapes: of the products to choose from; None for some that suit the device.
         copy_bytes: of what is copied; None for much more than the device's caches hold.
-
-    Returns:
-        The rate of the library and shape with the best median, with their samples, and the median
-        bandwidth of a copy. TF32 is used only if the caller has it on.
     """
-    place = torch.device(device)
-    on_cpu = place.type == "cpu"
-    shapes = shapes or (CPU_SHAPES if on_cpu else CUDA_SHAPES)
-    copy_bytes = copy_bytes or (CPU_COPY_BYTES if on_cpu else CUDA_COPY_BYTES)
-    with torch.inference_mode(), torch_threads(threads):
-        rates = [_rates(_by_torch(place, shape), shape, place, repeats) for shape in shapes]
-        if on_cpu:
-            rates += [
-                _rates(_by_onnxruntime(shape, threads), shape, place, repeats) for shape in shapes
-            ]
-        bandwidth = _copies(place, copy_bytes, repeats)
-    best = max(rates, key=median)
-    return Machine(
-        matmul_gflops=median(best), bandwidth_gb_per_s=median(bandwidth), samples_gflops=best
-    )
+
+    def __init__(
+        self,
+        device: str,
+        *,
+        threads: int,
+        shapes: tuple[Shape, ...] | None = None,
+        copy_bytes: int | None = None,
+    ) -> None:
+        self._place, self._threads = torch.device(device), threads
+        on_cpu = self._place.type == "cpu"
+        self._copy_bytes = copy_bytes or (CPU_COPY_BYTES if on_cpu else CUDA_COPY_BYTES)
+        shapes = shapes or (CPU_SHAPES if on_cpu else CUDA_SHAPES)
+        with torch.inference_mode(), torch_threads(threads):
+            products = [Product(shape, _by_torch(self._place, shape)) for shape in shapes]
+            if on_cpu:
+                products += [Product(shape, _by_onnxruntime(shape, threads)) for shape in shapes]
+            self._product = max(products, key=lambda one: median(one.rates(self._place, TRIALS)))
+        self._samples: list[float] = []
+
+    def __call__(self) -> None:
+        """Time the fastest product some more."""
+        with torch.inference_mode(), torch_threads(self._threads):
+            self._samples += self._product.rates(self._place, LOOKS)
+
+    def machine(self) -> Machine:
+        """The median of what was seen, and the median bandwidth of a copy, which is measured now.
+
+        Raises:
+            InputError: it was never called.
+        """
+        if not self._samples:
+            raise InputError("gauge: expected to have been called before it is read")
+        with torch.inference_mode(), torch_threads(self._threads):
+            bandwidth = _copies(self._place, self._copy_bytes, COPIES)
+        return Machine(
+            matmul_gflops=median(self._samples),
+            bandwidth_gb_per_s=median(bandwidth),
+            samples_gflops=self._samples,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """A matrix product: its shape, and what computes it once."""
+
+    shape: Shape
+    run: Callable[[], object]
+
+    def rates(self, place: torch.device, repeats: int) -> list[float]:
+        """10^9 operations per second of every timed run."""
+        rows, inner, columns = self.shape
+        gflop = 2e-9 * rows * inner * columns
+        return [gflop / seconds for seconds in _timed(self.run, place, repeats)]
 
 
 def _by_torch(place: torch.device, shape: Shape) -> Callable[[], object]:
@@ -96,14 +129,6 @@ def _by_onnxruntime(shape: Shape, threads: int) -> Callable[[], object]:
     options.intra_op_num_threads = threads
     session = ort.InferenceSession(model.SerializeToString(), options, providers=[CPU])
     return lambda: session.run(None, {"left": left})
-
-
-def _rates(
-    run: Callable[[], object], shape: Shape, place: torch.device, repeats: int
-) -> list[float]:
-    """10^9 operations per second of every timed product."""
-    rows, inner, columns = shape
-    return [2e-9 * rows * inner * columns / seconds for seconds in _timed(run, place, repeats)]
 
 
 def _copies(place: torch.device, count: int, repeats: int) -> list[float]:

@@ -42,7 +42,7 @@ ARCHITECTURE = "maskrcnn_resnet50_fpn"
 CLASSES = ("background", "person")
 FEWEST, MOST = 3, 5  # detections on the first street
 STREETS = 8  # that it learns
-CALIBRATION = 24  # streets of the same kind for int8, the other learnt ones first
+CALIBRATION = 20  # streets of the same kind for int8, the other learnt ones first
 BRANCH = 0.2  # of a residual branch's normalised output
 MASK_SPREAD = 0.005  # soft masks near one half, where pasting has work to do
 

@@ -12,17 +12,17 @@ from .variants import VARIANTS, Variant, export_name
 
 OTHERS = "eager,eager-autocast,eager-channels-last,eager-compile,stock-onnx"
 CONTENDERS = {"cpu": f"{OTHERS},openvino", "cuda": f"{OTHERS},tensorrt"}
-SCENES, TEST_SCENES, EPOCHS, FULL_EPOCHS = 240, 40, 5, 4
+SCENES, TEST_SCENES, EPOCHS, FULL_EPOCHS = 240, 40, 4, 4
 # (height, width) of the picture that the full-size network is measured on.
 PICTURES = {"cpu": (397, 492), "cuda": (600, 800)}
-BOUNDS_MS = {"cpu": 500, "cuda": 100}  # for the small network as a server
+BOUNDS_MS = {"cpu": 300, "cuda": 100}  # for the small network as a server
 
 # What the benchmarks are planned to take.
 SECONDS = {
-    "bench-full": {"cpu": 330.0, "cuda": 180.0},
-    "bench-small": {"cpu": 150.0, "cuda": 60.0},
-    "surface-full": {"cpu": 140.0, "cuda": 40.0},
-    "serve-small": {"cpu": 200.0, "cuda": 90.0},
+    "bench-full": {"cpu": 300.0, "cuda": 180.0},
+    "bench-small": {"cpu": 90.0, "cuda": 60.0},
+    "surface-full": {"cpu": 145.0, "cuda": 40.0},
+    "serve-small": {"cpu": 140.0, "cuda": 90.0},
 }
 
 
@@ -155,7 +155,7 @@ class Plan:
             "full",
             self.layout.picture,
             *("--contenders", CONTENDERS[self._kind]),
-            *("--warmup", "1", "--rounds", "12", "--stability", "5"),
+            *("--warmup", "1", "--rounds", "10", "--stability", "5"),
             *("--cold-start", "2", "--stages", "--calls", "2", "--limits"),
             seconds=SECONDS["bench-full"][self._kind],
         )
@@ -166,9 +166,9 @@ class Plan:
             "bench-small",
             "small",
             self.layout.scenes,
-            *("--contenders", "stock-onnx", "--limit", "6", "--rounds", "20", "--stability", "5"),
+            *("--contenders", "stock-onnx", "--limit", "4", "--rounds", "10", "--stability", "5"),
             *("--data", str(self.layout.data), "--data-limit", str(TEST_SCENES)),
-            *("--cold-start", "3", "--stages", "--limits"),
+            *("--stages", "--limits"),
             seconds=SECONDS["bench-small"][self._kind],
         )
 
@@ -189,9 +189,9 @@ class Plan:
             "serve-small",
             "small",
             self.layout.scenes,
-            *("--limit", "6", "--warmup", "1", "--rounds", "3", "--offline", "--surface"),
+            *("--limit", "4", "--warmup", "1", "--rounds", "3", "--offline", "--surface"),
             *("--server", "--bound-ms", str(BOUNDS_MS[self._kind])),
-            *("--trial-seconds", "5", "--arrivals", "100"),
+            *("--trial-seconds", "3", "--arrivals", "100"),
             seconds=SECONDS["serve-small"][self._kind],
             suffixes=(".onnx",),
         )

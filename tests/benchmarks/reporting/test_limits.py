@@ -6,11 +6,14 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from pedseg_benchmarks.limits import limits
-from pedseg_benchmarks.limits.machine import measure_machine
+from pedseg_benchmarks.limits import machine as machine_module
+from pedseg_benchmarks.limits.machine import LOOKS, Gauge
 from pedseg_benchmarks.limits.work import count_work, per_unit
+from pedseg_benchmarks.sections import Machine
+from pedseg_runtime.errors import InputError
 from pedseg_train.models import build_model
 
-SMALL = {"repeats": 3, "shapes": ((64, 32, 48), (128, 64, 32)), "copy_bytes": 2**16}
+SMALL = {"shapes": ((64, 32, 48), (128, 64, 32)), "copy_bytes": 2**16}
 
 
 @pytest.fixture(scope="module")
@@ -60,34 +63,55 @@ def test_counting_leaves_the_model_as_it_was(model, image):
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
 
 
-def test_the_machine_gives_the_best_rate_with_all_its_samples():
+def test_the_machine_gives_the_median_of_all_looks():
     threads = torch.get_num_threads()
-    machine = measure_machine("cpu", threads=1, **SMALL)
-    assert machine.matmul_gflops == sorted(machine.samples_gflops)[1] > 0
-    assert len(machine.samples_gflops) == 3
+    gauge = Gauge("cpu", threads=1, **SMALL)
+    for _ in range(3):
+        gauge()
+    machine = gauge.machine()
+    assert len(machine.samples_gflops) == 3 * LOOKS
+    assert machine.matmul_gflops == np.median(machine.samples_gflops) > 0
     assert machine.bandwidth_gb_per_s > 0
     assert torch.get_num_threads() == threads
 
 
+def test_a_gauge_that_never_looked_has_no_rate():
+    with pytest.raises(InputError, match="expected to have been called"):
+        Gauge("cpu", threads=1, **SMALL).machine()
+
+
+def test_the_fastest_product_counts(monkeypatch):
+    seconds = {"torch": [3e-3] * 7, "onnxruntime": [2e-3] * 7}
+
+    def timed(run, _place, repeats):
+        return seconds[run][:repeats]
+
+    monkeypatch.setattr(machine_module, "_timed", timed)
+    monkeypatch.setattr(machine_module, "_by_torch", lambda _place, _shape: "torch")
+    monkeypatch.setattr(machine_module, "_by_onnxruntime", lambda _shape, _threads: "onnxruntime")
+    monkeypatch.setattr(machine_module, "_copies", lambda *_: [1.0])
+    gauge = Gauge("cpu", threads=1, shapes=((100, 100, 100),))
+    seconds["torch"] = [1e-3] * 7  # faster from now on, and not asked again
+    gauge()
+    assert gauge.machine().matmul_gflops == pytest.approx(1.0)
+
+
 @pytest.mark.gpu
 def test_a_gpu_is_measured_too():
-    machine = measure_machine("cuda", threads=1)
+    gauge = Gauge("cuda", threads=1)
+    gauge()
+    machine = gauge.machine()
     assert machine.matmul_gflops > 1000
     assert machine.bandwidth_gb_per_s > 100
 
 
-def test_every_timed_contender_is_held_against_the_machine_on_every_image(
-    model, image, document, monkeypatch
-):
-    monkeypatch.setattr(
-        "pedseg_benchmarks.limits.measure_machine",
-        lambda device, threads: measure_machine(device, threads=threads, **SMALL),
-    )
+def test_every_timed_contender_is_held_against_the_machine_on_every_image(model, image, document):
     rows = document(contenders=("eager", "street.onnx", "broken.onnx")).contenders
-    machine, found = limits(model, [image] * 6, rows, device="cpu", threads=1)
+    machine = Machine(matmul_gflops=50.0, bandwidth_gb_per_s=10.0, samples_gflops=[50.0])
+    found = limits(model, [image] * 6, rows, machine)
     assert [limit.contender for limit in found] == ["eager", "street.onnx"] * 6
     for limit in found:
-        assert limit.share == pytest.approx(limit.gflops / machine.matmul_gflops)
+        assert limit.share == pytest.approx(limit.gflops / 50)
     fourth = next(limit for limit in found if limit.detections == 0)
     work = count_work(model, image, per_unit(model))
     assert fourth.gflop == pytest.approx(work.flop(0) / 1e9)
