@@ -12,7 +12,7 @@ from .variants import VARIANTS, Variant, export_name
 
 OTHERS = "eager,eager-autocast,eager-channels-last,eager-compile,stock-onnx"
 CONTENDERS = {"cpu": f"{OTHERS},openvino", "cuda": f"{OTHERS},tensorrt"}
-SCENES, TEST_SCENES, EPOCHS, FULL_EPOCHS = 240, 40, 4, 4
+SCENES, TEST_SCENES, EPOCHS, FULL_EPOCHS = 240, 40, 5, 4
 # (height, width) of the picture that the full-size network is measured on.
 PICTURES = {"cpu": (397, 492), "cuda": (600, 800)}
 BOUNDS_MS = {"cpu": 300, "cuda": 100}  # for the small network as a server
@@ -21,8 +21,8 @@ BOUNDS_MS = {"cpu": 300, "cuda": 100}  # for the small network as a server
 SECONDS = {
     "bench-full": {"cpu": 300.0, "cuda": 180.0},
     "bench-small": {"cpu": 90.0, "cuda": 60.0},
-    "surface-full": {"cpu": 145.0, "cuda": 40.0},
-    "serve-small": {"cpu": 140.0, "cuda": 90.0},
+    "surface-full": {"cpu": 150.0, "cuda": 40.0},
+    "serve-small": {"cpu": 90.0, "cuda": 60.0},
 }
 
 
@@ -38,7 +38,7 @@ class Plan:
     @property
     def parts(self) -> tuple[str, ...]:
         """The steps whose file is a benchmark document."""
-        return ("bench-full", "bench-small", "surface-full", "serve-small")
+        return ("bench-full", "bench-small", "serve-small", "surface-full")
 
     def steps(self) -> list[Step]:
         """All steps, in order."""
@@ -53,8 +53,8 @@ class Plan:
             self._verify(),
             *other_small,
             self._bench_small(),
-            self._surface_full(),
             self._serve_small(),
+            self._surface_full(),
         ]
 
     def _synthesize(self) -> Step:
@@ -166,7 +166,7 @@ class Plan:
             "bench-small",
             "small",
             self.layout.scenes,
-            *("--contenders", "stock-onnx", "--limit", "4", "--rounds", "10", "--stability", "5"),
+            *("--contenders", "stock-onnx", "--limit", "6", "--rounds", "10", "--stability", "5"),
             *("--data", str(self.layout.data), "--data-limit", str(TEST_SCENES)),
             *("--stages", "--limits"),
             seconds=SECONDS["bench-small"][self._kind],
@@ -189,7 +189,7 @@ class Plan:
             "serve-small",
             "small",
             self.layout.scenes,
-            *("--limit", "4", "--warmup", "1", "--rounds", "3", "--offline", "--surface"),
+            *("--limit", "6", "--warmup", "1", "--rounds", "3", "--offline", "--surface"),
             *("--server", "--bound-ms", str(BOUNDS_MS[self._kind])),
             *("--trial-seconds", "3", "--arrivals", "100"),
             seconds=SECONDS["serve-small"][self._kind],

@@ -106,7 +106,7 @@ def test_everything_is_made_measured_and_reported(suite):
     assert outcome.exit_code == 0, outcome.output
     assert set(statuses(suite).values()) == {"done"}
     document = json.loads((suite.folder / "suite.json").read_text())
-    assert list(document["parts"]) == ["bench-full", "bench-small", "surface-full", "serve-small"]
+    assert list(document["parts"]) == ["bench-full", "bench-small", "serve-small", "surface-full"]
     assert all((suite.folder / path).is_file() for path in document["parts"].values())
     page = (suite.folder / "suite.md").read_text()
     assert "## tiny, 1 image, on cpu" in page
