@@ -6,8 +6,9 @@ import contextlib
 import resource
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch.utils.data import Dataset
@@ -76,8 +77,35 @@ def fit(state: TrainingState, around: Surroundings) -> None:
         around.processes,
         around.name_of,
     )
-    with contextlib.closing(StepLoader(around.samples, around.recipe, around.device)) as loader:
+    with (
+        sums_in_one_order(around.device),
+        contextlib.closing(StepLoader(around.samples, around.recipe, around.device)) as loader,
+    ):
         _fit(state, loader, stepper, around)
+
+
+@contextlib.contextmanager
+def sums_in_one_order(device: torch.device) -> Iterator[None]:
+    """Make training on the CPU repeatable, bit by bit, also on a busy machine.
+
+    The gradient of picking rows by index is summed by all threads at once, in the order in which
+    they happen to come, unless torch is told not to. CUDA is left alone: it has no such promise,
+    and would lose speed.
+    """
+    if device.type != "cpu":
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    memory: Any = torch.utils.deterministic  # a module that makes its attribute when it is read
+    fill = memory.fill_uninitialized_memory
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    memory.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warn_only)
+        memory.fill_uninitialized_memory = fill
 
 
 def _fit(state: TrainingState, loader: StepLoader, stepper: Stepper, around: Surroundings) -> None:
