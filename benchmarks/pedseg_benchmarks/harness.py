@@ -112,7 +112,7 @@ def run_rounds(
     rounds: int,
     stability: float | None = None,
     advance: Callable[[], object] = lambda: None,
-    between: Callable[[], object] = lambda: None,
+    between: Callable[[], object] | None = None,
 ) -> Rounds:
     """Time every contender on every image, at most `rounds` times.
 
@@ -142,7 +142,8 @@ def run_rounds(
                     device[index, repetition, position] = timing.device_seconds
                 advance()
             turn += 1
-        between()
+        if between is not None:
+            between()
         done = repetition + 1
         stable = [is_stable(own[:done], window=window, percent=percent) for own in seconds]
         if stability is not None and all(stable):

@@ -110,7 +110,7 @@ def time_entrants(
     *,
     rounds: int,
     stability: float | None = None,
-    between: Callable[[], object] = lambda: None,
+    between: Callable[[], object] | None = None,
 ) -> tuple[list[ContenderResult], Drift | None]:
     """Time those who passed, and make a row of everyone.
 

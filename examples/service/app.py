@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from fastapi import FastAPI, Query, Request
+from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import JSONResponse
 
 from pedseg_runtime import (
@@ -29,12 +29,15 @@ from pedseg_runtime import (
     Segmenter,
 )
 
-STATUS: dict[type[PedsegError], int] = {
+STATUS: dict[type[Exception], int] = {
     InputError: 400,
     ClosedError: 503,
     QueueFullError: 503,
     DeadlineError: 504,
 }
+
+
+router = APIRouter()
 
 
 def from_environment() -> FastAPI:
@@ -73,49 +76,56 @@ def create_app(
             yield
 
     app = FastAPI(title="pedseg", lifespan=lifespan)
-
-    @app.exception_handler(PedsegError)
-    async def failed(_request: Request, error: PedsegError) -> JSONResponse:
-        status = STATUS.get(type(error), 500)
-        headers = {"Retry-After": "1"} if status == 503 else {}
-        content = {"error": type(error).__name__, "message": str(error)}
-        return JSONResponse(content, status, headers)
-
-    @app.get("/health")
-    async def health() -> dict[str, Any]:
-        """What really answers here, not what was asked for."""
-        info = app.state.segmenter.info
-        return {
-            "provider": info.provider,
-            "nodes": info.nodes(),
-            "self_test": info.self_test,
-            "digest": info.digest,
-            "precision": info.precision,
-            "versions": info.versions,
-        }
-
-    @app.get("/stats")
-    async def stats() -> dict[str, Any]:
-        """Counts of requests and batches since the start."""
-        counts: dict[str, Any] = app.state.batching.stats().to_dict()
-        return counts
-
-    @app.post("/segment", response_model=None)
-    async def segment(
-        request: Request, score_threshold: float | None = Query(None, ge=0, le=1)
-    ) -> JSONResponse | dict[str, Any]:
-        """Detections of the image in the body: COCO entries with run-length masks."""
-        body = await read_body(request, max_bytes)
-        if body is None:
-            message = f"expected at most {max_bytes} bytes, found more; send a smaller image"
-            return JSONResponse({"error": "TooLarge", "message": message}, 413)
-        detections = await app.state.batching.asegment(
-            body, score_threshold=score_threshold, timeout=seconds
-        )
-        height, width = detections.image_size
-        return {"width": width, "height": height, "detections": detections.to_coco("image")}
-
+    app.state.max_bytes, app.state.seconds = max_bytes, seconds
+    app.add_exception_handler(PedsegError, failed)
+    app.include_router(router)
     return app
+
+
+async def failed(_request: Request, error: Exception) -> JSONResponse:
+    """An error of pedseg's as an answer."""
+    status = STATUS.get(type(error), 500)
+    headers = {"Retry-After": "1"} if status == 503 else {}
+    content = {"error": type(error).__name__, "message": str(error)}
+    return JSONResponse(content, status, headers)
+
+
+@router.get("/health")
+async def health(request: Request) -> dict[str, Any]:
+    """What really answers here, not what was asked for."""
+    info = request.app.state.segmenter.info
+    return {
+        "provider": info.provider,
+        "nodes": info.nodes(),
+        "self_test": info.self_test,
+        "digest": info.digest,
+        "precision": info.precision,
+        "versions": info.versions,
+    }
+
+
+@router.get("/stats")
+async def stats(request: Request) -> dict[str, Any]:
+    """Counts of requests and batches since the start."""
+    counts: dict[str, Any] = request.app.state.batching.stats().to_dict()
+    return counts
+
+
+@router.post("/segment", response_model=None)
+async def segment(
+    request: Request, score_threshold: float | None = Query(None, ge=0, le=1)
+) -> JSONResponse | dict[str, Any]:
+    """Detections of the image in the body: COCO entries with run-length masks."""
+    state = request.app.state
+    body = await read_body(request, state.max_bytes)
+    if body is None:
+        message = f"expected at most {state.max_bytes} bytes, found more; send a smaller image"
+        return JSONResponse({"error": "TooLarge", "message": message}, 413)
+    detections = await state.batching.asegment(
+        body, score_threshold=score_threshold, timeout=state.seconds
+    )
+    height, width = detections.image_size
+    return {"width": width, "height": height, "detections": detections.to_coco("image")}
 
 
 async def read_body(request: Request, most: int) -> bytes | None:

@@ -61,10 +61,11 @@ def synthesize(
             f"{summary['empty_streets']} empty streets (seed {seed})",
             markup=False,
         )
+    words = dataset_words(folder)
     console.next_commands(
         [
-            ("look at it", show_command(dataset_words(folder))),
-            ("train on it", train_command(dataset_words(folder))),
+            ("look at it", show_command(words)),
+            ("train on it", train_command(words)),
         ]
     )
 
@@ -94,10 +95,11 @@ def download(folder: Path, url: str, archive: Path | None, any_content: bool) ->
             progress=lambda done, total: report(done // 1000, total // 1000),
         )
     console.output.print(f"{folder}: complete", markup=False)
+    words = dataset_words(folder)
     console.next_commands(
         [
-            ("check it", check_command(dataset_words(folder))),
-            ("look at it", show_command(dataset_words(folder))),
-            ("train on it", train_command(dataset_words(folder))),
+            ("check it", check_command(words)),
+            ("look at it", show_command(words)),
+            ("train on it", train_command(words)),
         ]
     )
