@@ -93,6 +93,7 @@ def quantize(
         ranges = choose_ranges(spreads, method)
         ranges.update({value: ranges[by] for value, by in merged.items()})
         quantised = _with_pairs(model, regions, ranges)
+    pool_in_float(quantised)
     onnx.checker.check_model(quantised)
     operators = dict(Counter(node.op_type for node in quantised.graph.node))
     with replacing(target) as temporary:
@@ -193,6 +194,31 @@ def _with_pairs(
     quantised.producer_name = model.producer_name
     quantised.producer_version = model.producer_version
     return quantised
+
+
+def pool_in_float(model: onnx.ModelProto) -> None:
+    """Pool before the activation where integers begin behind both, as in a ResNet's stem.
+
+    The larger of two values stays the larger when both are clipped at zero, so either order gives
+    the same bits. But onnxruntime moves a QuantizeLinear that follows a MaxPool in front of it, and
+    its MaxPool of integers takes 18 times as long as that of floats (57 and 3 ms for 800 pixels).
+    """
+    wiring = Wiring(model.graph)
+    for pool in wiring.nodes:
+        relu = wiring.producer.get(pool.input[0]) if pool.op_type == "MaxPool" else None
+        if relu is None or relu.op_type != "Relu" or len(wiring.consumers[relu.output[0]]) > 1:
+            continue
+        readers = wiring.consumers[pool.output[0]]
+        if not readers or any(node.op_type != "QuantizeLinear" for node in readers):
+            continue
+        before, between, after = relu.input[0], relu.output[0], pool.output[0]
+        pool.input[0], pool.output[0] = before, between
+        relu.input[0], relu.output[0] = between, after
+        nodes = list(model.graph.node)
+        first, second = nodes.index(relu), nodes.index(pool)
+        nodes[first], nodes[second] = nodes[second], nodes[first]
+        del model.graph.node[:]
+        model.graph.node.extend(nodes)
 
 
 def _notes(
