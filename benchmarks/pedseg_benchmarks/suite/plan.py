@@ -16,13 +16,17 @@ SCENES, TEST_SCENES, EPOCHS, FULL_EPOCHS = 240, 40, 5, 4
 # (height, width) of the picture that the full-size network is measured on.
 PICTURES = {"cpu": (397, 492), "cuda": (600, 800)}
 BOUNDS_MS = {"cpu": 300, "cuda": 100}  # for the small network as a server
+# Timed calls: of everybody at full size, and of each of its stages and surface points.
+ROUNDS, CALLS = {"cpu": 9, "cuda": 50}, {"cpu": 1, "cuda": 10}
+FILES = (".onnx", ".torchscript", ".pt2")
+SERVED = ("fp32.onnx", "fp16.onnx", "int8.onnx")  # what one would put into a service
 
 # What the benchmarks are planned to take.
 SECONDS = {
-    "bench-full": {"cpu": 300.0, "cuda": 180.0},
+    "bench-full": {"cpu": 250.0, "cuda": 180.0},
     "bench-small": {"cpu": 90.0, "cuda": 60.0},
-    "surface-full": {"cpu": 150.0, "cuda": 40.0},
-    "serve-small": {"cpu": 90.0, "cuda": 60.0},
+    "surface-full": {"cpu": 110.0, "cuda": 40.0},
+    "serve-small": {"cpu": 70.0, "cuda": 60.0},
 }
 
 
@@ -155,8 +159,8 @@ class Plan:
             "full",
             self.layout.picture,
             *("--contenders", CONTENDERS[self._kind]),
-            *("--warmup", "1", "--rounds", "10", "--stability", "5"),
-            *("--cold-start", "2", "--stages", "--calls", "2", "--limits"),
+            *("--warmup", "1", "--rounds", str(ROUNDS[self._kind]), "--stability", "5"),
+            *("--cold-start", "1", "--stages", "--calls", str(CALLS[self._kind]), "--limits"),
             seconds=SECONDS["bench-full"][self._kind],
         )
 
@@ -166,7 +170,7 @@ class Plan:
             "bench-small",
             "small",
             self.layout.scenes,
-            *("--contenders", "stock-onnx", "--limit", "6", "--rounds", "10", "--stability", "5"),
+            *("--contenders", "stock-onnx", "--limit", "6", "--rounds", "6", "--stability", "5"),
             *("--data", str(self.layout.data), "--data-limit", str(TEST_SCENES)),
             *("--stages", "--limits"),
             seconds=SECONDS["bench-small"][self._kind],
@@ -178,9 +182,9 @@ class Plan:
             "surface-full",
             "full",
             self.layout.picture,
-            *("--warmup", "1", "--rounds", "3", "--surface", "--calls", "2"),
+            *("--warmup", "1", "--rounds", "2", "--surface", "--calls", str(CALLS[self._kind])),
             seconds=SECONDS["surface-full"][self._kind],
-            suffixes=(".onnx",),
+            kinds=SERVED,
         )
 
     def _serve_small(self) -> Step:
@@ -193,7 +197,7 @@ class Plan:
             *("--server", "--bound-ms", str(BOUNDS_MS[self._kind])),
             *("--trial-seconds", "3", "--arrivals", "100"),
             seconds=SECONDS["serve-small"][self._kind],
-            suffixes=(".onnx",),
+            kinds=SERVED,
         )
 
     def _bench(
@@ -203,13 +207,13 @@ class Plan:
         images: Path,
         *options: str,
         seconds: float,
-        suffixes: tuple[str, ...] = (".onnx", ".torchscript", ".pt2"),
+        kinds: tuple[str, ...] = FILES,
     ) -> Step:
         layout, made = self.layout, self.layout.part(name)
 
         def command(done: frozenset[str]) -> list[str]:
             files = [variant.file for variant in VARIANTS if export_name(network, variant) in done]
-            chosen = [file for file in files if file.endswith(suffixes)] or files
+            chosen = [file for file in files if file.endswith(kinds)] or files
             artifacts = [str(layout.artifact(network, file)) for file in chosen]
             return [
                 *("pedseg-bench", "run", str(layout.checkpoint(network)), *artifacts),
