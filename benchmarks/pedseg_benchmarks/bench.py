@@ -7,18 +7,20 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import cache as cached
 from functools import partial
 from pathlib import Path
 
 import torch
 
+from pedseg_export.verification import rerun
 from pedseg_runtime.devices import Device, parse_device
 from pedseg_runtime.errors import InputError
 from pedseg_runtime.files import sha256_of
 from pedseg_runtime.images import read_image
 from pedseg_runtime.parity import Settings
 from pedseg_train.checkpoint import load_checkpoint, read_header, with_settings
-from pedseg_train.eager import float32_only, resolve_device
+from pedseg_train.eager import EagerSegmenter, float32_only, resolve_device
 
 from .configuration import configuration, read_manifests
 from .contenders import Contender
@@ -92,7 +94,13 @@ def benchmark(
     files = choose_images(images, limit)
     pixels = [read_image(file) for file in files]
     gate = None if labelled is None else open_gate(labelled, checkpoint)
-    judge = Judge(_rules(settings), [file.name for file in files], gate)
+    truth = cached(partial(_truth, checkpoint, overrides, str(place)))
+    judge = Judge(
+        _rules(settings),
+        [file.name for file in files],
+        gate,
+        reruns=lambda at: rerun(truth(), pixels[at]),
+    )
     with ExitStack() as stack:
         stack.enter_context(float32_only())
         stack.enter_context(torch_threads(count))
@@ -113,16 +121,15 @@ def benchmark(
         asked = questions or Questions()
         gauge = Gauge(str(place), threads=count) if asked.is_limited else None
         rows, drift = time_entrants(
-            entrants, pixels, rounds=rounds, stability=stability, between=gauge or _nothing
+            entrants, pixels, rounds=rounds, stability=stability, between=gauge
         )
         passed = [entrant for entrant in entrants if entrant.verdict.passed]
         resize = Resize(int(settings["min_size"]), int(settings["max_size"]))
         sections, lacking = answer(asked, passed, pixels, conditions, resize)
         if gauge is not None:
-            model = with_settings(load_checkpoint(checkpoint), **overrides).model
             machine = gauge.machine()
             sections = dataclasses.replace(
-                sections, machine=machine, limits=limits(model, pixels, rows, machine)
+                sections, machine=machine, limits=limits(truth().model, pixels, rows, machine)
             )
     return BenchmarkResult(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -149,6 +156,12 @@ def benchmark(
         not_run=missing + lacking,
         drift=drift,
     )
+
+
+def _truth(checkpoint: Path, overrides: Mapping[str, float], device: str) -> EagerSegmenter:
+    """Eager, outside of the race, for whoever asks it more than its detections."""
+    loaded = with_settings(load_checkpoint(checkpoint), **overrides)
+    return EagerSegmenter(loaded.model, class_names=loaded.header.class_names, device=device)
 
 
 def _rules(settings: Mapping[str, float]) -> Settings:
@@ -179,7 +192,3 @@ def _taker(device: str, threads: int, isolate: bool) -> Callable[[Contender], Se
     if isolate:
         return partial(IsolatedSeat, device=device, threads=threads)
     return partial(LocalSeat, device=TorchDevice(device))
-
-
-def _nothing() -> None:
-    """Between rounds, where no rate of the machine was asked for."""

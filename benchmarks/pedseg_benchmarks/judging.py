@@ -7,7 +7,7 @@ it is held to AP on labelled images, or without them to finding most of eager's 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from pedseg_export.gate import AccuracyVerdict, Outcome, judge
 from pedseg_export.verification import MIN_AGREEMENT, agrees
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.errors import DatasetError
-from pedseg_runtime.parity import TOLERANCES, ParityReport, Settings, compare
+from pedseg_runtime.parity import TOLERANCES, ParityReport, Rerun, Settings, compare
 from pedseg_train.evaluation import Recording, Segment, count, record
 from pedseg_train.evaluation.bootstrap import compare_ap
 
@@ -56,7 +56,11 @@ class Judge:
     """Judges contenders against the first, which is the truth."""
 
     def __init__(
-        self, settings: Settings, names: Sequence[str], labelled: AccuracyGate | None = None
+        self,
+        settings: Settings,
+        names: Sequence[str],
+        labelled: AccuracyGate | None = None,
+        reruns: Callable[[int], Iterable[Rerun]] | None = None,
     ) -> None:
         """Wait for the truth.
 
@@ -64,10 +68,12 @@ class Judge:
             settings: by which all contenders choose their detections.
             names: of the images that all are compared on.
             labelled: images to measure AP on.
+            reruns: of eager, with noise, on one of the images; see `compare`.
         """
         self._settings = dataclasses.asdict(settings)
         self._names = names
         self._labelled = labelled
+        self._reruns = reruns
         self._truth: list[Detections] | None = None
         self._reference: Recording | None = None
 
@@ -93,7 +99,12 @@ class Judge:
         lossy = precision != "fp32"
         tolerances = TOLERANCES[precision]
         report = compare(
-            self._truth, found, names=self._names, tolerances=tolerances, **self._settings
+            self._truth,
+            found,
+            names=self._names,
+            tolerances=tolerances,
+            reruns=None if lossy else self._reruns,
+            **self._settings,
         )
         if not lossy:
             return Verdict(PARITY, report.passed, report.reason, report, None, accuracy)

@@ -185,7 +185,8 @@ def show(found: Verification) -> None:
     for flip in found.parity.unmatched:
         kind = "benign" if flip.benign else "defect"
         whose = f"{flip.side} only" if flip.edge_margin is None else "masks of a pair"
-        output.print(f"{flip.image}: {whose}, {flip.kind} ({kind})", markup=False)
+        noise = "" if flip.noise_margin is None else f" by noise of {flip.noise_margin:.0e}"
+        output.print(f"{flip.image}: {whose}, {flip.kind}{noise} ({kind})", markup=False)
     if found.stages is None:
         return
     output.print(found.stages.table())

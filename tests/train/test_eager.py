@@ -50,6 +50,24 @@ def test_hook_is_gone_after_the_call(tiny_model, noise):
     assert not tiny_model.roi_heads._forward_hooks
 
 
+def test_noise_moves_answers_a_little_and_repeatably(tiny_model, noise):
+    eager = EagerSegmenter(tiny_model, class_names=CLASSES)
+    plain, moved, again = (
+        eager(noise),
+        eager.with_noise(noise, noise=1e-5, seed=1),
+        eager.with_noise(noise, noise=1e-5, seed=1),
+    )
+    assert np.array_equal(moved.boxes, again.boxes)
+    assert len(plain) == len(moved) > 0
+    assert 0 < np.abs(plain.boxes - moved.boxes).max() < 0.1
+    assert np.array_equal(eager(noise).boxes, plain.boxes), "the noise is gone after the call"
+
+
+def test_no_noise_is_the_plain_answer(tiny_model, noise):
+    eager = EagerSegmenter(tiny_model, class_names=CLASSES)
+    assert np.array_equal(eager.with_noise(noise, noise=0.0, seed=1).boxes, eager(noise).boxes)
+
+
 @pytest.mark.parametrize(
     "image",
     [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)],

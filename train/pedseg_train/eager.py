@@ -98,6 +98,23 @@ class EagerSegmenter:
         """Detect in one image, uint8 [H, W, 3] RGB."""
         return self.predict([image])[0]
 
+    def with_noise(self, image: NDArray[np.uint8], *, noise: float, seed: int) -> Detections:
+        """Detect in one image, uint8 [H, W, 3] RGB, while the RPN's answers are moved a little.
+
+        What changes by noise of the size of rounding is decided by rounding.
+
+        Args:
+            image: to detect in.
+            noise: standard deviation of what is added to the RPN's objectness logits and to its box
+                deltas, which are shares of an anchor's size.
+            seed: of the noise.
+        """
+        hook = self.model.rpn.head.register_forward_hook(_add_noise(noise, seed))
+        try:
+            return self(image)
+        finally:
+            hook.remove()
+
     @torch.inference_mode()
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         """Detect in several images, uint8 [H, W, 3] RGB each, in one forward.
@@ -133,6 +150,19 @@ class EagerSegmenter:
             )
             for one, masks, image in zip(found, soft, images, strict=True)
         ]
+
+
+def _add_noise(noise: float, seed: int) -> Any:
+    """A forward hook that adds noise to all logits and box deltas of an `RPNHead`."""
+    random = torch.Generator().manual_seed(seed)
+
+    def moved(level: torch.Tensor) -> torch.Tensor:
+        return level + noise * torch.randn(level.shape, generator=random).to(level.device)
+
+    def hook(_module: nn.Module, _inputs: Any, result: Any) -> Any:
+        return tuple([moved(level) for level in levels] for levels in result)
+
+    return hook
 
 
 def _keep_roi_masks(kept: list[torch.Tensor]) -> Any:

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.parity import Settings, Tolerances, Unmatched
-from pedseg_runtime.parity.flips import APART, settle
 from pedseg_runtime.parity.matching import MatchedImage
 from pedseg_runtime.parity.report import counted
+from pedseg_runtime.parity.settling import APART, settle
 
 from ..graph.taps import BOXES, IMAGE_INDEX, LABELS, PROPOSAL_BOXES, PROPOSAL_SCORES, SCORES
 from .judges import Judge, Values

@@ -19,6 +19,7 @@ from .report import (
     Settings,
     Unmatched,
 )
+from .reruns import Rerun
 from .tolerances import FP32, TOLERANCES, Tolerances
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "LowPaste",
     "ParityReport",
     "PastedMasks",
+    "Rerun",
     "Settings",
     "Tolerances",
     "Unmatched",

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from ..detections import Detections
 from ..errors import InputError
-from .flips import settle
 from .matching import MatchedImage
 from .pasted import compare_pasted
 from .report import ParityReport, Settings
+from .reruns import Rerun
+from .settling import settle
 from .tolerances import FP32, Tolerances
 from .verdict import count, statistics, verdict
 
@@ -25,6 +26,7 @@ def compare(
     min_size: int | None = None,
     max_size: int | None = None,
     names: Sequence[str] | None = None,
+    reruns: Callable[[int], Iterable[Rerun]] | None = None,
 ) -> ParityReport:
     """Compare two sides' detections of the same images.
 
@@ -41,6 +43,9 @@ def compare(
             and the next, no difference of masks is put down to RoIAlign's jump at the far edge.
         max_size: of its longer side.
         names: image names for the report; `image 0`, `image 1`, ... by default.
+        reruns: from the position of an image to what the reference finds on it with noise of the
+            size of rounding on its RPN, by rising noise. Asked for only where a few detections
+            have no other explanation; without it those are defects.
 
     Returns:
         A report that is true if no defect was found and something was compared.
@@ -56,7 +61,7 @@ def compare(
         MatchedImage.of(first, second, name, tolerances, mask_field)
         for first, second, name in zip(reference, candidate, titles, strict=True)
     ]
-    settled = settle(matched, tolerances, settings)
+    settled = settle(matched, tolerances, settings, reruns)
     images = [image for image, _ in settled]
     unmatched = tuple(item for _, items in settled for item in items)
     names_of_fields = ("scores", "boxes", mask_field)

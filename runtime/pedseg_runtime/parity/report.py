@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+UNEXPLAINED = "unexplained"
+"""The kind of a detection that only one side has and that no margin explains."""
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """The rules by which both sides chose their detections; they decide which flips are benign.
@@ -72,7 +76,8 @@ class Unmatched:
         score: its score; None if not finite.
         box: x1 y1 x2 y2 in pixels; None if not finite.
         kind: what explains it: `score threshold`, `nms threshold`, `nms tie`, `nms suppression`,
-            `detection cap`, `sampling edge`; for defects `unexplained` or `not finite`.
+            `detection cap`, `sampling edge`, `proposal flip`; for defects `unexplained` or
+            `not finite`.
         benign: True for a benign flip, False for a defect.
         score_margin: |score - score threshold|; None if not finite, or both sides have it.
         nms_margin: smallest |IoU - NMS threshold| to a detection of the other side that could
@@ -81,6 +86,8 @@ class Unmatched:
             side is at the cap on detections per image, else None.
         edge_margin: distance in pixels of a sampling point of the mask from the edge of the
             feature map; None unless that is what explains it.
+        noise_margin: standard deviation of the noise on the RPN's logits and box deltas with which
+            the reference decides like the candidate; None unless that is what explains it.
     """
 
     image: str
@@ -95,6 +102,7 @@ class Unmatched:
     nms_margin: float | None
     rank_margin: float | None
     edge_margin: float | None = None
+    noise_margin: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
