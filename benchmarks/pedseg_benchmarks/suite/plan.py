@@ -17,7 +17,7 @@ SCENES, TEST_SCENES, EPOCHS, FULL_EPOCHS = 240, 40, 5, 4
 PICTURES = {"cpu": (397, 492), "cuda": (600, 800)}
 BOUNDS_MS = {"cpu": 300, "cuda": 100}  # for the small network as a server
 # Timed calls: of everybody at full size, and of each of its stages and surface points.
-ROUNDS, CALLS = {"cpu": 9, "cuda": 50}, {"cpu": 1, "cuda": 10}
+ROUNDS, CALLS = {"cpu": 10, "cuda": 50}, {"cpu": 1, "cuda": 10}
 FILES = (".onnx", ".torchscript", ".pt2")
 SERVED = ("fp32.onnx", "fp16.onnx", "int8.onnx")  # what one would put into a service
 
