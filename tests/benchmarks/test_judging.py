@@ -77,3 +77,37 @@ def test_pictures_without_people_are_refused(dataset):
     truth = oracle(dataset)
     with pytest.raises(DatasetError, match="found none on"):
         judge("eager", "fp32", [truth(dataset.image(0))], truth)
+
+
+def people(count):
+    """So many in a row."""
+    boxes = np.array([[30 * n, 10, 30 * n + 20, 60] for n in range(count)], np.float32)
+    return Detections(
+        boxes=boxes,
+        labels=np.ones(count, np.int64),
+        scores=np.linspace(0.9, 0.5, 4, dtype=np.float32)[:count],
+        roi_masks=np.full((count, 28, 28), 0.7, np.float32),
+        image_size=(64, 128),
+    )
+
+
+@pytest.mark.parametrize(("found", "passes"), [(4, True), (2, False)])
+def test_what_eager_finds_with_a_little_noise_is_right(found, passes):
+    asked = []
+
+    def reruns(position):
+        asked.append(position)
+        yield 1e-5, people(4)
+
+    judge = Judge(SETTINGS, ["a"], reruns=reruns)
+    judge("eager", "fp32", [people(3)], None)
+    assert judge("other", "fp32", [people(found)], None).passed == passes
+    assert asked == [0]
+    judge("lower", "fp16", [people(found)], None)
+    assert asked == [0], "a lower precision is not held to it"
+
+
+def test_without_reruns_what_eager_does_not_find_is_wrong():
+    judge = Judge(SETTINGS, ["a"])
+    judge("eager", "fp32", [people(3)], None)
+    assert not judge("other", "fp32", [people(4)], None).passed

@@ -166,6 +166,18 @@ def test_features_and_detections_stay_close_to_those_in_float(
     assert partners / total > 0.6
 
 
+def test_the_stem_is_pooled_before_its_activation(quantised):
+    wiring = Wiring(quantised.model.graph)
+    windows = [
+        node
+        for node in wiring.nodes
+        if node.op_type == "MaxPool" and helper.get_node_attr_value(node, "kernel_shape") == [3, 3]
+    ]
+    assert len(windows) == 1
+    assert wiring.producer[windows[0].input[0]].op_type == "Conv"
+    assert [node.op_type for node in wiring.consumers[windows[0].output[0]]] == ["Relu"]
+
+
 def test_batches_answer_as_single_images_do(quantised, streets, black):
     images = [streets[0], np.zeros_like(streets[0]), streets[2]]
 

@@ -170,7 +170,7 @@ class Plan:
             "bench-small",
             "small",
             self.layout.scenes,
-            *("--contenders", "stock-onnx", "--limit", "6", "--rounds", "6", "--stability", "5"),
+            *("--contenders", "stock-onnx", "--limit", "4", "--rounds", "10", "--stability", "5"),
             *("--data", str(self.layout.data), "--data-limit", str(TEST_SCENES)),
             *("--stages", "--limits"),
             seconds=SECONDS["bench-small"][self._kind],

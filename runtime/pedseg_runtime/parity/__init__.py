@@ -19,7 +19,7 @@ from .report import (
     Settings,
     Unmatched,
 )
-from .reruns import Rerun
+from .settling import Rerun
 from .tolerances import FP32, TOLERANCES, Tolerances
 
 __all__ = [

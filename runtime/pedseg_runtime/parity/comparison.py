@@ -9,8 +9,7 @@ from ..errors import InputError
 from .matching import MatchedImage
 from .pasted import compare_pasted
 from .report import ParityReport, Settings
-from .reruns import Rerun
-from .settling import settle
+from .settling import Rerun, settle
 from .tolerances import FP32, Tolerances
 from .verdict import count, statistics, verdict
 

@@ -87,7 +87,8 @@ class Unmatched:
         edge_margin: distance in pixels of a sampling point of the mask from the edge of the
             feature map; None unless that is what explains it.
         noise_margin: standard deviation of the noise on the RPN's logits and box deltas with which
-            the reference decides like the candidate; None unless that is what explains it.
+            the reference agrees with the candidate on all of the image; None unless that is what
+            explains it.
     """
 
     image: str

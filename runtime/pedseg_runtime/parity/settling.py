@@ -1,21 +1,25 @@
 """Which differences of matched images are benign flips, and which are defects.
 
 Every detection that only one side has is explained by its margins (`flips`), masks that differ at
-equal boxes by RoIAlign's jumps (`sampling`), and a few detections that are left by rounding in the
-RPN (`reruns`). What remains is a defect.
+equal boxes by RoIAlign's jumps (`sampling`). What remains is a defect, but for one kind of flip
+that the detections cannot show: another region proposal made it past the RPN. The RPN keeps its
+best proposals that NMS leaves, and where two of them are all but equal, rounding decides. So where
+a few differences are left, the reference is run again with noise of the size of rounding on its
+RPN: if the candidate then agrees with it in everything, either answer is the reference's own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
+from ..detections import Detections
 from .flips import explain, finite_box, label_name
 from .matching import MatchedImage
-from .report import Settings, Unmatched
-from .reruns import Rerun, explain_by_reruns
+from .report import UNEXPLAINED, Settings, Unmatched
 from .sampling import explain_masks
 from .tolerances import Tolerances
 
@@ -30,6 +34,8 @@ RARE = 0.01
 """Most defects per agreeing pair, and two at least, that rounding in the RPN may be blamed for."""
 
 Settled = tuple[MatchedImage, list[Unmatched]]
+Rerun = tuple[float, Detections]
+"""The noise's standard deviation, in logits and box deltas of the RPN, and what was found then."""
 
 
 def settle(
@@ -44,8 +50,8 @@ def settle(
         images: matched.
         tolerances: limits per field.
         settings: the thresholds that both sides applied.
-        reruns: of the reference on the image at that position, see `explain_by_reruns`. They are
-            asked for only where a few defects are left.
+        reruns: of the reference on the image at that position, by rising noise. They are asked for
+            only where a few defects are left, and only until one agrees with the candidate.
 
     Returns:
         Per image, the pairs that are to be compared and every detection that only one side has.
@@ -55,9 +61,9 @@ def settle(
         image.differences["scores"][chosen] for image, chosen in zip(images, agreeing, strict=True)
     )
     noise = max((float(values.max(initial=0.0)) for values in gaps), default=0.0)
-    look = partial(_settle_image, tolerances=tolerances, settings=settings)
     tie_limit = min(TIE_NOISE * noise, tolerances.scores)
-    settled = [look(image, tie_limit=tie_limit) for image in images]
+    look = partial(_settle_image, tolerances=tolerances, settings=settings, tie_limit=tie_limit)
+    settled = [look(image) for image in images]
     ties = sum(
         item.kind == "nms tie" and item.side == REFERENCE
         for _, unmatched in settled
@@ -65,15 +71,39 @@ def settle(
     )
     fine = sum(int(chosen.sum()) for chosen in agreeing)
     if ties > TIE_SHARE * fine:
-        tie_limit = 0.0
-        settled = [look(image, tie_limit=tie_limit) for image in images]
+        look = partial(look, tie_limit=0.0)
+        settled = [look(image) for image in images]
     defects = [_count_defects(*item, tolerances) for item in settled]
     if reruns is None or sum(defects) > max(2, RARE * fine):
         return settled
     return [
-        look(image, tie_limit=tie_limit, reruns=reruns(position)) if defects[position] else before
+        _by_reruns(image, before, reruns(position), look, tolerances)
+        if defects[position]
+        else before
         for position, (image, before) in enumerate(zip(images, settled, strict=True))
     ]
+
+
+def _by_reruns(
+    image: MatchedImage,
+    before: Settled,
+    reruns: Iterable[Rerun],
+    look: Callable[..., Settled],
+    tolerances: Tolerances,
+) -> Settled:
+    """What was left unexplained as proposal flips, if the candidate agrees with a rerun.
+
+    It has to agree with all of it, by the same rules and without a defect: a detection that is
+    another one, or whose values are wrong, is in no rerun. A pair at one box whose scores or masks
+    differ is no flip; where there is one, nothing is run again.
+    """
+    if _count_defects(*look(image, noise=0.0), tolerances):
+        return before
+    for noise, again in reruns:
+        other = MatchedImage.of(again, image.candidate, image.name, tolerances, image.mask_field)
+        if not _count_defects(*look(other), tolerances):
+            return look(image, noise=noise)
+    return before
 
 
 def _count_defects(
@@ -89,9 +119,9 @@ def _settle_image(
     tolerances: Tolerances,
     settings: Settings,
     tie_limit: float,
-    reruns: Iterable[Rerun] = (),
+    noise: float | None = None,
 ) -> Settled:
-    """Explain what has no partner, on one image.
+    """Explain what has no partner, on one image; with `noise`, the rest as flips of the RPN.
 
     Two boxes may overlap enough to be matched and yet be two proposals, of which each side kept
     another. A pair that looks so is taken apart if both of its members are explained; otherwise
@@ -111,9 +141,8 @@ def _settle_image(
     )
     left = {i: look(i, image.reference, image.candidate, second, side=REFERENCE) for i in first}
     right = {i: look(i, image.candidate, image.reference, first, side="candidate") for i in second}
-    left, right = explain_by_reruns(
-        image, left, right, reruns, tolerances=tolerances, apart=APART * tolerances.boxes
-    )
+    if noise is not None:
+        left, right = _as_proposal_flips(left, noise), _as_proposal_flips(right, noise)
     jumps = _jumps(image, tolerances, settings)
     kept = ~apart
     for position in np.flatnonzero(apart):
@@ -123,6 +152,15 @@ def _settle_image(
             del left[a], right[b]
     compared = image.without_masks(list(jumps)).keep(kept)
     return compared, [*left.values(), *right.values(), *jumps.values()]
+
+
+def _as_proposal_flips(items: dict[int, Unmatched], noise: float) -> dict[int, Unmatched]:
+    return {
+        index: replace(item, kind="proposal flip", benign=True, noise_margin=noise)
+        if item.kind == UNEXPLAINED
+        else item
+        for index, item in items.items()
+    }
 
 
 def _jumps(image: MatchedImage, tolerances: Tolerances, settings: Settings) -> dict[int, Unmatched]:
