@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 DEMO ?= demo
+JOBS ?= 2
 
 .PHONY: help install demo test lint format wheel test-wheel clean
 
@@ -22,8 +23,8 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)  ## synthesize, train, export, verify, predict, benchmark; DATA=DIR uses your dataset
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python examples/demo.py --output $(DEMO) $(if $(DATA),--data $(DATA)) $(if $(TRAIN),--train='$(TRAIN)')
 
-test: $(READY)  ## run all tests
-	$(BIN)/python -m pytest $(ARGS)
+test: $(READY)  ## run all tests, two at a time; JOBS=0 runs one after the other
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses $(JOBS) $(ARGS)
 
 lint: $(READY)  ## formatting, style, types and the direction of imports
 	$(BIN)/ruff format --check .

@@ -6,6 +6,7 @@ import importlib.util
 import os
 import random
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,6 +26,22 @@ def cuda_problem() -> str | None:
     import torch
 
     return None if torch.cuda.is_available() else "torch sees no CUDA GPU"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Give a file to one process, and all that needs the exports, which take long, to one as well.
+
+    Marks of groups do not do: pytest-xdist 3.8 does not tell pytest 9.2 of them.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByFile(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            file = nodeid.partition("::")[0]
+            return "export" if Path(file).parent.name == "export" else file
+
+    return ByFile(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

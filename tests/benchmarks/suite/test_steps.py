@@ -163,7 +163,7 @@ def test_children_of_an_ended_command_end_too(tmp_path):
     log, sign = tmp_path / "log", tmp_path / "sign"
     child = f"import os, time; open({str(sign)!r}, 'w').write(str(os.getpid())); time.sleep(600)"
     code = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])"
-    assert run_command(["python", "-c", code], log, timeout=4) is None
+    assert run_command(["python", "-c", code], log, timeout=15) is None
     pid, deadline = int(sign.read_text()), time.monotonic() + 20
     while runs(pid) and time.monotonic() < deadline:
         time.sleep(0.1)
