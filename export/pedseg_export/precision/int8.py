@@ -18,7 +18,6 @@ from typing import Any
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import NodeProto
 from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
@@ -29,6 +28,7 @@ from pedseg_runtime.seal import SEAL_KEY
 
 from ..quiet import silent, told_briefly
 from .observation import observe
+from .pooling import pool_in_float
 from .ranges import METHODS, Range, Spread, choose_ranges
 from .regions import STEM, Regions, Wiring, find_regions, name_nodes
 from .survival import survives
@@ -195,36 +195,6 @@ def _with_pairs(
     quantised.producer_name = model.producer_name
     quantised.producer_version = model.producer_version
     return quantised
-
-
-def pool_in_float(model: onnx.ModelProto) -> None:
-    """Pool before the activation where integers begin behind both, as in a ResNet's stem.
-
-    The larger of two values stays the larger when both are clipped at zero, so either order gives
-    the same bits. But onnxruntime moves a QuantizeLinear that follows a MaxPool in front of it, and
-    its MaxPool of integers takes 57 ms where that of floats takes 3 (800 pixels, two cores).
-    """
-    wiring = Wiring(model.graph)
-    outputs = {value.name for value in model.graph.output}
-    for pool in wiring.nodes:
-        relu = wiring.producer.get(pool.input[0]) if pool.op_type == "MaxPool" else None
-        if relu is None or relu.op_type != "Relu" or len(pool.output) > 1:
-            continue
-        before, between, after = relu.input[0], relu.output[0], pool.output[0]
-        readers = wiring.consumers[after]
-        is_private = len(wiring.consumers[between]) == 1 and not {between, after} & outputs
-        if not is_private or any(node.op_type != "QuantizeLinear" for node in readers):
-            continue
-        stale = [info for info in model.graph.value_info if info.name == between]
-        for info in stale:  # that value is the pooled one now
-            model.graph.value_info.remove(info)
-        first, second = NodeProto(), NodeProto()
-        first.CopyFrom(pool)
-        second.CopyFrom(relu)
-        first.input[0], first.output[0] = before, between
-        second.input[0], second.output[0] = between, after
-        relu.CopyFrom(first)  # in its place, so that the order stays topological
-        pool.CopyFrom(second)
 
 
 def _notes(
