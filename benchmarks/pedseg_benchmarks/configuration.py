@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pedseg_runtime.backends import read_artifact
+from pedseg_runtime.artifact.manifest import Manifest
+from pedseg_runtime.artifact.reading import read_artifact
 from pedseg_runtime.errors import ArtifactError, InputError
-from pedseg_runtime.manifest import Manifest
 from pedseg_train.checkpoint import CheckpointHeader
 
 SETTINGS = ("min_size", "max_size", "score_threshold", "nms_threshold", "detections_per_image")

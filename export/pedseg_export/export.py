@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
+from pedseg_runtime.artifact.checksum import append_checksum
+from pedseg_runtime.artifact.manifest import Manifest, output_specs
 from pedseg_runtime.errors import ParityError
 from pedseg_runtime.files import replacing
-from pedseg_runtime.manifest import Manifest, output_specs
 from pedseg_runtime.parity import TOLERANCES, ParityReport
-from pedseg_runtime.seal import seal
 from pedseg_runtime.segmenter import Segmenter
 from pedseg_train.checkpoint import LoadedCheckpoint, load_checkpoint, with_settings
 from pedseg_train.eager import EagerSegmenter
@@ -169,7 +169,7 @@ def describe(loaded: LoadedCheckpoint, options: ExportOptions, draft: Draft) -> 
 def write(draft: Draft, path: Path, manifest: Manifest, golden: str | None = None) -> None:
     """Write the artifact and seal it."""
     draft.write(path, manifest, golden)
-    seal(path)
+    append_checksum(path)
 
 
 def check(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from pedseg_runtime.golden import GoldenSample, encode
+from pedseg_runtime.artifact.self_test import SelfTestSample, encode_samples
 from pedseg_runtime.segmenter import Segmenter
 from pedseg_train.eager import EagerSegmenter
 
@@ -34,17 +34,17 @@ def golden_text(
     """
     manifest = segmenter.manifest
     answer = reference if manifest.precision == "fp32" else segmenter
-    chosen: dict[bool, GoldenSample] = {}
+    chosen: dict[bool, SelfTestSample] = {}
     for name, image in _candidates(manifest.static_shape):
         detections = answer(image)
         found = len(detections) > 0
         if found not in chosen and len(detections) <= MOST:
-            chosen[found] = GoldenSample(name, image, detections)
+            chosen[found] = SelfTestSample(name, image, detections)
         if len(chosen) == 2:
             break
     if True not in chosen:
         notify("the self-test has no sample with a detection: nothing is found on its streets")
-    return encode([chosen[found] for found in sorted(chosen, reverse=True)])
+    return encode_samples([chosen[found] for found in sorted(chosen, reverse=True)])
 
 
 def _candidates(static_shape: tuple[int, int, int] | None) -> Iterator[tuple[str, Image]]:

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from pedseg_runtime.artifact.manifest import Manifest
 from pedseg_runtime.errors import InputError
-from pedseg_runtime.manifest import Manifest
 
 from .formats import Draft
 from .formats.onnx import draft_of

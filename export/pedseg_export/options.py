@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 import torch
 
+from pedseg_runtime.artifact.manifest import MASK_SPECS
 from pedseg_runtime.errors import InputError
-from pedseg_runtime.manifest import MASK_SPECS
 
 from .formats import FORMATS, Shape
 from .target import Target

@@ -9,10 +9,10 @@ from typing import Any
 
 import click
 
+from pedseg_runtime.artifact.manifest import Manifest
 from pedseg_runtime.console import Command, next_commands, notes, output, progress_bar
 from pedseg_runtime.errors import InputError, ParityError
 from pedseg_runtime.files import write_json
-from pedseg_runtime.manifest import Manifest
 from pedseg_runtime.parity import TOLERANCES, ParityReport
 from pedseg_runtime.segmenter import Segmenter
 from pedseg_train.checkpoint import LoadedCheckpoint, load_checkpoint, with_settings

@@ -11,6 +11,8 @@ Importing it costs numpy; onnxruntime, Pillow and pycocotools are imported when 
 
 import os as _os
 
+from ._version import __version__ as __version__
+from .artifact.manifest import Manifest
 from .detections import Detections
 from .draw import draw_detections, draw_instances
 from .errors import (
@@ -30,18 +32,15 @@ from .errors import (
 )
 from .images import find_images, read_image
 from .info import SegmenterInfo
-from .manifest import Manifest
 from .parity import FP32, ParityReport, Tolerances, compare
 from .segmenter import Segmenter
 from .serving.batching import BatchingSegmenter
-from .serving.reference import ShadowReport
 from .serving.requests import BatchingStats
 from .serving.shadow import ShadowSegmenter
+from .serving.shadow_worker import ShadowReport
 
-__version__ = "0.1.0"
-
-# From 1.29 on, onnxruntime sends facts about models and sessions to its makers, and its sending
-# thread keeps forked processes from ending. It asks this variable when it is first imported.
+# From 1.29 on, onnxruntime reports on models and sessions to its vendor, and its sending
+# thread keeps forked processes from ending. It reads this variable when it is first imported.
 _os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 __all__ = [

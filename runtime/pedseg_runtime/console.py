@@ -104,7 +104,7 @@ def suggestion(name: str, choices: Sequence[str]) -> str:
 
 
 def progress_bar(*, disable: bool = False) -> Progress:
-    """A progress bar on standard error that is silent where nobody watches a terminal."""
+    """A progress bar on standard error that is hidden without a terminal."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

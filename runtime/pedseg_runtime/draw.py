@@ -1,9 +1,9 @@
-"""Pictures of detections and of ground truth: translucent masks, outlines, boxes and captions."""
+"""Draw detections and ground truth on images: translucent masks, outlines, boxes and captions."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,6 @@ from .masks import PastedMask, crop_dense
 
 if TYPE_CHECKING:
     from PIL import Image, ImageDraw, ImageFont
-
-    from .detections import Detections
 
 Color = tuple[int, int, int]
 Rectangle = tuple[int, int, int, int]  # x1 y1 x2 y2: its first and its last pixel
@@ -40,6 +38,28 @@ _PALETTE: tuple[Color, ...] = (
 _FONT_SIZES = (10, 40)
 
 
+class DrawableDetections(Protocol):
+    """What is drawn of detections; see `Detections`."""
+
+    @property
+    def boxes(self) -> NDArray[np.float32]:
+        """Float32 [D, 4], x1 y1 x2 y2 in pixels."""
+
+    @property
+    def scores(self) -> NDArray[np.float32]:
+        """Float32 [D]."""
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width)."""
+
+    def label_names(self) -> list[str]:
+        """The class name of every detection."""
+
+    def crops(self) -> list[PastedMask]:
+        """The masks as crops of the image."""
+
+
 def instance_color(index: int) -> Color:
     """The color (r, g, b) of the instance `index`, 0..255; the same index has the same color.
 
@@ -51,7 +71,9 @@ def instance_color(index: int) -> Color:
     return red, green, blue
 
 
-def draw_detections(image: Image.Image | NDArray[np.uint8], detections: Detections) -> Image.Image:
+def draw_detections(
+    image: Image.Image | NDArray[np.uint8], detections: DrawableDetections
+) -> Image.Image:
     """A copy of `image` with each detection's mask, box, class name and score.
 
     Args:
@@ -119,15 +141,15 @@ def _draw(
     colors = [instance_color(index) for index in range(len(crops))] if colors is None else colors
     for index in order:
         _paint(canvas, crops[index], colors[index], stroke)
-    picture = Image.fromarray(canvas)
-    pen = ImageDraw.Draw(picture)
+    drawn = Image.fromarray(canvas)
+    pen = ImageDraw.Draw(drawn)
     if boxes is not None:
         for index in order:
             pen.rectangle(_corners(boxes[index]), outline=colors[index], width=(stroke + 1) // 2)
     if captions is not None:
         places = [_anchor(crop) for crop in crops] if boxes is None else map(_corners, boxes)
-        _write(pen, picture.size, list(places), captions, colors, _font(scale))
-    return picture
+        _write(pen, drawn.size, list(places), captions, colors, _font(scale))
+    return drawn
 
 
 def _paint(canvas: NDArray[np.uint8], crop: PastedMask, color: Color, stroke: int) -> None:

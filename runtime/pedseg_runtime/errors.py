@@ -22,10 +22,7 @@ else is the service's own (500).
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .parity import ParityReport
+from typing import Any, Protocol
 
 
 class PedsegError(Exception):
@@ -68,14 +65,28 @@ class InputError(PedsegError):
     """An image or argument that cannot be used."""
 
 
+class FailedComparison(Protocol):
+    """What a `ParityError` carries; `parity.ParityReport` is one."""
+
+    @property
+    def reason(self) -> str:
+        """One clause that says what disagrees."""
+
+    def summary(self) -> str:
+        """The verdict as one line."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The comparison as plain values for JSON."""
+
+
 class ParityError(PedsegError):
     """An artifact that disagrees with its reference.
 
     Attributes:
-        report: the comparison that failed.
+        report: the comparison that failed, a `parity.ParityReport`.
     """
 
-    def __init__(self, message: str, report: ParityReport) -> None:
+    def __init__(self, message: str, report: FailedComparison) -> None:
         super().__init__(message)
         self.report = report
 

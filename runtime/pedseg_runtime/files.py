@@ -1,4 +1,4 @@
-"""Writing files so that a reader never sees half of one, and digests of what was written."""
+"""Atomic writes, so that a reader never sees half of a file, and digests of files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it to `path` if the block succeeds.
 
     The temporary name keeps the suffix of `path`, since some writers choose the format by it. If
-    the block raises, the temporary file is removed and whatever stood at `path` is untouched. The
+    the block raises, the temporary file is removed and the file at `path` is untouched. The
     content is on the disk before the name is: a machine that loses power has the old file or the
     new one.
     """

@@ -12,8 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .errors import InputError
-from .opening import open_image
-from .silence import silence
+from .image_decoding import open_image, suppress_warnings
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -42,8 +41,8 @@ def read_image(source: Source, *, max_pixels: int | None = DEFAULT_MAX_PIXELS) -
             stands and left open. EXIF orientation is applied, 16-bit grey is scaled to 8 bit, alpha
             is dropped, of an animation the first frame is taken.
         max_pixels: height times width of the largest image to accept, checked before pixels are
-            decoded; None sets no limit. For files Pillow's own holds beside it: who wants to read
-            more than twice `PIL.Image.MAX_IMAGE_PIXELS` sets that too, once, when the process
+            decoded; None sets no limit. For files Pillow's own limit holds beside it: to read
+            more than twice `PIL.Image.MAX_IMAGE_PIXELS`, set that too, once, when the process
             starts.
 
     Returns:
@@ -135,10 +134,10 @@ def _from_stream(stream: IO[bytes], max_pixels: int | None) -> NDArray[np.uint8]
         raise InputError(f"{name}: expected bytes, found a text file; open it in mode 'rb'")
     try:
         content = stream.read()
-    except Exception as error:  # whatever stands behind it: a closed file, a network
+    except Exception as error:  # any error of the source: a closed file, a network
         raise InputError(_damaged(name, error)) from error
     if inspect.iscoroutine(content):
-        content.close()  # Python would warn that nobody awaited it
+        content.close()  # or Python warns that it was never awaited
         raise InputError(f"{name}: expected bytes, found a coroutine; await read() and pass those")
     if not isinstance(content, bytes | bytearray | memoryview):
         raise InputError(
@@ -159,7 +158,7 @@ def _from_bytes(
 
 
 def _from_file(stream: IO[bytes], name: str, max_pixels: int | None) -> NDArray[np.uint8]:
-    """Decode an image file; whatever is wrong with its bytes becomes an `InputError`."""
+    """Decode an image file; any error in its bytes becomes an `InputError`."""
     try:
         image = open_image(stream)
     except InputError as error:
@@ -182,7 +181,7 @@ def _check_pixels(name: str, size: tuple[int, ...], max_pixels: int | None) -> N
 def _from_pil(image: Image.Image, name: str) -> NDArray[np.uint8]:
     """Decode, turn upright and convert to RGB, without touching the caller's image."""
     try:
-        with silence():
+        with suppress_warnings():
             image.load()
             orientation = image.getexif().get(_EXIF_ORIENTATION)
             pixels = _rgb(_upright(image, orientation))

@@ -6,12 +6,12 @@ import dataclasses
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from .backends import Backend, Placement
+from ._version import __version__
+from .backends import Backend, Placement
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class SegmenterInfo:
 
     Attributes:
         artifact: path of the file.
-        digest: SHA-256 of its content before the seal, 64 hex digits: `head -c -64 FILE |
+        digest: SHA-256 of its content before the checksum, 64 hex digits: `head -c -64 FILE |
             sha256sum` gives the same.
         format, architecture, precision, mask_format, class_names: as in the `Manifest`.
         static_shape: (N, H, W) that the graph is fixed to; None if it takes any.
@@ -28,7 +28,7 @@ class SegmenterInfo:
         provider: what really runs it, e.g. `CUDAExecutionProvider`.
         placement: which provider runs how many nodes of each operator, as onnxruntime divided the
             graph; None for torch, which has one device.
-        self_test: what became of the golden samples, see `Segmenter`.
+        self_test: the outcome of the self-test, see `Segmenter`.
         versions: of Python and of the libraries that run it here.
         exported_with: of the libraries that made the file.
     """
@@ -60,8 +60,6 @@ class SegmenterInfo:
 
 def describe(backend: Backend, self_test: str) -> SegmenterInfo:
     """Collect what `backend` and its artifact say of themselves."""
-    from . import __version__  # not at the top: the package imports this module
-
     artifact = backend.artifact
     manifest = artifact.manifest
     library, version = backend.library.split(" ", 1)

@@ -8,21 +8,25 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from .artifact.manifest import Manifest
+from .artifact.self_test import decode_samples, replay
+from .artifact.tensors import (
+    check_outputs,
+    group_by_size,
+    require_image_list,
+    split_outputs,
+    stack_images,
+)
 from .backends import Backend, Resources, open_backend
-from .closing import Closing
 from .detections import Detections
 from .errors import ArtifactError, ClosedError, InputError, ParityError
-from .forks import never_free, watch
-from .golden import decode, replay
-from .grouping import group_by_size, several, stacked
 from .images import DEFAULT_MAX_PIXELS, Source, read_image
 from .info import SegmenterInfo, describe
-from .manifest import Manifest
-from .outputs import check_outputs, split_outputs
-from .parity.report import counted
+from .lifecycle import Closeable, call_after_fork, keep_until_exit
+from .text import pluralize
 
 
-class Segmenter(Closing):
+class Segmenter(Closeable):
     """An artifact, ready to segment images.
 
         with Segmenter.load("pedseg.onnx", device="cuda") as segmenter:
@@ -38,8 +42,8 @@ class Segmenter(Closing):
         manifest: what the artifact says of itself.
         provider: what really runs it, e.g. `CUDAExecutionProvider`, `CPUExecutionProvider`,
             `torch:cpu`.
-        self_test: what became of the artifact's golden samples: `passed on 3 samples`, `not in the
-            artifact` or `skipped`.
+        self_test: outcome of the self-test: `passed on 3 samples`, `not in the artifact` or
+            `skipped`.
     """
 
     def __init__(self, backend: Backend, *, max_pixels: int | None = DEFAULT_MAX_PIXELS) -> None:
@@ -50,7 +54,7 @@ class Segmenter(Closing):
         self.manifest: Manifest = backend.artifact.manifest
         self.provider: str = backend.provider
         self.self_test = "skipped"
-        watch(self)
+        call_after_fork(self)
 
     @classmethod
     def load(
@@ -84,8 +88,8 @@ class Segmenter(Closing):
             engine_cache: folder where TensorRT keeps its engines; None builds them at every start.
             max_pixels: larger images are refused; None takes any size.
             warmup: (height, width) of images to expect; the first run of a new size is slow.
-            self_test: replay the golden samples in the artifact, if it has any; that costs one run
-                per image size among them.
+            self_test: replay the samples in the artifact, if it has any; that costs one run per
+                image size among them.
 
         Raises:
             ArtifactError: the file is missing, damaged or not an artifact of pedseg.
@@ -149,10 +153,13 @@ class Segmenter(Closing):
         fixed = self.manifest.static_shape
         if fixed is not None:
             batch_size = min(batch_size, fixed[0])
-        arrays = [self.read(image, f"image {index}") for index, image in enumerate(several(images))]
+        arrays = [
+            self.read(image, f"image {index}")
+            for index, image in enumerate(require_image_list(images))
+        ]
         results: dict[int, Detections] = {}
         for group in group_by_size([array.shape[:2] for array in arrays], batch_size):
-            batch = stacked([arrays[index] for index in group])
+            batch = stack_images([arrays[index] for index in group])
             results.update(zip(group, self._run(backend, batch), strict=True))
         ordered = [results[index] for index in range(len(arrays))]
         if score_threshold is None:
@@ -219,9 +226,9 @@ class Segmenter(Closing):
         )
 
     def _replay(self, source: str) -> None:
-        """Replay the golden samples and set `self_test`; `source` names the file in errors."""
-        golden = self._open_backend().artifact.golden
-        samples = decode(golden, source) if golden is not None else ()
+        """Replay the self-test samples and set `self_test`; `source` names the file in errors."""
+        text = self._open_backend().artifact.self_test
+        samples = decode_samples(text, source) if text is not None else ()
         if not samples:
             self.self_test = "not in the artifact"
             return
@@ -229,7 +236,7 @@ class Segmenter(Closing):
             report = replay(self, samples)
         except InputError as error:  # nothing that the caller put in
             raise ArtifactError(
-                f"{source}: expected golden samples that fit the artifact, found: {error}; "
+                f"{source}: expected self-test samples that fit the artifact, found: {error}; "
                 "export the checkpoint again with pedseg-export"
             ) from error
         if not report:
@@ -240,7 +247,7 @@ class Segmenter(Closing):
                 "the checkpoint again",
                 report,
             )
-        self.self_test = f"passed on {counted(len(samples), 'sample')}"
+        self.self_test = f"passed on {pluralize(len(samples), 'sample')}"
 
     def _warm_up(self, height: int, width: int) -> None:
         """Segment a black image of a size that is to be expected."""
@@ -255,9 +262,9 @@ class Segmenter(Closing):
             )
         return self._backend
 
-    def _forked(self) -> None:
+    def _after_fork(self) -> None:
         """Part with the model in a forked child, where neither running nor freeing it would end."""
-        never_free(self._backend)
+        keep_until_exit(self._backend)
         self._backend = None
         self._gone = "inherited from the process that forked this one"
 

@@ -20,10 +20,10 @@ from pedseg_benchmarks.contenders import roster
 from pedseg_benchmarks.contenders.eager import Eager
 from pedseg_benchmarks.material import choose_images
 from pedseg_benchmarks.results import BenchmarkResult
+from pedseg_runtime.artifact.manifest import Manifest
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.errors import InputError
 from pedseg_runtime.files import sha256_of
-from pedseg_runtime.manifest import Manifest
 
 TINY_ONNX = Path(__file__).parents[1] / "runtime" / "golden" / "tiny.onnx"
 

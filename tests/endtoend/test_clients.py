@@ -25,8 +25,8 @@ from PIL import Image
 from torch import Tensor, nn
 
 from pedseg_runtime import Manifest, Segmenter
-from pedseg_runtime.backends.suppression import register_suppression
-from pedseg_runtime.manifest import MANIFEST_FILE
+from pedseg_runtime.artifact.manifest import MANIFEST_FILE
+from pedseg_runtime.backends.torch import register_suppression
 from pedseg_runtime.masks import paste_masks
 
 ROOT = Path(__file__).parents[2]

@@ -18,10 +18,10 @@ from pedseg_export.export import export_artifact
 from pedseg_export.graph.pyramid import PyramidPooling
 from pedseg_export.options import ExportOptions
 from pedseg_export.verification import Sample, generated_samples, verify
+from pedseg_runtime.artifact.manifest import MANIFEST_FILE, MANIFEST_KEY, OUTPUT_NAMES
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.errors import CheckpointError, ExportError, ParityError
 from pedseg_runtime.files import sha256_of
-from pedseg_runtime.manifest import MANIFEST_FILE, MANIFEST_KEY, OUTPUT_NAMES
 from pedseg_runtime.parity import compare
 from pedseg_runtime.segmenter import Segmenter
 from pedseg_train.eager import EagerSegmenter

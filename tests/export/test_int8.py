@@ -30,9 +30,9 @@ from pedseg_export.precision.observation import (
 from pedseg_export.precision.ranges import BINS, METHODS, Spread, choose_ranges
 from pedseg_export.precision.regions import Wiring, find_regions
 from pedseg_export.verification import generated_samples
+from pedseg_runtime.artifact.checksum import CHECKSUM_KEY, append_checksum
 from pedseg_runtime.errors import ExportError, InputError
 from pedseg_runtime.parity.matching import box_iou
-from pedseg_runtime.seal import SEAL_KEY, seal
 from pedseg_runtime.segmenter import Segmenter
 
 
@@ -62,7 +62,7 @@ def quantised(source, streets, tmp_path_factory) -> Int8:
     result = quantize(source, folder / "small.onnx", images=streets)
     sealed = folder / "sealed.onnx"
     shutil.copy(folder / "small.onnx", sealed)
-    seal(sealed)
+    append_checksum(sealed)
     segmenter = Segmenter.load(sealed, device="cpu", self_test=False)  # the samples are float's
     return Int8(result, folder / "small.onnx", onnx.load(folder / "small.onnx"), segmenter)
 
@@ -129,7 +129,7 @@ def test_the_contract_and_the_metadata_stay_and_the_seal_goes(source, quantised)
     before, after = onnx.load(source), quantised.model
     metadata = {entry.key: entry.value for entry in before.metadata_props}
 
-    assert metadata.pop(SEAL_KEY)
+    assert metadata.pop(CHECKSUM_KEY)
     assert {entry.key: entry.value for entry in after.metadata_props} == metadata
     assert after.graph.input == before.graph.input
     assert after.graph.output == before.graph.output

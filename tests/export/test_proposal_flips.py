@@ -11,9 +11,9 @@ from torchvision.ops import box_iou
 
 from pedseg_export import verification
 from pedseg_export.verification import NOISES, TRIALS, generated_samples, rerun, verify
+from pedseg_runtime.artifact.manifest import Manifest
 from pedseg_runtime.detections import Detections
-from pedseg_runtime.manifest import Manifest
-from pedseg_runtime.parity import settling
+from pedseg_runtime.parity import flip_analysis
 from pedseg_train.checkpoint import LoadedCheckpoint, load_checkpoint
 from pedseg_train.eager import EagerSegmenter
 
@@ -70,7 +70,7 @@ def test_noise_rises_and_is_never_more_than_the_tolerance(eager):
 
 def test_proposals_of_another_threshold_are_no_close_calls(network, onnx_artifact, monkeypatch):
     """Even if there were agreeing detections enough to ask for reruns."""
-    monkeypatch.setattr(settling, "RARE", 1e9)
+    monkeypatch.setattr(flip_analysis, "MAX_DEFECT_SHARE", 1e9)
     eager = EagerSegmenter(network.model, class_names=network.header.class_names)
     sample, rpn = generated_samples()[0], network.model.rpn
     expected, rpn.nms_thresh = rpn.nms_thresh, 0.8

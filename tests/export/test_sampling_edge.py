@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from torchvision.ops import roi_align
 
 from pedseg_runtime.parity import Settings
-from pedseg_runtime.parity.sampling import explain_masks
+from pedseg_runtime.parity.flip_margins import roi_align_margin
 
 RULES = Settings(0.05, 0.5, 100, min_size=192, max_size=320)
 
@@ -37,7 +37,7 @@ def test_masks_are_excused_only_where_torchvisions_features_jump(size, start, wi
             for left in (x, x + shift)
         ]
         jumped = bool((pooled(boxes[0], scale) - pooled(boxes[1], scale)).abs().max() > 1e-3)
-        explained = explain_masks(*boxes, (size, size), RULES) is not None
+        explained = roi_align_margin(*boxes, (size, size), RULES) is not None
         if jumped:
             assert explained
         elif explained:  # the margin allows for float32's rounding, no more

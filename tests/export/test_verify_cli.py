@@ -20,8 +20,8 @@ from pedseg_export.quiet import silent, told_briefly
 from pedseg_export.stages import StageReport, StageResult
 from pedseg_export.verification import generated_samples
 from pedseg_export.verify_cli import Verification, as_exported, main, samples_for
+from pedseg_runtime.artifact.manifest import Manifest
 from pedseg_runtime.errors import InputError
-from pedseg_runtime.manifest import Manifest
 from pedseg_runtime.parity import compare
 from pedseg_train.checkpoint import LoadedCheckpoint, with_settings
 

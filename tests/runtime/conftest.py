@@ -1,4 +1,4 @@
-"""What the tests of the runtime share: a tiny artifact, and a picture it finds two persons on."""
+"""What the tests of the runtime share: a tiny artifact, and an image it finds two persons on."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import pytest
 from numpy.typing import NDArray
 
 from pedseg_runtime import Manifest, Segmenter
-from pedseg_runtime.manifest import MANIFEST_FILE
-from pedseg_runtime.seal import seal
+from pedseg_runtime.artifact.checksum import append_checksum
+from pedseg_runtime.artifact.manifest import MANIFEST_FILE
 
 GOLDEN = Path(__file__).parent / "golden"
-SEAL_SIZE = 83  # bytes of an ONNX file's last entry: 19 announce the key, 64 are the digits
+CHECKSUM_SIZE = 83  # bytes of an ONNX file's last entry: 19 announce the key, 64 are the digits
 
 
 def _golden(name: str) -> Path:
@@ -54,17 +54,17 @@ def street() -> NDArray[np.uint8]:
 
 @pytest.fixture(scope="session")
 def tiny_content(tiny_path: Path) -> bytes:
-    """The tiny artifact without its seal, to be edited and sealed anew."""
-    return tiny_path.read_bytes()[:-SEAL_SIZE]
+    """The tiny artifact without its checksum, to be edited and finished anew."""
+    return tiny_path.read_bytes()[:-CHECKSUM_SIZE]
 
 
 @pytest.fixture(scope="session")
-def write_sealed() -> Callable[[Path, bytes], Path]:
-    """Writes content to a path and seals it, as an exporter does."""
+def write_finished() -> Callable[[Path, bytes], Path]:
+    """Writes content to a path and appends its checksum, as an exporter does."""
 
     def write(path: Path, content: bytes) -> Path:
         path.write_bytes(content)
-        seal(path)
+        append_checksum(path)
         return path
 
     return write
@@ -72,7 +72,7 @@ def write_sealed() -> Callable[[Path, bytes], Path]:
 
 @pytest.fixture(scope="session")
 def with_metadata() -> Callable[[bytes, str, str], bytes]:
-    """Adds an entry to the metadata of an ONNX model that is not sealed yet."""
+    """Adds an entry to the metadata of an ONNX model that has no checksum yet."""
 
     def add(content: bytes, key: str, value: str) -> bytes:
         fields = b"".join(
@@ -92,7 +92,7 @@ def _varint(number: int) -> bytes:
 
 @pytest.fixture(scope="session")
 def write_archive() -> Callable[..., Path]:
-    """Writes a sealed archive as torch lays it out, with texts as extra files but no model."""
+    """Writes a finished archive as torch lays it out, with texts as extra files but no model."""
 
     def write(path: Path, manifest: Manifest | str | None, **extra: str) -> Path:
         text = manifest.to_json() if isinstance(manifest, Manifest) else manifest
@@ -102,7 +102,7 @@ def write_archive() -> Callable[..., Path]:
             for name, text in texts.items():
                 if text is not None:
                     archive.writestr(f"tiny/extra/{name}", text)
-        seal(path)
+        append_checksum(path)
         return path
 
     return write

@@ -21,8 +21,8 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from pedseg_runtime.manifest import INPUT_SPEC, MANIFEST_KEY, Manifest, output_specs
-from pedseg_runtime.seal import seal
+from pedseg_runtime.artifact.checksum import append_checksum
+from pedseg_runtime.artifact.manifest import INPUT_SPEC, MANIFEST_KEY, Manifest, output_specs
 
 FOLDER = Path(__file__).parent / "golden"
 OPSET = 18
@@ -140,5 +140,5 @@ if __name__ == "__main__":
     for name, manifest in (("tiny", TINY), ("fixed", FIXED)):
         target = FOLDER / f"{name}.onnx"
         target.write_bytes(build(manifest).SerializeToString())
-        seal(target)
+        append_checksum(target)
         print(f"{target.name}: {target.stat().st_size} bytes")

@@ -30,7 +30,7 @@ from pedseg_runtime import (
 SIZES = [(20, 30), (30, 20), (25, 25)]
 
 
-def picture(index: int) -> NDArray[np.uint8]:
+def numbered_image(index: int) -> NDArray[np.uint8]:
     """An image with one person, whose place and score tell which of 64 it is."""
     image = np.zeros((*SIZES[index % 3], 3), np.uint8)
     image[index % 7 : index % 7 + 5, index % 11 : index % 11 + 6, index % 3] = 100 + 2 * index
@@ -72,7 +72,7 @@ def gated(segmenter: Segmenter) -> Gated:
 def busy(gated: Gated) -> Iterator[BatchingSegmenter]:
     """Two places in the queue, none taken, while the model is in its first run."""
     with BatchingSegmenter(gated, max_batch_size=4, batch_timeout=0, queue_limit=2) as batching:
-        first = batching.submit(picture(0))
+        first = batching.submit(numbered_image(0))
         assert gated.entered.wait(30)
         try:
             yield batching
@@ -82,13 +82,13 @@ def busy(gated: Gated) -> Iterator[BatchingSegmenter]:
 
 
 def test_every_one_of_64_callers_gets_its_own_answer(segmenter: Segmenter) -> None:
-    expected = [segmenter(picture(index)) for index in range(64)]
+    expected = [segmenter(numbered_image(index)) for index in range(64)]
     start = threading.Barrier(64)
     with BatchingSegmenter(segmenter, batch_timeout=0.05) as batching:
 
         def call(index: int) -> Detections:
             start.wait(30)
-            return batching(picture(index), timeout=60)
+            return batching(numbered_image(index), timeout=60)
 
         with ThreadPoolExecutor(64) as pool:
             found = list(pool.map(call, range(64)))
@@ -101,10 +101,10 @@ def test_every_one_of_64_callers_gets_its_own_answer(segmenter: Segmenter) -> No
 
 
 def test_every_one_of_64_coroutines_gets_its_own_answer(segmenter: Segmenter) -> None:
-    expected = [segmenter(picture(index)) for index in range(64)]
+    expected = [segmenter(numbered_image(index)) for index in range(64)]
 
     async def all_of_them(batching: BatchingSegmenter) -> list[Detections]:
-        calls = (batching.asegment(picture(index), timeout=60) for index in range(64))
+        calls = (batching.asegment(numbered_image(index), timeout=60) for index in range(64))
         return await asyncio.gather(*calls)
 
     with BatchingSegmenter(segmenter, batch_timeout=0.05) as batching:
@@ -115,9 +115,9 @@ def test_every_one_of_64_coroutines_gets_its_own_answer(segmenter: Segmenter) ->
 
 def test_images_that_waited_run_together_up_to_the_limit(gated: Gated) -> None:
     with BatchingSegmenter(gated, max_batch_size=4, batch_timeout=0) as batching:
-        futures = [batching.submit(picture(0))]
+        futures = [batching.submit(numbered_image(0))]
         assert gated.entered.wait(30)
-        futures += [batching.submit(picture(3 * index)) for index in range(6)]
+        futures += [batching.submit(numbered_image(3 * index)) for index in range(6)]
         gated.gate.set()
         for future in futures:
             future.result(30)
@@ -126,15 +126,15 @@ def test_images_that_waited_run_together_up_to_the_limit(gated: Gated) -> None:
 
 def test_a_lone_image_waits_for_company_only_so_long(segmenter: Segmenter) -> None:
     with BatchingSegmenter(segmenter, batch_timeout=0.01) as batching:
-        assert len(batching(picture(1), timeout=30)) == 1
+        assert len(batching(numbered_image(1), timeout=30)) == 1
 
 
 def test_a_bad_image_is_its_own_callers(busy: BatchingSegmenter, gated: Gated) -> None:
-    good = busy.submit(picture(1))
+    good = busy.submit(numbered_image(1))
     with pytest.raises(InputError, match="expected an image"):
         busy.submit(b"no image")
     with pytest.raises(InputError, match="built into the artifact"):
-        busy.submit(picture(1), score_threshold=0.01)
+        busy.submit(numbered_image(1), score_threshold=0.01)
     gated.gate.set()
     assert len(good.result(30)) == 1
     stats = busy.stats()
@@ -142,7 +142,7 @@ def test_a_bad_image_is_its_own_callers(busy: BatchingSegmenter, gated: Gated) -
 
 
 def test_a_full_queue_turns_away_before_it_reads(busy: BatchingSegmenter, gated: Gated) -> None:
-    futures = [busy.submit(picture(index)) for index in (1, 2)]
+    futures = [busy.submit(numbered_image(index)) for index in (1, 2)]
     with pytest.raises(QueueFullError, match="at most 2 waiting"):
         busy.submit(b"not even looked at")
     with pytest.raises(QueueFullError):
@@ -155,15 +155,15 @@ def test_a_full_queue_turns_away_before_it_reads(busy: BatchingSegmenter, gated:
 
 def test_a_deadline_ends_the_wait_and_frees_the_place(busy: BatchingSegmenter) -> None:
     with pytest.raises(DeadlineError, match=r"within 0\.01 s"):
-        busy(picture(1), timeout=0.01)
+        busy(numbered_image(1), timeout=0.01)
     with pytest.raises(DeadlineError):
-        asyncio.run(busy.asegment(picture(1), timeout=0.01))
+        asyncio.run(busy.asegment(numbered_image(1), timeout=0.01))
     stats = busy.stats()
     assert (stats.expired, stats.waiting) == (2, 0)
 
 
 def test_a_request_that_is_late_is_not_run(busy: BatchingSegmenter, gated: Gated) -> None:
-    late = busy.submit(picture(1), timeout=0)
+    late = busy.submit(numbered_image(1), timeout=0)
     gated.gate.set()
     with pytest.raises(DeadlineError):
         late.result(30)
@@ -175,17 +175,17 @@ def test_a_request_that_is_late_is_not_run(busy: BatchingSegmenter, gated: Gated
 def test_a_run_that_outlasts_a_deadline_is_not_waited_for(gated: Gated) -> None:
     with BatchingSegmenter(gated, batch_timeout=0) as batching:
         with pytest.raises(DeadlineError):
-            batching(picture(1), timeout=0.2)
+            batching(numbered_image(1), timeout=0.2)
         gated.gate.set()
 
 
 def test_a_cancelled_request_frees_its_place_and_is_not_run(
     busy: BatchingSegmenter, gated: Gated
 ) -> None:
-    futures = [busy.submit(picture(index)) for index in (1, 2)]
+    futures = [busy.submit(numbered_image(index)) for index in (1, 2)]
     assert futures[0].cancel()
     assert busy.stats().waiting == 1
-    third = busy.submit(picture(3))
+    third = busy.submit(numbered_image(3))
     gated.gate.set()
     assert len(third.result(30)) == 1
     with pytest.raises(CancelledError):
@@ -197,7 +197,7 @@ def test_a_cancelled_request_frees_its_place_and_is_not_run(
 
 def test_a_cancelled_coroutine_frees_its_place(busy: BatchingSegmenter) -> None:
     async def impatient() -> None:
-        task = asyncio.create_task(busy.asegment(picture(1)))
+        task = asyncio.create_task(busy.asegment(numbered_image(1)))
         while busy.stats().accepted < 2:
             await asyncio.sleep(0)
         task.cancel()
@@ -211,9 +211,9 @@ def test_a_cancelled_coroutine_frees_its_place(busy: BatchingSegmenter) -> None:
 def test_only_the_guilty_image_of_a_failed_run_fails(gated: Gated) -> None:
     gated.fails = lambda images: any(image.max() == 106 for image in images)
     with BatchingSegmenter(gated, batch_timeout=0) as batching:
-        first = batching.submit(picture(0))
+        first = batching.submit(numbered_image(0))
         assert gated.entered.wait(30)
-        futures = [batching.submit(picture(index)) for index in (0, 3, 6, 9)]
+        futures = [batching.submit(numbered_image(index)) for index in (0, 3, 6, 9)]
         gated.gate.set()
         assert len(first.result(30)) == 1
         with pytest.raises(DeviceError, match="out of memory"):
@@ -235,33 +235,33 @@ def test_whatever_the_segmenter_raises_the_thread_lives_on(gated: Gated) -> None
     gated.fails = leave
     with BatchingSegmenter(gated, batch_timeout=0) as batching:
         with pytest.raises(SystemExit):
-            batching(picture(3), timeout=30)
-        assert len(batching(picture(0), timeout=30)) == 1
+            batching(numbered_image(3), timeout=30)
+        assert len(batching(numbered_image(0), timeout=30)) == 1
 
 
 def test_thresholds_are_each_callers_own(busy: BatchingSegmenter, gated: Gated) -> None:
-    low = busy.submit(picture(3))
-    high = busy.submit(picture(3), score_threshold=0.9)
+    low = busy.submit(numbered_image(3))
+    high = busy.submit(numbered_image(3), score_threshold=0.9)
     gated.gate.set()
     assert (len(low.result(30)), len(high.result(30))) == (1, 0)
 
 
 def test_close_answers_those_who_wait(gated: Gated) -> None:
     batching = BatchingSegmenter(gated, batch_timeout=60)
-    futures = [batching.submit(picture(index)) for index in range(3)]
+    futures = [batching.submit(numbered_image(index)) for index in range(3)]
     gated.gate.set()
     batching.close()
     assert [len(future.result(0)) for future in futures] == [1, 1, 1]
     with pytest.raises(ClosedError, match="found it closed"):
-        batching(picture(0))
+        batching(numbered_image(0))
     with pytest.raises(ClosedError):
-        asyncio.run(batching.asegment(picture(0)))
+        asyncio.run(batching.asegment(numbered_image(0)))
     batching.close()
-    assert len(gated.real(picture(0))) == 1, "the segmenter is its owner's to close"
+    assert len(gated.real(numbered_image(0))) == 1, "the segmenter is its owner's to close"
 
 
 def test_close_without_drain_sends_them_away(busy: BatchingSegmenter, gated: Gated) -> None:
-    futures = [busy.submit(picture(index)) for index in (1, 2)]
+    futures = [busy.submit(numbered_image(index)) for index in (1, 2)]
     closing = threading.Thread(target=busy.close, kwargs={"drain": False})
     closing.start()
     for future in futures:
@@ -281,7 +281,7 @@ def test_no_thread_is_left_behind(segmenter: Segmenter) -> None:
     before = batching_threads()
     with BatchingSegmenter(segmenter) as batching:
         assert batching_threads() == before + 1
-        batching(picture(0))
+        batching(numbered_image(0))
     assert batching_threads() == before
     forgotten = BatchingSegmenter(segmenter)
     reference = weakref.ref(forgotten)

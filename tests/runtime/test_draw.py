@@ -25,9 +25,9 @@ def test_an_overlay_paints_instances_and_leaves_the_rest(
     large = np.kron(street, np.ones((6, 6, 1), np.uint8))
     before = large.copy()
     found = segmenter(large)
-    picture = draw_detections(large, found)
-    after = np.asarray(picture)
-    assert picture.size == (360, 240)
+    image = draw_detections(large, found)
+    after = np.asarray(image)
+    assert image.size == (360, 240)
     np.testing.assert_array_equal(large, before)
     for mask in found.masks():
         assert (after[mask] != before[mask]).any(axis=1).all()
@@ -43,8 +43,8 @@ def test_a_pil_image_and_its_array_draw_the_same(
 
 
 def test_no_detections_leave_the_image_as_it_is(street: NDArray[np.uint8]) -> None:
-    picture = draw_detections(street, Detections.empty((40, 60)))
-    np.testing.assert_array_equal(np.asarray(picture), street)
+    image = draw_detections(street, Detections.empty((40, 60)))
+    np.testing.assert_array_equal(np.asarray(image), street)
 
 
 def test_an_image_of_another_size_is_refused(street: NDArray[np.uint8]) -> None:
@@ -56,10 +56,10 @@ def test_ground_truth_draws_from_dense_masks(street: NDArray[np.uint8]) -> None:
     masks = np.zeros((3, 40, 60), bool)
     masks[0, 5:20, 10:30] = True
     masks[1, :, 59] = True
-    picture = np.asarray(draw_instances(street, masks))
-    assert tuple(picture[5, 10]) == instance_color(0), "the outline has the pure color"
-    assert (picture[10, 15] != street[10, 15]).any()
-    np.testing.assert_array_equal(picture[:, 35:59], street[:, 35:59])
+    image = np.asarray(draw_instances(street, masks))
+    assert tuple(image[5, 10]) == instance_color(0), "the outline has the pure color"
+    assert (image[10, 15] != street[10, 15]).any()
+    np.testing.assert_array_equal(image[:, 35:59], street[:, 35:59])
     boxes = np.array([[10, 5, 30, 20], [59, 0, 60, 40], [0, 0, 0, 0]], np.float32)
     draw_instances(street, masks, boxes, ["1", "a caption wider than the image", ""])
     draw_instances(street, masks, captions=["1", "2", "3"])

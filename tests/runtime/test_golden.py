@@ -1,4 +1,4 @@
-"""Golden samples: written, read back, and replayed when an artifact is loaded."""
+"""Self-test samples: written, read back, and replayed when an artifact is loaded."""
 
 from __future__ import annotations
 
@@ -17,13 +17,18 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from pedseg_runtime import ArtifactError, Detections, InputError, ParityError, Segmenter
+from pedseg_runtime.artifact.manifest import SELF_TEST_FILE, SELF_TEST_KEY
+from pedseg_runtime.artifact.self_test import (
+    SelfTestSample,
+    decode_samples,
+    encode_samples,
+    replay,
+)
 from pedseg_runtime.backends.onnx import OnnxBackend
-from pedseg_runtime.golden import GoldenSample, decode, encode, replay
-from pedseg_runtime.manifest import GOLDEN_FILE, GOLDEN_KEY
 from pedseg_runtime.parity import FP32, TOLERANCES
 
-SEAL_SIZE = 83
-Samples = tuple[GoldenSample, ...]
+CHECKSUM_SIZE = 83
+Samples = tuple[SelfTestSample, ...]
 Write = Callable[[Path, str], Path]
 
 
@@ -52,10 +57,10 @@ def test_samples_survive_their_text(
     seed: int, count: int, size: tuple[int, int], full: bool
 ) -> None:
     image = np.random.default_rng(seed).integers(0, 256, (*size, 3)).astype(np.uint8)
-    sample = GoldenSample("a street", image, random_detections(seed, count, size, full=full))
-    text = encode([sample, sample])
+    sample = SelfTestSample("a street", image, random_detections(seed, count, size, full=full))
+    text = encode_samples([sample, sample])
     json.loads(text)
-    first, second = decode(text)
+    first, second = decode_samples(text)
     assert (first.name, second.name) == ("a street", "a street")
     np.testing.assert_array_equal(first.image, image)
     expected, found = sample.detections, first.detections
@@ -75,14 +80,14 @@ def test_samples_survive_their_text(
 
 
 def test_no_samples_are_a_text_too() -> None:
-    assert decode(encode([])) == ()
+    assert decode_samples(encode_samples([])) == ()
 
 
 def test_a_sample_speaks_of_its_own_image() -> None:
     detections = random_detections(0, 1, (8, 9), full=False)
     for image in (np.zeros((9, 8, 3), np.uint8), np.zeros((8, 9, 3), np.float32)):
-        with pytest.raises(InputError, match=r"golden sample odd: expected.*\[8, 9, 3\]"):
-            GoldenSample("odd", image, detections)  # type: ignore[arg-type]
+        with pytest.raises(InputError, match=r"self-test sample odd: expected.*\[8, 9, 3\]"):
+            SelfTestSample("odd", image, detections)  # type: ignore[arg-type]
 
 
 def test_samples_that_cannot_be_recorded_are_refused() -> None:
@@ -90,12 +95,12 @@ def test_samples_that_cannot_be_recorded_are_refused() -> None:
     good = random_detections(0, 1, (8, 9), full=False)
     other = dataclasses.replace(good, class_names=("background", "dog", "cat"))
     with pytest.raises(InputError, match="the same classes"):
-        encode([GoldenSample("a", image, good), GoldenSample("b", image, other)])
+        encode_samples([SelfTestSample("a", image, good), SelfTestSample("b", image, other)])
     assert good.roi_masks is not None
     for value in (np.nan, 1.5, -0.1):
         broken = dataclasses.replace(good, roi_masks=np.full_like(good.roi_masks, value))
         with pytest.raises(InputError, match=r"soft masks in 0\.\.1"):
-            encode([GoldenSample("a", image, broken)])
+            encode_samples([SelfTestSample("a", image, broken)])
 
 
 # The labels of one person more than the other fields have.
@@ -105,7 +110,9 @@ _THREE_LABELS = base64.b64encode(zlib.compress(np.ones(3, "<i8").tobytes())).dec
 def _edited(**changes: Any) -> str:
     """The text of one good sample with values of the sample changed; None removes one."""
     detections = random_detections(0, 2, (8, 9), full=False)
-    values = json.loads(encode([GoldenSample("a", np.zeros((8, 9, 3), np.uint8), detections)]))
+    values = json.loads(
+        encode_samples([SelfTestSample("a", np.zeros((8, 9, 3), np.uint8), detections)])
+    )
     (sample,) = values["samples"]
     sample.update(changes)
     values["samples"] = [{key: value for key, value in sample.items() if value is not None}]
@@ -122,7 +129,7 @@ def _edited(**changes: Any) -> str:
         pytest.param('{"version": 1}', id="incomplete"),
         pytest.param('{"version": 1, "class_names": [], "samples": [3]}', id="no sample"),
         pytest.param(_edited(image="!"), id="no base64"),
-        pytest.param(_edited(image=base64.b64encode(b"no picture").decode()), id="no picture"),
+        pytest.param(_edited(image=base64.b64encode(b"no image").decode()), id="no image"),
         pytest.param(_edited(labels=_THREE_LABELS), id="other count"),
         pytest.param(_edited(boxes=base64.b64encode(b"x").decode()), id="not compressed"),
         pytest.param(_edited(boxes=None), id="no boxes"),
@@ -132,8 +139,8 @@ def _edited(**changes: Any) -> str:
     ],
 )
 def test_bad_text_is_refused_by_name(text: str) -> None:
-    with pytest.raises(ArtifactError, match="expected golden samples") as caught:
-        decode(text, "street.onnx")
+    with pytest.raises(ArtifactError, match="expected self-test samples") as caught:
+        decode_samples(text, "street.onnx")
     assert str(caught.value).startswith("street.onnx: ")
     assert "\n" not in str(caught.value)
 
@@ -145,7 +152,7 @@ def test_damaged_text_is_refused_or_read(data: st.DataObject) -> None:
     position = data.draw(st.integers(0, len(text) - 1))
     text[position] = data.draw(st.characters())
     try:
-        samples = decode("".join(text))
+        samples = decode_samples("".join(text))
     except ArtifactError:
         return
     for sample in samples:
@@ -161,30 +168,30 @@ def samples(segmenter: Segmenter, street: NDArray[np.uint8]) -> Samples:
     """Three streets of one size as the tiny artifact sees them, the second one empty."""
     images = [street, np.zeros_like(street), street[:, ::-1].copy()]
     return tuple(
-        GoldenSample(f"street {index}", image, segmenter(image))
+        SelfTestSample(f"street {index}", image, segmenter(image))
         for index, image in enumerate(images)
     )
 
 
 @pytest.fixture
-def write_golden(
+def write_with_samples(
     tiny_content: bytes,
-    write_sealed: Callable[[Path, bytes], Path],
+    write_finished: Callable[[Path, bytes], Path],
     with_metadata: Callable[[bytes, str, str], bytes],
 ) -> Write:
-    """Writes the tiny artifact with a text for golden samples inside."""
-    return lambda path, text: write_sealed(path, with_metadata(tiny_content, GOLDEN_KEY, text))
+    """Writes the tiny artifact with a text for self-test samples inside."""
+    return lambda path, text: write_finished(path, with_metadata(tiny_content, SELF_TEST_KEY, text))
 
 
-def changed(sample: GoldenSample, **fields: Any) -> GoldenSample:
+def changed(sample: SelfTestSample, **fields: Any) -> SelfTestSample:
     """The sample with other detections expected."""
     return dataclasses.replace(sample, detections=dataclasses.replace(sample.detections, **fields))
 
 
 def test_an_artifact_replays_its_samples_when_it_is_loaded(
-    samples: Samples, write_golden: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    samples: Samples, write_with_samples: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = write_golden(tmp_path / "golden.onnx", encode(samples))
+    path = write_with_samples(tmp_path / "self_test.onnx", encode_samples(samples))
     shapes = []
     run = OnnxBackend.run
 
@@ -202,11 +209,11 @@ def test_an_artifact_replays_its_samples_when_it_is_loaded(
 
 
 def test_an_artifact_without_samples_says_so(
-    tiny_path: Path, write_golden: Write, tmp_path: Path
+    tiny_path: Path, write_with_samples: Write, tmp_path: Path
 ) -> None:
     with Segmenter.load(tiny_path, device="cpu") as segmenter:
         assert segmenter.self_test == "not in the artifact"
-    path = write_golden(tmp_path / "none.onnx", encode([]))
+    path = write_with_samples(tmp_path / "none.onnx", encode_samples([]))
     assert Segmenter.load(path, device="cpu").self_test == "not in the artifact"
 
 
@@ -216,7 +223,7 @@ def test_an_artifact_without_samples_says_so(
 )
 def test_an_artifact_that_answers_otherwise_is_refused_and_closed(
     samples: Samples,
-    write_golden: Write,
+    write_with_samples: Write,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     field: str,
@@ -225,7 +232,7 @@ def test_an_artifact_that_answers_otherwise_is_refused_and_closed(
     values = getattr(samples[2].detections, field).copy()
     values.flat[values.argmax()] += shift
     wrong = (*samples[:2], changed(samples[2], **{field: values}))
-    path = write_golden(tmp_path / "golden.onnx", encode(wrong))
+    path = write_with_samples(tmp_path / "self_test.onnx", encode_samples(wrong))
     closed = []
     monkeypatch.setattr(OnnxBackend, "close", lambda backend: closed.append(backend))
     with pytest.raises(ParityError, match=f"{field} differ by up to .*worst in street 2") as caught:
@@ -240,35 +247,35 @@ def test_an_artifact_that_answers_otherwise_is_refused_and_closed(
 
 
 def test_a_person_who_is_missing_is_named(
-    samples: Samples, write_golden: Write, tmp_path: Path
+    samples: Samples, write_with_samples: Write, tmp_path: Path
 ) -> None:
     found = samples[0].detections
     fewer = dataclasses.replace(samples[0], detections=found[1:])
-    path = write_golden(tmp_path / "golden.onnx", encode([fewer, *samples[1:]]))
+    path = write_with_samples(tmp_path / "self_test.onnx", encode_samples([fewer, *samples[1:]]))
     with pytest.raises(ParityError, match="candidate's person in street 0, unexplained"):
         Segmenter.load(path, device="cpu")
 
 
 def test_empty_streets_alone_are_worth_a_replay(
-    samples: Samples, write_golden: Write, tmp_path: Path, street: NDArray[np.uint8]
+    samples: Samples, write_with_samples: Write, tmp_path: Path, street: NDArray[np.uint8]
 ) -> None:
     """To find nobody where nobody is expected is agreement; to find somebody is not."""
     empty = samples[1]
-    path = write_golden(tmp_path / "empty.onnx", encode([empty, empty]))
+    path = write_with_samples(tmp_path / "empty.onnx", encode_samples([empty, empty]))
     with Segmenter.load(path, device="cpu") as segmenter:
         assert segmenter.self_test == "passed on 2 samples"
         report = replay(segmenter, [empty])
-        assert report.reason == "nobody expected, nobody found"
+        assert report.reason == "no detection expected, none found"
         assert not replay(segmenter, [dataclasses.replace(empty, image=street)])
         assert not replay(segmenter, [dataclasses.replace(samples[0], image=empty.image)])
         assert not replay(segmenter, [])
 
 
 def test_a_lower_precision_has_wider_limits(
-    samples: Samples, tiny_content: bytes, tmp_path: Path, write_sealed: Callable[..., Path]
+    samples: Samples, tiny_content: bytes, tmp_path: Path, write_finished: Callable[..., Path]
 ) -> None:
     content = tiny_content.replace(b'"precision": "fp32"', b'"precision": "int8"')
-    path = write_sealed(tmp_path / "int8.onnx", content)
+    path = write_finished(tmp_path / "int8.onnx", content)
     scores = samples[0].detections.scores - np.float32(0.05)
     shifted = changed(samples[0], scores=scores)
     with Segmenter.load(path, device="cpu") as segmenter:
@@ -276,7 +283,7 @@ def test_a_lower_precision_has_wider_limits(
         assert report
         assert report.tolerances == TOLERANCES["int8"]
     content = tiny_content.replace(b'"precision": "fp32"', b'"precision": "fp8x"')
-    unknown = Segmenter.load(write_sealed(path, content), device="cpu")
+    unknown = Segmenter.load(write_finished(path, content), device="cpu")
     with pytest.raises(ArtifactError, match=r"expected one of fp32, .*found 'fp8x'"):
         replay(unknown, samples)
 
@@ -285,47 +292,47 @@ def test_fixed_shapes_and_pasted_masks_replay_too(
     fixed_path: Path,
     street: NDArray[np.uint8],
     tmp_path: Path,
-    write_sealed: Callable[[Path, bytes], Path],
+    write_finished: Callable[[Path, bytes], Path],
     with_metadata: Callable[[bytes, str, str], bytes],
 ) -> None:
     images = [street, np.zeros_like(street), street[:, ::-1].copy()]
     with Segmenter.load(fixed_path, device="cpu") as segmenter:
         found = segmenter.predict(images)
     samples = [
-        GoldenSample(f"street {index}", image, detections)
+        SelfTestSample(f"street {index}", image, detections)
         for index, (image, detections) in enumerate(zip(images, found, strict=True))
     ]
-    content = fixed_path.read_bytes()[:-SEAL_SIZE]
-    path = tmp_path / "golden.onnx"
-    write_sealed(path, with_metadata(content, GOLDEN_KEY, encode(samples)))
+    content = fixed_path.read_bytes()[:-CHECKSUM_SIZE]
+    path = tmp_path / "self_test.onnx"
+    write_finished(path, with_metadata(content, SELF_TEST_KEY, encode_samples(samples)))
     assert Segmenter.load(path, device="cpu").self_test == "passed on 3 samples"
 
     masks = found[2].masks().astype(np.uint8)
     masks[0, 10:12] = 0
     wrong = [*samples[:2], changed(samples[2], full_masks=masks)]
-    write_sealed(path, with_metadata(content, GOLDEN_KEY, encode(wrong)))
+    write_finished(path, with_metadata(content, SELF_TEST_KEY, encode_samples(wrong)))
     with pytest.raises(ParityError, match=r"masks differ by up to .* IoU loss .*street 2"):
         Segmenter.load(path, device="cpu")
 
-    small = GoldenSample("small", street[:20], Detections.empty((20, 60)))
-    write_sealed(path, with_metadata(content, GOLDEN_KEY, encode([small])))
+    small = SelfTestSample("small", street[:20], Detections.empty((20, 60)))
+    write_finished(path, with_metadata(content, SELF_TEST_KEY, encode_samples([small])))
     with pytest.raises(ArtifactError, match=r"samples that fit the artifact.*expected 40x60"):
         Segmenter.load(path, device="cpu")
 
 
 def test_samples_that_cannot_be_read_are_the_files_fault(
-    write_golden: Write, tmp_path: Path
+    write_with_samples: Write, tmp_path: Path
 ) -> None:
-    path = write_golden(tmp_path / "golden.onnx", "{}")
-    with pytest.raises(ArtifactError, match="expected golden samples, found text that is none"):
+    path = write_with_samples(tmp_path / "self_test.onnx", "{}")
+    with pytest.raises(ArtifactError, match="expected self-test samples, found text that is none"):
         Segmenter.load(path, device="cpu")
 
 
 def test_an_archive_carries_its_samples_as_a_file(
     tmp_path: Path, write_archive: Callable[..., Path], samples: Samples, segmenter: Segmenter
 ) -> None:
-    from pedseg_runtime.contents import read_contents
+    from pedseg_runtime.artifact.metadata import read_metadata
 
-    text = encode(samples)
-    path = write_archive(tmp_path / "tiny.pt", segmenter.manifest, **{GOLDEN_FILE: text})
-    assert read_contents(path).golden == text
+    text = encode_samples(samples)
+    path = write_archive(tmp_path / "tiny.pt", segmenter.manifest, **{SELF_TEST_FILE: text})
+    assert read_metadata(path).self_test == text

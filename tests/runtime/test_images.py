@@ -20,7 +20,7 @@ from pedseg_runtime import InputError, find_images, read_image
 
 @pytest.fixture
 def pixels() -> NDArray[np.uint8]:
-    """A picture [20, 30, 3] whose four quarters differ, so that a turn or flip shows."""
+    """An image [20, 30, 3] whose four quarters differ, so that a turn or flip shows."""
     image = np.zeros((20, 30, 3), np.uint8)
     image[:10, :15] = (250, 10, 10)
     image[:10, 15:] = (10, 250, 10)
@@ -34,7 +34,7 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     return stream.getvalue()
 
 
-def test_every_source_of_one_picture_reads_the_same(
+def test_every_source_of_one_image_reads_the_same(
     pixels: NDArray[np.uint8], tmp_path: Path
 ) -> None:
     image = Image.fromarray(pixels)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pedseg_runtime import ArtifactError, Manifest
-from pedseg_runtime.manifest import SCHEMA_VERSION
+from pedseg_runtime.artifact.manifest import SCHEMA_VERSION
 
 texts = st.text(max_size=12)
 numbers = st.floats(allow_nan=False, allow_infinity=False)

@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 
 from pedseg_runtime import ArtifactError, DeviceError, InputError, Segmenter
 from pedseg_runtime.backends import Resources, onnx, open_backend, sessions
-from pedseg_runtime.backends.placement import misplaced, read_placement
+from pedseg_runtime.backends.sessions import misplaced, read_placement
 from pedseg_runtime.devices import Driver, probe_driver
 
 has_gpu = probe_driver().devices > 0
-WriteSealed = Callable[[Path, bytes], Path]
+WriteFinished = Callable[[Path, bytes], Path]
 
 
 class Session:
@@ -154,9 +154,11 @@ def test_auto_without_a_gpu_takes_the_cpu_silently(
 
 
 def test_a_broken_graph_on_a_gpu_is_the_files_fault(
-    gpu_machine: Machine, tiny_content: bytes, tmp_path: Path, write_sealed: WriteSealed
+    gpu_machine: Machine, tiny_content: bytes, tmp_path: Path, write_finished: WriteFinished
 ) -> None:
-    path = write_sealed(tmp_path / "broken.onnx", tiny_content.replace(b"ReduceMax", b"ReduceMix"))
+    path = write_finished(
+        tmp_path / "broken.onnx", tiny_content.replace(b"ReduceMax", b"ReduceMix")
+    )
     with pytest.raises(ArtifactError, match="ReduceMix"):
         open_backend(path, device="cuda")
 
@@ -263,9 +265,9 @@ def test_an_artifact_that_breaks_the_contract_is_named(
     message: str,
     tiny_content: bytes,
     tmp_path: Path,
-    write_sealed: WriteSealed,
+    write_finished: WriteFinished,
 ) -> None:
-    path = write_sealed(tmp_path / "model.onnx", tiny_content.replace(old, new))
+    path = write_finished(tmp_path / "model.onnx", tiny_content.replace(old, new))
     with pytest.raises(ArtifactError, match=message) as caught:
         Segmenter.load(path, device="cpu")
     assert str(caught.value).startswith(f"{path}: expected")
@@ -273,13 +275,13 @@ def test_an_artifact_that_breaks_the_contract_is_named(
 
 
 def test_a_newer_schema_is_named_before_its_graph_is_tried(
-    tiny_content: bytes, tmp_path: Path, write_sealed: WriteSealed
+    tiny_content: bytes, tmp_path: Path, write_finished: WriteFinished
 ) -> None:
     """A later pedseg may use operators that this onnxruntime has never heard of."""
     content = tiny_content.replace(b"ReduceMax", b"ReduceMix")
     content = content.replace(b'"schema_version": 1', b'"schema_version": 9')
     with pytest.raises(ArtifactError, match="upgrade pedseg"):
-        Segmenter.load(write_sealed(tmp_path / "newer.onnx", content), device="cpu")
+        Segmenter.load(write_finished(tmp_path / "newer.onnx", content), device="cpu")
 
 
 def test_a_missing_file_a_folder_and_a_checkpoint_are_named(tmp_path: Path) -> None:

@@ -10,12 +10,12 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, features
 
 from pedseg_runtime import InputError, read_image
-from pedseg_runtime.opening import MAX_HEADER_READS, MAX_SCANS, GuardedFile, open_image
+from pedseg_runtime.image_decoding import MAX_HEADER_READS, MAX_SCANS, GuardedFile, open_image
 
 
 @pytest.fixture
 def noise() -> NDArray[np.uint8]:
-    """A picture [48, 64, 3] that no format stores in few bytes."""
+    """An image [48, 64, 3] that no format stores in few bytes."""
     return np.random.default_rng(0).integers(0, 256, (48, 64, 3), np.uint8)
 
 

@@ -41,7 +41,7 @@ def names_in(folder: Path) -> list[str]:
 
 # pycocotools' own decode does not know numpy 2's `copy` argument yet.
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-def test_pictures_and_detections_are_written(
+def test_images_and_detections_are_written(
     segmenter: Segmenter, photos: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
@@ -246,8 +246,8 @@ def test_a_missing_image_and_a_foreign_artifact_are_one_line(photos: Path, tmp_p
 
 def test_the_package_runs_as_a_module(tiny_path: Path, photos: Path, tmp_path: Path) -> None:
     """Its JSON is plain ASCII, so that any terminal and pipe takes the names of files."""
-    picture = (photos / "south" / "a.png").rename(photos / "✓.png")
-    command = [sys.executable, "-m", "pedseg_runtime", tiny_path, picture]
+    image = (photos / "south" / "a.png").rename(photos / "✓.png")
+    command = [sys.executable, "-m", "pedseg_runtime", tiny_path, image]
     done = subprocess.run(
         [*command, "--output", tmp_path / "out", "--device", "cpu", "--json"],
         capture_output=True,

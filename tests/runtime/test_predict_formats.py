@@ -16,7 +16,7 @@ from pycocotools.coco import COCO
 from pedseg_runtime import Detections, InputError, Segmenter
 from pedseg_runtime.predict import predict_files
 from pedseg_runtime.predict.journal import Entry, Fingerprint
-from pedseg_runtime.predict.writers import (
+from pedseg_runtime.predict.outputs import (
     instance_ids,
     write_coco,
     write_detections,
@@ -64,9 +64,9 @@ def test_the_better_score_has_the_pixel(count: int, seed: int) -> None:
 def test_a_mask_file_holds_as_many_ids_as_it_must(tmp_path: Path, count: int, mode: str) -> None:
     masks = np.eye(300, dtype=np.uint8)[:count].reshape(count, 15, 20)
     write_mask(tmp_path / "a_mask.png", dense(masks))
-    with Image.open(tmp_path / "a_mask.png") as picture:
-        assert picture.mode == mode
-        ids = np.array(picture)
+    with Image.open(tmp_path / "a_mask.png") as image:
+        assert image.mode == mode
+        ids = np.array(image)
     np.testing.assert_array_equal(ids.ravel(), [*range(1, count + 1), *[0] * (300 - count)])
 
 
@@ -77,8 +77,8 @@ def test_masks_make_a_dataset_of_their_images(
     written = sorted(path.name for path in (tmp_path / "out").rglob("*.png"))
     assert written == ["a_mask.png", "b_mask.png", "c_mask.png"]
     expected = segmenter(photos[0]).masks()
-    with Image.open(tmp_path / "out" / "PedMasks" / "a_mask.png") as picture:
-        ids = np.array(picture)
+    with Image.open(tmp_path / "out" / "PedMasks" / "a_mask.png") as image:
+        ids = np.array(image)
     np.testing.assert_array_equal(ids == 1, expected[0])
     np.testing.assert_array_equal(ids == 2, expected[1] & ~expected[0])
 
@@ -122,8 +122,8 @@ def test_masks_of_an_earlier_prediction_are_overwritten(
             formats=["masks"],
             score_threshold=threshold,
         )
-    with Image.open(tmp_path / "out" / "PedMasks" / "a_mask.png") as picture:
-        assert not np.array(picture).any()
+    with Image.open(tmp_path / "out" / "PedMasks" / "a_mask.png") as image:
+        assert not np.array(image).any()
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pedseg_runtime import InputError
 from pedseg_runtime.predict import collect_inputs
-from pedseg_runtime.predict.layout import FORMATS, Names, plan_outputs
+from pedseg_runtime.predict.outputs import FORMATS, Names, plan_outputs
 
 TREE = (
     *("a.png", "b.JPG", "clip.mp4", "notes.txt", ".hidden.png"),

@@ -20,7 +20,7 @@ from rich.progress import Progress
 from pedseg_runtime import InputError, Segmenter, read_image
 from pedseg_runtime.predict import Prediction, cli, predict_files
 from pedseg_runtime.predict.cli import main
-from pedseg_runtime.predict.video import VideoReader
+from pedseg_runtime.predict.video_reading import VideoReader
 
 av = pytest.importorskip("av", reason="needs PyAV: pip install 'pedseg[video]'")
 Flags = pytest.importorskip("av.codec.context").Flags
@@ -66,14 +66,14 @@ def write_video(
                 pytest.skip("this PyAV cannot write rotations")
             stream.set_display_rotation(turned)
         for index, frame in enumerate(frames):
-            picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
-            picture.colorspace = stream.codec_context.colorspace
-            picture.time_base = 1 / rate if times is None else Fraction(1, 10_000)
-            picture.pts = index if times is None else round(times[index] * 10_000)
+            image = av.VideoFrame.from_ndarray(np.ascontiguousarray(frame), format="rgb24")
+            image.colorspace = stream.codec_context.colorspace
+            image.time_base = 1 / rate if times is None else Fraction(1, 10_000)
+            image.pts = index if times is None else round(times[index] * 10_000)
             if times is not None:
                 ends = [*times[1:], times[-1] + Fraction(1, 2)]
-                picture.duration = round((ends[index] - times[index]) * 10_000)
-            container.mux(stream.encode(picture))
+                image.duration = round((ends[index] - times[index]) * 10_000)
+            container.mux(stream.encode(image))
         container.mux(stream.encode())
     return path
 
@@ -82,9 +82,9 @@ def read_video(path: Path) -> tuple[list[NDArray[np.uint8]], list[Fraction], Any
     """All frames uint8 [H, W, 3], their times in seconds, and the closed stream's facts."""
     with av.open(str(path)) as container:
         stream = container.streams.video[0]
-        pictures = list(container.decode(stream))
-        frames = [picture.to_ndarray(format="rgb24") for picture in pictures]
-        times = [picture.pts * picture.time_base for picture in pictures]
+        images = list(container.decode(stream))
+        frames = [image.to_ndarray(format="rgb24") for image in images]
+        times = [image.pts * image.time_base for image in images]
         return (
             frames,
             times,
@@ -300,7 +300,7 @@ def test_long_gaps_between_segmented_frames_hold_few_frames(
     predict(
         clip, every=50, formats=["json"], on_frames=lambda file, count, total: done.append(count)
     )
-    assert done == [70]  # nothing waits for a picture
+    assert done == [70]  # nothing waits for an image
 
 
 def test_sound_is_dropped(predict: Callable[..., Prediction], tmp_path: Path) -> None:
@@ -405,7 +405,7 @@ def test_sound_alone_is_no_video(predict: Callable[..., Prediction], tmp_path: P
         samples.sample_rate = 8000
         container.mux(sound.encode(samples))
     result = predict(clip)
-    assert "no pictures in it" in result.failed[0].reason
+    assert "no images in it" in result.failed[0].reason
 
 
 def test_a_video_without_frames_leaves_no_file(
@@ -499,14 +499,14 @@ def test_without_an_h264_encoder_mpeg4_does(
 ) -> None:
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 160, (5, 90, 160, 1), dtype=np.uint8)
-    pictures = np.broadcast_to(coarse.repeat(8, 1).repeat(8, 2), (5, 720, 1280, 3))
-    clip = write_video(tmp_path / "clip.mkv", pictures)
+    images = np.broadcast_to(coarse.repeat(8, 1).repeat(8, 2), (5, 720, 1280, 3))
+    clip = write_video(tmp_path / "clip.mkv", images)
     monkeypatch.setattr(av, "codecs_available", {"mpeg4", "h264"})
     predict(clip, score_threshold=0.99)
     frames, times, facts = read_video(tmp_path / "out" / "clip.mp4")
     assert facts[0] == "mpeg4"
     assert times == [Fraction(n, 25) for n in range(5)]
-    assert np.abs(frames[-1].astype(int) - pictures[-1]).mean() < 2
+    assert np.abs(frames[-1].astype(int) - images[-1]).mean() < 2
 
 
 def test_a_frame_beyond_the_encoder_is_no_crash(
@@ -523,7 +523,7 @@ def test_a_full_disk_leaves_no_half_video(
     predict: Callable[..., Prediction], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip = write_video(tmp_path / "clip.mp4", 4 * [scene(3)])
-    from pedseg_runtime.predict.encoder import VideoWriter
+    from pedseg_runtime.predict.video_writing import VideoWriter
 
     def fail(self: VideoWriter, *arguments: object) -> None:
         raise OSError(28, "No space left on device")

@@ -1,4 +1,4 @@
-"""A sealed file is what was exported; any other is refused, and the message says which it is."""
+"""A file with its checksum is what was exported; others are refused, and the message says why."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pedseg_runtime import ArtifactError, Manifest
-from pedseg_runtime.backends import open_backend
-from pedseg_runtime.contents import read_contents
-from pedseg_runtime.manifest import (
-    GOLDEN_FILE,
+from pedseg_runtime.artifact.checksum import CHECKSUM_KEY, append_checksum, verify_checksum
+from pedseg_runtime.artifact.manifest import (
     MANIFEST_FILE,
     MANIFEST_KEY,
     SCHEMA_VERSION,
+    SELF_TEST_FILE,
 )
-from pedseg_runtime.seal import SEAL_KEY, check_seal, seal
+from pedseg_runtime.artifact.metadata import read_metadata
+from pedseg_runtime.backends import open_backend
 
 MANIFEST = Manifest(
     architecture="tiny",
@@ -31,7 +31,7 @@ MANIFEST = Manifest(
     format="torchscript",
 )
 CHANGED = "found it changed since"
-NO_SEAL = "expected an artifact that ends with its seal, found none"
+NO_CHECKSUM = "expected an artifact that ends with its checksum, found none"
 CUT_OFF = "cut off, damaged or of another kind"
 
 
@@ -43,8 +43,8 @@ def archive_path(
 
 
 @pytest.fixture(scope="session", params=["onnx", "archive"])
-def sealed(request: pytest.FixtureRequest) -> bytes:
-    """The bytes of a sealed artifact, of each kind of file."""
+def finished(request: pytest.FixtureRequest) -> bytes:
+    """The bytes of a finished artifact, of each kind of file."""
     path = request.getfixturevalue("tiny_path" if request.param == "onnx" else "archive_path")
     content = path.read_bytes()
     assert isinstance(content, bytes)
@@ -68,59 +68,61 @@ def refusal(path: Path, content: bytes) -> str:
     return message
 
 
-def test_the_digest_is_of_everything_before_it(sealed: bytes) -> None:
-    content, digest = sealed[:-64], sealed[-64:]
+def test_the_digest_is_of_everything_before_it(finished: bytes) -> None:
+    content, digest = finished[:-64], finished[-64:]
     assert hashlib.sha256(content).hexdigest().encode() == digest
 
 
-def test_a_sealed_file_passes(sealed: bytes, victim: Path) -> None:
-    victim.write_bytes(sealed)
-    check_seal(victim)
+def test_an_unchanged_file_passes(finished: bytes, victim: Path) -> None:
+    victim.write_bytes(finished)
+    verify_checksum(victim)
 
 
 @given(st.data())
-def test_no_bit_can_flip_unnoticed(sealed: bytes, victim: Path, data: st.DataObject) -> None:
-    position = data.draw(st.integers(0, len(sealed) - 1))
-    flipped = bytearray(sealed)
+def test_no_bit_can_flip_unnoticed(finished: bytes, victim: Path, data: st.DataObject) -> None:
+    position = data.draw(st.integers(0, len(finished) - 1))
+    flipped = bytearray(finished)
     flipped[position] ^= 1 << data.draw(st.integers(0, 7))
     message = refusal(victim, bytes(flipped))
-    if position < len(sealed) - 100:  # nearer to the end it may be the seal itself that is lost
+    if (
+        position < len(finished) - 100
+    ):  # nearer to the end it may be the checksum itself that is lost
         assert CHANGED in message
 
 
-def test_the_message_names_both_digests(sealed: bytes, victim: Path) -> None:
-    changed = sealed.replace(b"person", b"perzon")
+def test_the_message_names_both_digests(finished: bytes, victim: Path) -> None:
+    changed = finished.replace(b"person", b"perzon")
     message = refusal(victim, changed)
-    assert f"sha256 {sealed[-64:-52].decode()}..." in message
+    assert f"sha256 {finished[-64:-52].decode()}..." in message
     assert f"sha256 {hashlib.sha256(changed[:-64]).hexdigest()[:12]}..." in message
     assert "copy it anew, or export" in message
 
 
 @given(st.data())
-def test_no_byte_can_be_missing(sealed: bytes, victim: Path, data: st.DataObject) -> None:
-    kept = data.draw(st.integers(0, len(sealed) - 1))
-    assert CHANGED not in refusal(victim, sealed[:kept])
+def test_no_byte_can_be_missing(finished: bytes, victim: Path, data: st.DataObject) -> None:
+    kept = data.draw(st.integers(0, len(finished) - 1))
+    assert CHANGED not in refusal(victim, finished[:kept])
 
 
-def test_a_file_that_ends_in_the_middle_is_cut_off(sealed: bytes, victim: Path) -> None:
-    assert CUT_OFF in refusal(victim, sealed[: len(sealed) // 2])
+def test_a_file_that_ends_in_the_middle_is_cut_off(finished: bytes, victim: Path) -> None:
+    assert CUT_OFF in refusal(victim, finished[: len(finished) // 2])
 
 
-def test_a_file_that_was_never_sealed_says_so(sealed: bytes, victim: Path) -> None:
-    if sealed.startswith(b"PK"):
-        bare = sealed[:-66] + b"\0\0"
+def test_a_file_that_never_got_its_checksum_says_so(finished: bytes, victim: Path) -> None:
+    if finished.startswith(b"PK"):
+        bare = finished[:-66] + b"\0\0"
     else:
-        bare = sealed[: sealed.rindex(SEAL_KEY.encode()) - 4]
-    assert NO_SEAL in refusal(victim, bare)
-    seal(victim)
-    assert victim.read_bytes() == sealed
+        bare = finished[: finished.rindex(CHECKSUM_KEY.encode()) - 4]
+    assert NO_CHECKSUM in refusal(victim, bare)
+    append_checksum(victim)
+    assert victim.read_bytes() == finished
 
 
-def test_bytes_after_the_seal_are_noticed(sealed: bytes, victim: Path) -> None:
-    refusal(victim, sealed + b"\0")
+def test_bytes_after_the_checksum_are_noticed(finished: bytes, victim: Path) -> None:
+    refusal(victim, finished + b"\0")
 
 
-def test_a_newer_schema_is_named_with_and_without_a_seal(
+def test_a_newer_schema_is_named_with_and_without_a_checksum(
     tiny_content: bytes, victim: Path, write_archive: Callable[..., Path]
 ) -> None:
     version = f'"schema_version": {SCHEMA_VERSION}'
@@ -131,30 +133,30 @@ def test_a_newer_schema_is_named_with_and_without_a_seal(
     assert "upgrade pedseg" in refusal(victim, archive[:-66] + b"\0\0")
     content = tiny_content.replace(version.encode(), newer.encode())
     assert "upgrade pedseg" in refusal(victim, content)
-    seal(victim)
+    append_checksum(victim)
     assert "upgrade pedseg" in refusal(victim, victim.read_bytes())
 
 
-def test_no_file_is_sealed_twice(sealed: bytes, victim: Path) -> None:
-    victim.write_bytes(sealed)
-    with pytest.raises(ArtifactError, match="sealed already"):
-        seal(victim)
-    assert victim.read_bytes() == sealed
+def test_no_file_gets_two_checksums(finished: bytes, victim: Path) -> None:
+    victim.write_bytes(finished)
+    with pytest.raises(ArtifactError, match="has it already"):
+        append_checksum(victim)
+    assert victim.read_bytes() == finished
 
 
-def test_an_archive_with_a_comment_of_its_own_is_not_sealed(tmp_path: Path) -> None:
+def test_an_archive_with_a_comment_of_its_own_gets_no_checksum(tmp_path: Path) -> None:
     path = tmp_path / "commented.zip"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("note.txt", "")
         archive.comment = b"made by hand"
     with pytest.raises(ArtifactError, match="ends without a comment"):
-        seal(path)
+        append_checksum(path)
 
 
 def test_a_manifest_edited_with_onnx_is_noticed(tiny_path: Path, victim: Path) -> None:
     onnx = pytest.importorskip("onnx")
     model = onnx.load(tiny_path)
-    assert {entry.key for entry in model.metadata_props} >= {MANIFEST_KEY, SEAL_KEY}
+    assert {entry.key for entry in model.metadata_props} >= {MANIFEST_KEY, CHECKSUM_KEY}
     for entry in model.metadata_props:
         if entry.key == MANIFEST_KEY:
             values = json.loads(entry.value)
@@ -171,10 +173,10 @@ def test_an_archive_edited_with_zip_is_noticed(archive_path: Path, victim: Path)
     assert CHANGED in refusal(victim, victim.read_bytes())
 
 
-def test_every_reader_of_an_archive_takes_a_sealed_one(tmp_path: Path) -> None:
+def test_every_reader_of_an_archive_takes_one_with_a_checksum(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     image = torch.zeros(2, 3)
-    extra = {MANIFEST_FILE: MANIFEST.to_json(), GOLDEN_FILE: "[]"}
+    extra = {MANIFEST_FILE: MANIFEST.to_json(), SELF_TEST_FILE: "[]"}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # torch calls its own TorchScript deprecated
         script, program = tmp_path / "tiny.pt", tmp_path / "tiny.pt2"
@@ -182,33 +184,33 @@ def test_every_reader_of_an_archive_takes_a_sealed_one(tmp_path: Path) -> None:
         exported = torch.export.export(torch.nn.ReLU(), (image,))
         torch.export.save(exported, program, extra_files=extra)
         for path in (script, program):
-            seal(path)
-            check_seal(path)
-            contents = read_contents(path)
-            assert (contents.manifest, contents.golden) == (MANIFEST, "[]")
+            append_checksum(path)
+            verify_checksum(path)
+            metadata = read_metadata(path)
+            assert (metadata.manifest, metadata.self_test) == (MANIFEST, "[]")
             assert zipfile.ZipFile(path).testzip() is None
         assert torch.jit.load(str(script))(image).shape == image.shape
         assert torch.export.load(program).module()(image).shape == image.shape
 
 
 def test_the_manifest_is_read_without_onnxruntime(tiny_path: Path) -> None:
-    contents = read_contents(tiny_path)
-    assert contents.manifest.architecture == "tiny_blobs"
-    assert contents.golden is None
+    metadata = read_metadata(tiny_path)
+    assert metadata.manifest.architecture == "tiny_blobs"
+    assert metadata.self_test is None
 
 
 @given(st.binary(max_size=200) | st.binary(max_size=200).map(lambda tail: b"PK\x03\x04" + tail))
 def test_any_other_bytes_are_refused_by_name(victim: Path, content: bytes) -> None:
     victim.write_bytes(content)
     with pytest.raises(ArtifactError):
-        read_contents(victim)
+        read_metadata(victim)
 
 
 @given(st.data())
-def test_damage_without_a_seal_is_refused_by_name(
-    sealed: bytes, victim: Path, data: st.DataObject
+def test_damage_without_a_checksum_is_refused_by_name(
+    finished: bytes, victim: Path, data: st.DataObject
 ) -> None:
     """The reader of the manifest meets damaged files as well, where their end is missing."""
-    damaged = bytearray(sealed[: data.draw(st.integers(1, len(sealed)))])
+    damaged = bytearray(finished[: data.draw(st.integers(1, len(finished)))])
     damaged[data.draw(st.integers(0, len(damaged) - 1))] ^= data.draw(st.integers(1, 255))
     refusal(victim, bytes(damaged))

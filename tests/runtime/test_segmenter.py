@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from pedseg_runtime import ArtifactError, ClosedError, InputError, Manifest, Segmenter
-from pedseg_runtime.backends import Artifact, Outputs
-from pedseg_runtime.grouping import group_by_size
+from pedseg_runtime.artifact.reading import Artifact
+from pedseg_runtime.artifact.tensors import Outputs, group_by_size
 
 
 class Recorder:

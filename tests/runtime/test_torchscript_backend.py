@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 from pedseg_runtime import ArtifactError, DeviceError, Manifest, Segmenter
-from pedseg_runtime.backends import torchscript
+from pedseg_runtime.artifact.checksum import append_checksum
+from pedseg_runtime.artifact.manifest import MANIFEST_FILE
+from pedseg_runtime.backends import torch as torch_backend
 from pedseg_runtime.devices import probe_driver
-from pedseg_runtime.manifest import MANIFEST_FILE
-from pedseg_runtime.seal import seal
 
 WriteArchive = Callable[..., Path]
 
@@ -44,7 +44,7 @@ def script(tmp_path_factory: pytest.TempPathFactory) -> Path:
         module = torch.jit.ScriptModule()
         module.define(SOURCE)
         module.save(str(path), _extra_files={MANIFEST_FILE: MANIFEST.to_json()})
-    seal(path)
+    append_checksum(path)
     return path
 
 
@@ -82,7 +82,7 @@ def test_cuda_on_a_machine_without_gpu_is_one_clear_line(script: Path) -> None:
 def test_an_archive_without_manifest_is_refused_without_torch(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, write_archive: WriteArchive
 ) -> None:
-    monkeypatch.setattr(torchscript, "_import_torch", lambda path: pytest.fail("torch imported"))
+    monkeypatch.setattr(torch_backend, "_import_torch", lambda path: pytest.fail("torch imported"))
     with pytest.raises(ArtifactError, match="without its manifest"):
         Segmenter.load(write_archive(tmp_path / "foreign.pt", None))
     with pytest.raises(ArtifactError, match="expected a pedseg manifest"):
@@ -101,7 +101,7 @@ def test_a_missing_torch_is_named(
     def missing(name: str) -> None:
         raise ModuleNotFoundError(f"No module named {name!r}")
 
-    monkeypatch.setattr(torchscript.importlib, "import_module", missing)
+    monkeypatch.setattr(torch_backend.importlib, "import_module", missing)
     with pytest.raises(ArtifactError, match="No module named 'torch'; pip install"):
         Segmenter.load(write_archive(tmp_path / "whole.pt", MANIFEST))
 

@@ -6,8 +6,8 @@ import gc
 from collections.abc import Sequence
 from pathlib import Path
 
+from pedseg_runtime.artifact.manifest import Manifest
 from pedseg_runtime.detections import Detections
-from pedseg_runtime.manifest import Manifest
 from pedseg_runtime.segmenter import Segmenter
 
 from .protocol import Image

@@ -10,10 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from pedseg_runtime.backends import read_artifact
+from pedseg_runtime.artifact.manifest import INPUT_NAME, output_specs
+from pedseg_runtime.artifact.reading import read_artifact
+from pedseg_runtime.artifact.tensors import check_outputs, split_outputs
 from pedseg_runtime.detections import Detections
-from pedseg_runtime.manifest import INPUT_NAME, output_specs
-from pedseg_runtime.outputs import check_outputs, split_outputs
 
 from .protocol import Image, NotRunError
 

@@ -7,10 +7,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pedseg_runtime.backends import Artifact, Resources
+from pedseg_runtime.artifact.manifest import INPUT_NAME, output_specs
+from pedseg_runtime.artifact.reading import Artifact
+from pedseg_runtime.backends import Resources
 from pedseg_runtime.backends.sessions import run_options, start_session
 from pedseg_runtime.devices import parse_device
-from pedseg_runtime.manifest import INPUT_NAME, output_specs
 
 from ..harness import Image
 from .result import Node, with_shares

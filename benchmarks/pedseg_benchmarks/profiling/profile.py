@@ -9,8 +9,8 @@ from statistics import mean
 import onnxruntime
 import torch
 
-from pedseg_runtime.backends import read_artifact
-from pedseg_runtime.contents import is_archive
+from pedseg_runtime.artifact.metadata import is_archive
+from pedseg_runtime.artifact.reading import read_artifact
 from pedseg_runtime.devices import parse_device
 from pedseg_runtime.errors import InputError
 from pedseg_runtime.images import read_image

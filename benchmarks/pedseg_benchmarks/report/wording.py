@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from statistics import median
 from typing import Any
 
-from pedseg_runtime.parity.report import counted
+from pedseg_runtime.text import pluralize
 
 from ..results import BenchmarkResult, ContenderResult
 from ..statistics import FEW_ROUNDS, Speedup
@@ -21,7 +21,9 @@ JUDGES = {"ap": "AP"}
 def title(result: BenchmarkResult) -> str:
     """What was measured, in one line."""
     architecture = result.settings["architecture"]
-    return f"{architecture}, {counted(len(result.images), 'image')}, on {result.settings['device']}"
+    return (
+        f"{architecture}, {pluralize(len(result.images), 'image')}, on {result.settings['device']}"
+    )
 
 
 def full_name(contender: ContenderResult) -> str:
@@ -135,7 +137,7 @@ def _few(result: BenchmarkResult) -> Iterator[str]:
     rounds = max((len(row.samples_ms) for row in result.contenders), default=0)
     if 0 < rounds < FEW_ROUNDS:
         yield (
-            f"intervals of {counted(rounds, 'round')} promise more than they hold: measure "
+            f"intervals of {pluralize(rounds, 'round')} promise more than they hold: measure "
             f"{FEW_ROUNDS} or more"
         )
 
@@ -149,7 +151,7 @@ def _busy(result: BenchmarkResult) -> Iterator[str]:
         busy = load[0]
     if busy is not None and cores and busy > BUSY_SHARE * cores:
         yield (
-            f"the machine was busy before the start ({busy} of {counted(cores, 'core')}): "
+            f"the machine was busy before the start ({busy} of {pluralize(cores, 'core')}): "
             "take the times again on an idle one before you publish them"
         )
 
@@ -202,8 +204,8 @@ def _parity(contender: ContenderResult) -> str:
     )
     counts = parity["counts"]
     return (
-        f"parity passed, {counted(counts['matched'], 'detection')}, largest differences: "
-        f"{largest}, {counted(counts['benign_flips'], 'benign flip')}"
+        f"parity passed, {pluralize(counts['matched'], 'detection')}, largest differences: "
+        f"{largest}, {pluralize(counts['benign_flips'], 'benign flip')}"
     )
 
 

@@ -16,8 +16,7 @@ import numpy as np
 
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.errors import DeadlineError, InputError, QueueFullError
-from pedseg_runtime.serving.batches import Predictor
-from pedseg_runtime.serving.batching import BatchingSegmenter
+from pedseg_runtime.serving.batching import BatchingSegmenter, Predictor
 
 from ..contenders import Image
 from ..contenders.artifact import Artifact

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pedseg_runtime.manifest import Manifest
+from pedseg_runtime.artifact.manifest import Manifest
 
 
 @dataclass(frozen=True, kw_only=True)

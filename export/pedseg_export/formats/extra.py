@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pedseg_runtime.manifest import GOLDEN_FILE, MANIFEST_FILE, Manifest
+from pedseg_runtime.artifact.manifest import MANIFEST_FILE, SELF_TEST_FILE, Manifest
 
 
 def extra_files(manifest: Manifest, golden: str | None) -> dict[str, bytes]:
     """File name in the archive -> content: the manifest and perhaps the golden samples."""
     files = {MANIFEST_FILE: manifest.to_json().encode()}
     if golden is not None:
-        files[GOLDEN_FILE] = golden.encode()
+        files[SELF_TEST_FILE] = golden.encode()
     return files

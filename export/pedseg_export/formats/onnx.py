@@ -9,7 +9,13 @@ from pathlib import Path
 import onnx_ir as ir
 import torch
 
-from pedseg_runtime.manifest import GOLDEN_KEY, INPUT_NAME, MANIFEST_KEY, Manifest, output_specs
+from pedseg_runtime.artifact.manifest import (
+    INPUT_NAME,
+    MANIFEST_KEY,
+    SELF_TEST_KEY,
+    Manifest,
+    output_specs,
+)
 
 from ..graph import InferenceGraph
 from .draft import Draft
@@ -60,7 +66,7 @@ def write(model: ir.Model, path: Path, manifest: Manifest, golden: str | None) -
     model.metadata_props.clear()
     model.metadata_props.update(manifest.viewer_metadata())
     if golden is not None:
-        model.metadata_props[GOLDEN_KEY] = golden
+        model.metadata_props[SELF_TEST_KEY] = golden
     model.metadata_props[MANIFEST_KEY] = manifest.to_json()
     model.producer_name = "pedseg"
     model.producer_version = manifest.versions["pedseg"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from pedseg_runtime.manifest import Manifest
+from pedseg_runtime.artifact.manifest import Manifest
 
 from ..graph import InferenceGraph
 from .draft import Draft

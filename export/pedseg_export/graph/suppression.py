@@ -16,7 +16,7 @@ import torch
 import torchvision  # noqa: F401  registers torchvision's NMS
 from torch import Tensor
 
-from pedseg_runtime.backends.suppression import register_suppression, suppression_by
+from pedseg_runtime.backends.torch import register_suppression, suppression_by
 
 suppress_rows = suppression_by(torch)
 register_suppression(torch)

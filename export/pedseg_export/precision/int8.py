@@ -22,9 +22,9 @@ from onnxruntime.quantization import CalibrationMethod, QuantType
 from onnxruntime.quantization.calibrate import TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+from pedseg_runtime.artifact.checksum import CHECKSUM_KEY
 from pedseg_runtime.errors import InputError
 from pedseg_runtime.files import replacing
-from pedseg_runtime.seal import SEAL_KEY
 
 from ..quiet import silent, told_briefly
 from .observation import observe
@@ -188,7 +188,7 @@ def _with_pairs(
     quantizer.model.topological_sort()
     quantised: onnx.ModelProto = quantizer.model.model
     # onnxruntime signs what it made, and a seal holds for the file it was written into.
-    metadata = [entry for entry in model.metadata_props if entry.key != SEAL_KEY]
+    metadata = [entry for entry in model.metadata_props if entry.key != CHECKSUM_KEY]
     for field, content in (("metadata_props", metadata), ("opset_import", model.opset_import)):
         quantised.ClearField(field)
         getattr(quantised, field).extend(content)

@@ -17,8 +17,8 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 from onnx import NodeProto, helper, numpy_helper
 
+from pedseg_runtime.artifact.manifest import INPUT_NAME
 from pedseg_runtime.errors import InputError
-from pedseg_runtime.manifest import INPUT_NAME
 
 from .ranges import Spread
 from .regions import Wiring

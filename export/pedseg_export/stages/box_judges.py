@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.parity import Settings, Tolerances, Unmatched
+from pedseg_runtime.parity.flip_analysis import PROPOSAL_DISTANCE, analyse_flips
 from pedseg_runtime.parity.matching import MatchedImage
-from pedseg_runtime.parity.report import counted
-from pedseg_runtime.parity.settling import APART, settle
+from pedseg_runtime.text import pluralize
 
 from ..graph.taps import BOXES, IMAGE_INDEX, LABELS, PROPOSAL_BOXES, PROPOSAL_SCORES, SCORES
 from .judges import Judge, Values
@@ -53,7 +53,7 @@ class BoxJudge(Judge):
         sides = self.boxes_of(eager.values), self.boxes_of(found)
         matched = MatchedImage.of(*sides, image, self.tolerances)
         # Parity tells two proposals at one place by their masks. Here distance has to do.
-        apart = matched.differences["boxes"] > APART * self.tolerances.boxes
+        apart = matched.differences["boxes"] > PROPOSAL_DISTANCE * self.tolerances.boxes
         differences = {**matched.differences, "masks": apart.astype(np.float64)}
         del differences["roi_masks"]
         self.matched.append(dataclasses.replace(matched, differences=differences))
@@ -62,7 +62,7 @@ class BoxJudge(Judge):
 
     def result(self) -> StageResult:
         """The verdict over all images."""
-        settled = settle(self.matched, self.tolerances, self.settings)
+        settled = analyse_flips(self.matched, self.tolerances, self.settings)
         for image, unmatched in settled:
             self._note(image, [self.explain(item) for item in unmatched])
         flips = [self.explain(item) for _, items in settled for item in items]
@@ -93,8 +93,8 @@ class BoxJudge(Judge):
             first = defects[0]
             place = [round(pixel, 1) for pixel in first.box] if first.box else "not finite"
             self.notes.append(
-                f"{image.name}: {counted(len(defects), self.noun)} on one side alone, unexplained, "
-                f"first {first.side}'s {place}"
+                f"{image.name}: {pluralize(len(defects), self.noun)} on one side alone, "
+                f"unexplained, first {first.side}'s {place}"
             )
 
 
@@ -160,7 +160,7 @@ def _sums(noun: str, flips: Sequence[Unmatched]) -> list[str]:
         margins = [_margin(item) for item in flips if item.kind == kind]
         largest = max((margin for margin in margins if margin is not None), default=None)
         told = "" if largest is None else f", margins up to {largest:.2g}"
-        lines.append(f"{counted(count, noun)} on one side alone, explained: {kind}{told}")
+        lines.append(f"{pluralize(count, noun)} on one side alone, explained: {kind}{told}")
     return lines
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
+from pedseg_runtime.artifact.manifest import Manifest
 from pedseg_runtime.backends import open_backend
-from pedseg_runtime.backends.torchscript import TorchScriptBackend
-from pedseg_runtime.manifest import Manifest
+from pedseg_runtime.backends.torch import TorchScriptBackend
 
 from .borders import CutArtifact
 from .onnx import CutOnnx

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from torchvision.models.detection import MaskRCNN
 
-from pedseg_runtime.manifest import Manifest
+from pedseg_runtime.artifact.manifest import Manifest
 from pedseg_runtime.parity import Settings
 from pedseg_train.eager import EagerSegmenter
 

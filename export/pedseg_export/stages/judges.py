@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pedseg_runtime.detections import MASK_THRESHOLD
 from pedseg_runtime.masks import paste_masks
-from pedseg_runtime.parity.report import counted
+from pedseg_runtime.text import pluralize
 
 from ..graph.taps import FEATURES, PIXELS, ROI_MASKS
 from .borders import EXPECTED_BOXES
@@ -182,7 +182,7 @@ class Pasted(Judge):
         if differing.any() and not (differing & clear).any():
             count = int(np.count_nonzero(differing))
             verb = "differs" if count == 1 else "differ"
-            self.notes.append(f"{image}: {counted(count, 'pixel')} at the threshold {verb}")
+            self.notes.append(f"{image}: {pluralize(count, 'pixel')} at the threshold {verb}")
 
 
 def extent(pixels: NDArray[np.float32]) -> tuple[int, int]:

@@ -13,10 +13,10 @@ import onnxruntime as ort
 import torch
 from numpy.typing import NDArray
 
-from pedseg_runtime.backends.failures import one_line
+from pedseg_runtime.artifact.manifest import INPUT_NAME, Manifest
+from pedseg_runtime.backends.base import one_line
 from pedseg_runtime.backends.sessions import CPU, CUDA, CUDA_OPTIONS, LOG_FATAL
 from pedseg_runtime.errors import ArtifactError, DeviceError
-from pedseg_runtime.manifest import INPUT_NAME, Manifest
 
 from ..graph.taps import LABELS
 from .borders import Failed, Found, groups, unknown_stages

@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import fx
 
-from pedseg_runtime.backends.failures import one_line
-from pedseg_runtime.manifest import INPUT_NAME, Manifest, output_specs
+from pedseg_runtime.artifact.manifest import INPUT_NAME, Manifest, output_specs
+from pedseg_runtime.backends.base import one_line
 from pedseg_train.eager import float32_only
 
 from ..graph.taps import LABELS

@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from pedseg_runtime.parity.report import counted
+from pedseg_runtime.text import pluralize
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -110,7 +110,7 @@ class StageReport:
         if unjudged:
             reason = unjudged[0].notes[0]
             return f"stages: {unjudged[0].name} could not be judged: {reason}"
-        images = counted(self.images, "image")
+        images = pluralize(self.images, "image")
         return f"stages: all {len(self.stages)} agree with eager on {images}"
 
     def table(self) -> Table:

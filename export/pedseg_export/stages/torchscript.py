@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchvision.models.detection.transform import resize_boxes
 
-from pedseg_runtime.backends.failures import one_line
-from pedseg_runtime.manifest import Manifest
+from pedseg_runtime.artifact.manifest import Manifest
+from pedseg_runtime.backends.base import one_line
 from pedseg_train.eager import float32_only
 
 from ..graph.sizes import box_limits

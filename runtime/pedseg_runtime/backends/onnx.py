@@ -9,13 +9,13 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
+from ..artifact.manifest import INPUT_NAME, INPUT_SPEC, Manifest, output_specs
+from ..artifact.reading import Artifact
+from ..artifact.tensors import Outputs
 from ..devices import Device
 from ..errors import ArtifactError
-from ..manifest import INPUT_NAME, INPUT_SPEC, Manifest, output_specs
-from . import Artifact, Outputs, Placement, Resources
-from .failures import run_failure
-from .placement import read_placement
-from .sessions import run_options, start_session
+from .base import Placement, Resources, run_failure
+from .sessions import read_placement, run_options, start_session
 
 ORT_TYPES = {"uint8": "tensor(uint8)", "int64": "tensor(int64)", "float32": "tensor(float)"}
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
 
+from ..artifact.reading import Artifact
 from ..devices import (
     CUDA_EXTRA,
     Device,
@@ -21,9 +23,7 @@ from ..devices import (
     probe_driver,
 )
 from ..errors import ArtifactError, DeviceError
-from . import Artifact, Resources, logger
-from .failures import one_line
-from .placement import RECORD, misplaced, read_placement
+from .base import Placement, Resources, logger, one_line
 
 CPU = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
@@ -36,6 +36,9 @@ PROVIDERS = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT}
 # the artifact's parity was measured in float32.
 CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
 LOG_WARNING, LOG_FATAL = 2, 4
+RECORD = ("session.record_ep_graph_assignment_info", "1")
+# Where nearly all of the time goes. One of them on the CPU is no GPU session.
+HEAVY = frozenset({"Conv", "ConvTranspose"})
 
 
 def start_session(artifact: Artifact, device: Device, resources: Resources) -> Any:
@@ -67,7 +70,7 @@ def run_options(device_index: int, provider: str, resources: Resources) -> Any:
 
 
 def _options(artifact: Artifact, resources: Resources) -> Any:
-    """Options that keep onnxruntime off standard error: whatever fails is raised as well."""
+    """Options that keep onnxruntime off standard error: every failure is raised as well."""
     if os.environ.get("ORT_DISABLE_TELEMETRY") == "1":
         ort.disable_telemetry_events()  # for an onnxruntime that was imported before pedseg
     options = ort.SessionOptions()
@@ -110,7 +113,7 @@ def _start_on_gpu(artifact: Artifact, device: Device, options: Any, resources: R
         )
     providers = _gpu_providers(artifact, device, resources)
     found = "onnxruntime took the CPU without saying why"
-    with _quiet():
+    with _suppress_output():
         ort.preload_dlls()  # CUDA and cuDNN of the `cuda` extra's wheels, or of the system
         if device.kind == "tensorrt":
             preload_tensorrt()
@@ -168,8 +171,8 @@ def _tensorrt_options(artifact: Artifact, device: Device, resources: Resources) 
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what onnxruntime prints while it looks for a GPU; the caller reports it better.
+def _suppress_output() -> Iterator[None]:
+    """Suppress what onnxruntime prints while it looks for a GPU; the caller reports it better.
 
     The severity of its default logger cannot be read, so its default is what comes back.
     """
@@ -179,3 +182,38 @@ def _quiet() -> Iterator[None]:
             yield
     finally:
         ort.set_default_logger_severity(LOG_WARNING)
+
+
+def read_placement(session: Any) -> Placement:
+    """The nodes of each provider by operator, as onnxruntime divided the graph among them.
+
+    Args:
+        session: an InferenceSession that was started with `RECORD` among its options.
+
+    Returns:
+        Per provider name the number of nodes of each operator, most frequent first. Copies between
+        devices are inserted later and are not counted.
+    """
+    counts: dict[str, Counter[str]] = {}
+    for part in session.get_provider_graph_assignment_info():
+        operators = counts.setdefault(part.ep_name, Counter())
+        operators.update(node.op_type for node in part.get_nodes())
+    return {provider: dict(operators.most_common()) for provider, operators in counts.items()}
+
+
+def misplaced(placement: Placement, wanted: str, allowed: frozenset[str]) -> str:
+    """Why `placement` is no run on `wanted`, or nothing if it is one.
+
+    Args:
+        placement: of the session.
+        wanted: the provider that was asked for.
+        allowed: providers that may run convolutions beside it.
+    """
+    if not placement.get(wanted):
+        return "it runs no node of the graph"
+    for provider, operators in placement.items():
+        heavy = {name: count for name, count in operators.items() if name in HEAVY}
+        if heavy and provider not in allowed:
+            nodes = ", ".join(f"{count} {name}" for name, count in heavy.items())
+            return f"{provider} runs {nodes} of the graph"
+    return ""

@@ -10,6 +10,7 @@ Numpy only, so that the exporter, the benchmark, the tests and a service's shado
 from __future__ import annotations
 
 from .comparison import compare
+from .flip_analysis import Rerun
 from .report import (
     Counts,
     FieldStatistics,
@@ -19,7 +20,6 @@ from .report import (
     Settings,
     Unmatched,
 )
-from .settling import Rerun
 from .tolerances import FP32, TOLERANCES, Tolerances
 
 __all__ = [

@@ -74,7 +74,7 @@ def mask_losses(
     return np.array(losses, np.float64)
 
 
-def pasted(detections: Detections, index: int) -> PastedMask:
+def paste_detection(detections: Detections, index: int) -> PastedMask:
     """The pasted mask of one detection."""
     return detections[index : index + 1].crops()[0]
 

@@ -6,6 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ..text import pluralize
 from .tolerances import Tolerances
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ class Settings:
         score_threshold: detections have a higher score than this.
         nms_threshold: boxes with a higher IoU than this were suppressed.
         detections_per_image: at most so many were kept.
-        min_size, max_size: of the sides of the resized picture; None if that is not known.
+        min_size, max_size: of the sides of the resized image; None if that is not known.
     """
 
     score_threshold: float
@@ -65,7 +66,7 @@ class FieldStatistics:
 class Unmatched:
     """A detection that only one side has, with the margins that may explain it.
 
-    A pair that agrees but for its masks, since RoIAlign jumps there (see `sampling.py`), stands
+    A pair that agrees but for its masks, since RoIAlign jumps there (see `flip_margins.py`), stands
     here too, once and as the reference's: its masks were left out of the comparison.
 
     Attributes:
@@ -207,10 +208,11 @@ class ParityReport:
     def summary(self) -> str:
         """The verdict as one line."""
         verdict = "parity passed" if self.passed else "parity FAILED"
-        pairs, images = self.counts.matched, self.counts.images
+        pairs = pluralize(self.counts.matched, "pair")
+        images = pluralize(self.counts.images, "image")
         worst = ", ".join(f"{f.name} {f.max:.2g} (limit {f.limit:g} {f.unit})" for f in self.fields)
         return (
-            f"{verdict}: {self.reason}; {counted(pairs, 'pair')} on {counted(images, 'image')}; "
+            f"{verdict}: {self.reason}; {pairs} on {images}; "
             f"largest differences: {worst}; pasted masks IoU >= {self.pasted.min_iou:.4f}"
         )
 
@@ -235,8 +237,3 @@ class ParityReport:
         table.add_row("benign flips", *[""] * 4, str(flips), "", "")
         table.add_row("defects", *[""] * 4, str(defects), "", "[red]defect[/]" if defects else "")
         return table
-
-
-def counted(count: int, noun: str) -> str:
-    """`1 pair`, `2 pairs`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

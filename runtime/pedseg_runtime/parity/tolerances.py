@@ -29,7 +29,7 @@ class Tolerances:
 FP32 = Tolerances(scores=1e-4, boxes=0.05, roi_masks=1e-3, masks=0.01, iou=1e-3)
 """For float32 artifacts of trained models."""
 
-# What a lower precision costs is told by AP on the user's pictures, never by these: one proposal
+# What a lower precision costs is told by AP on the user's images, never by these: one proposal
 # that takes another's place moves a score by 0.4 and loses nothing. They tell an artifact that
 # still computes what it did at its export, on this device too, from one that does not: wrong
 # weights, kernels that overflow or saturate, swapped channels.

@@ -1,4 +1,4 @@
-"""Segment files: images and videos in; pictures, masks, JSON and COCO results out.
+"""Segment files: images and videos in; overlays, masks, JSON and COCO results out.
 
     from pedseg_runtime.predict import collect_inputs, predict_files
 
@@ -8,9 +8,9 @@
 `pedseg-predict` is the same for the command line.
 """
 
-from .files import collect_inputs
-from .layout import DEFAULT_FORMATS, FORMATS
-from .outcome import FailedFile, PredictedFile, Prediction
+from .inputs import collect_inputs
+from .jobs import FailedFile, PredictedFile, Prediction
+from .outputs import DEFAULT_FORMATS, FORMATS
 from .run import predict_files
 
 __all__ = [

@@ -14,13 +14,13 @@ from rich.progress import Progress, TaskID
 
 from ..console import Choice, Command, next_commands, notes, output, progress_bar
 from ..errors import PedsegError
-from ..parity.report import counted
 from ..segmenter import Segmenter
-from .files import collect_inputs
-from .layout import DEFAULT_FORMATS, FORMATS
-from .outcome import Prediction
+from ..text import pluralize
+from .inputs import collect_inputs
+from .jobs import Prediction
+from .outputs import DEFAULT_FORMATS, FORMATS
 from .run import predict_files
-from .video import is_video
+from .video_reading import is_video
 
 
 @click.command(cls=Command)
@@ -111,7 +111,7 @@ def main(
              coco     coco_results.json for COCO.loadRes, and coco_images.json to load it into
 
     A file that cannot be read is listed at the end, the others are segmented, and the exit code is
-    1. What is finished stays, whatever happens next: --resume goes on from there.
+    1. Finished files stay, also after a crash: --resume goes on from there.
     """  # noqa: D301 - click wants the backspace itself
     files = collect_inputs(inputs, output=folder)
     loaded = Segmenter.load(artifact, device=device, threads=threads, self_test=self_test)
@@ -167,12 +167,12 @@ class _Bars:
 
 @contextlib.contextmanager
 def _hint_at_resume(bars: _Bars) -> Iterator[None]:
-    """Tell whoever stops a run, or meets an error, that what is finished is not lost."""
+    """When a run is stopped or fails, say that its finished files are not lost."""
     try:
         yield
     except (KeyboardInterrupt, OSError, PedsegError):
         if bars.done:
-            done = counted(bars.done, "file")
+            done = pluralize(bars.done, "file")
             notes.print(f"stopped after {done}; the same command with --resume goes on")
         raise
 
@@ -183,16 +183,16 @@ def _summary(prediction: Prediction, provider: str, folder: Path) -> str:
     parts = []
     if images or not videos:
         found = sum(item.detections for item in images)
-        parts.append(f"{counted(found, 'detection')} on {counted(len(images), 'image')}")
+        parts.append(f"{pluralize(found, 'detection')} on {pluralize(len(images), 'image')}")
     if videos:
         found = sum(item.detections for item in videos)
         frames = sum(item.frames or 0 for item in videos)
         parts.append(
-            f"{counted(found, 'detection')} on {counted(frames, 'frame')} of "
-            f"{counted(len(videos), 'video')}"
+            f"{pluralize(found, 'detection')} on {pluralize(frames, 'frame')} of "
+            f"{pluralize(len(videos), 'video')}"
         )
     resumed = sum(item.resumed for item in prediction.predicted)
-    earlier = f", {counted(resumed, 'file')} of them finished earlier" if resumed else ""
+    earlier = f", {pluralize(resumed, 'file')} of them finished earlier" if resumed else ""
     collected = ", ".join(path.name for path in prediction.results.values())
     place = f"{folder} ({collected})" if collected else f"{folder}"
     return f"{' and '.join(parts)} ({provider}){earlier}; results in {place}"

@@ -1,7 +1,7 @@
 """The journal of a prediction: one JSON line per finished file, so that a later run can go on.
 
 The first line tells what made the results. Every further line stands for one file, written after
-its pictures are in place: what the file was (path, size, time of change), what was written for it,
+its outputs are in place: what the file was (path, size, time of change), what was written for it,
 and its result. A line that a kill cut short is the last one and does not count.
 """
 
@@ -48,7 +48,7 @@ class Entry(NamedTuple):
     Attributes:
         fingerprint: the file as it was read.
         outputs: what was written for it, by kind, relative to the journal's folder.
-        result: JSON values; see `pictures` and `clips`.
+        result: JSON values; see `segment_images` and `segment_videos`.
     """
 
     fingerprint: Fingerprint

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..segmenter import Segmenter
-from .clips import OnFrames, predict_clip
+from .jobs import FailedFile, Job, PredictedFile, Prediction, PredictionContext
 from .journal import Journal, read_settings
-from .layout import (
+from .outputs import (
     COCO,
     COCO_IMAGES,
     COCO_IMAGES_FILE,
@@ -23,12 +23,12 @@ from .layout import (
     Names,
     check_formats,
     plan_outputs,
+    write_coco,
+    write_detections,
 )
-from .outcome import FailedFile, PredictedFile, Prediction
-from .pictures import predict_pictures
-from .video import is_video, require_av
-from .work import Job, Work
-from .writers import write_coco, write_detections
+from .segment_images import segment_images
+from .segment_videos import OnFrames, segment_video
+from .video_reading import is_video, require_av
 
 
 def predict_files(
@@ -54,7 +54,7 @@ def predict_files(
         segmenter: a loaded artifact.
         files: images and videos, e.g. of `collect_inputs`.
         output: folder for the results; it is made if missing.
-        formats: some of "overlay" (a picture per image, a video per video), "masks" (a PNG of
+        formats: some of "overlay" (a drawing per image, a video per video), "masks" (a PNG of
             instance ids per image, in PedMasks), "json" (detections.json for the images, JSON
             lines per video) and "coco" (coco_results.json and coco_images.json for the images).
         score_threshold: keep detections above it; None keeps what the artifact yields.
@@ -73,7 +73,7 @@ def predict_files(
     """
     _check_arguments(segmenter, files, formats, score_threshold, batch_size, every)
     if MASKS in formats:
-        _spare_masks_of_others(output)
+        _refuse_foreign_masks(output)
     settings = {
         "artifact": segmenter.info.digest,
         "formats": sorted(set(formats)),
@@ -84,11 +84,11 @@ def predict_files(
     predicted: dict[Path, PredictedFile] = {}
     failed: list[FailedFile] = []
     with Journal(output / JOURNAL_FILE, settings, resume=resume) as journal:
-        work = Work(segmenter, output, journal, score_threshold, batch_size, every)
-        for item in _finished(work, files):
+        context = PredictionContext(segmenter, output, journal, score_threshold, batch_size, every)
+        for item in _finished(context, files):
             predicted[item.file] = item
             report(1)
-        for outcome in _outcomes(work, _plan(work, files, predicted, formats), on_frames):
+        for outcome in _outcomes(context, _plan(context, files, predicted, formats), on_frames):
             if isinstance(outcome, PredictedFile):
                 predicted[outcome.file] = outcome
                 if outcome.damage is not None:
@@ -97,19 +97,19 @@ def predict_files(
                 failed.append(outcome)
             report(1)
         in_order = [predicted[file] for file in files if file in predicted]
-        results = _collect(work, files, in_order, formats)
+        results = _collect(context, files, in_order, formats)
     return Prediction(in_order, failed, results)
 
 
-def _finished(work: Work, files: Iterable[Path]) -> Iterator[PredictedFile]:
+def _finished(context: PredictionContext, files: Iterable[Path]) -> Iterator[PredictedFile]:
     """The files that an earlier run finished."""
     for file in files:
-        entry = work.journal.finished(file)
+        entry = context.journal.finished(file)
         if entry is not None:
             frames, found = entry.result.get("frames"), entry.result["detections"]
             yield PredictedFile(
                 file,
-                Job(file, entry.outputs).paths(work.output),
+                Job(file, entry.outputs).paths(context.output),
                 len(found) if frames is None else found,
                 frames=frames,
                 resumed=True,
@@ -117,31 +117,34 @@ def _finished(work: Work, files: Iterable[Path]) -> Iterator[PredictedFile]:
 
 
 def _plan(
-    work: Work, files: Iterable[Path], finished: Container[Path], formats: Collection[str]
+    context: PredictionContext,
+    files: Iterable[Path],
+    finished: Container[Path],
+    formats: Collection[str],
 ) -> list[Job]:
     """What is left to do; a file that changed writes where it wrote before."""
-    names = Names(work.journal.outputs)
+    names = Names(context.journal.outputs)
     jobs = []
     for file in files:
         if file not in finished:
-            entry = work.journal.get(file)
+            entry = context.journal.get(file)
             outputs = plan_outputs(file, formats, names) if entry is None else entry.outputs
             jobs.append(Job(file, outputs))
     return jobs
 
 
 def _outcomes(
-    work: Work, jobs: Sequence[Job], on_frames: OnFrames | None
+    context: PredictionContext, jobs: Sequence[Job], on_frames: OnFrames | None
 ) -> Iterator[PredictedFile | FailedFile]:
     """Do all jobs, images first."""
-    yield from predict_pictures(work, [job for job in jobs if not is_video(job.file)])
+    yield from segment_images(context, [job for job in jobs if not is_video(job.file)])
     for job in jobs:
         if is_video(job.file):
-            yield predict_clip(work, job, on_frames)
+            yield segment_video(context, job, on_frames)
 
 
 def _collect(
-    work: Work,
+    context: PredictionContext,
     files: Iterable[Path],
     predicted: Sequence[PredictedFile],
     formats: Collection[str],
@@ -152,16 +155,16 @@ def _collect(
     results: dict[str, Path] = {}
     images = [item.file for item in predicted if not item.is_video]
     if JSON in formats:
-        results[JSON] = work.output / DETECTIONS_FILE
-        write_detections(results[JSON], work.journal.entries(images))
+        results[JSON] = context.output / DETECTIONS_FILE
+        write_detections(results[JSON], context.journal.entries(images))
     if COCO in formats:
-        results[COCO] = work.output / COCO_RESULTS_FILE
-        results[COCO_IMAGES] = work.output / COCO_IMAGES_FILE
+        results[COCO] = context.output / COCO_RESULTS_FILE
+        results[COCO_IMAGES] = context.output / COCO_IMAGES_FILE
         write_coco(
             results[COCO],
             results[COCO_IMAGES],
-            work.journal.entries(images),
-            work.segmenter.manifest.class_names,
+            context.journal.entries(images),
+            context.segmenter.manifest.class_names,
         )
     return results
 
@@ -186,7 +189,7 @@ def _check_arguments(
             break
 
 
-def _spare_masks_of_others(output: Path) -> None:
+def _refuse_foreign_masks(output: Path) -> None:
     """Raise InputError where masks would replace a dataset's own."""
     settings = read_settings(output / JOURNAL_FILE)
     ours = settings is not None and MASKS in settings.get("formats", ())

@@ -1,1 +1,1 @@
-"""What stands between many callers and one model: batches, and a second opinion in the shadow."""
+"""Serving many callers with one model: batches, and shadow comparisons with a reference."""

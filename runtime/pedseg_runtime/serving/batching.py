@@ -3,20 +3,52 @@
 from __future__ import annotations
 
 import concurrent.futures
+import logging
 from concurrent.futures import Future
+from typing import Protocol
 
-from ..closing import Closing
+import numpy as np
+from numpy.typing import NDArray
+
+from ..artifact.manifest import Manifest
+from ..artifact.tensors import group_by_size
 from ..detections import Detections
 from ..errors import InputError
-from ..forks import watch
 from ..images import Source
-from ..manifest import Manifest
-from .batches import Predictor, work
-from .requests import BatchingStats, Request, RequestQueue, late_error
-from .worker import Worker
+from ..lifecycle import Closeable, WorkerThread, call_after_fork
+from .requests import BatchingStats, Request, RequestQueue, deadline_error
+
+logger = logging.getLogger(__name__)
 
 
-class BatchingSegmenter(Closing):
+class Predictor(Protocol):
+    """What can be batched: a `Segmenter`, or a `ShadowSegmenter` around one."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """See `Segmenter`."""
+
+    @property
+    def provider(self) -> str:
+        """See `Segmenter`."""
+
+    def read(self, image: Source, name: str = "image") -> NDArray[np.uint8]:
+        """See `Segmenter.read`."""
+
+    def check_threshold(self, score_threshold: float | None) -> None:
+        """See `Segmenter.check_threshold`."""
+
+    def predict(
+        self,
+        images: list[NDArray[np.uint8]],
+        *,
+        score_threshold: float | None = None,
+        batch_size: int = 8,
+    ) -> list[Detections]:
+        """See `Segmenter.predict`."""
+
+
+class BatchingSegmenter(Closeable):
     """Collects concurrent calls into batches, which use a GPU better than one image at a time.
 
         with Segmenter.load("pedseg.onnx") as segmenter, BatchingSegmenter(segmenter) as batching:
@@ -30,7 +62,7 @@ class BatchingSegmenter(Closing):
     its answer.
 
     A forked child cannot use it and gets a `ClosedError`. `close` leaves the segmenter open:
-    whoever made it closes it.
+    its owner closes it.
     """
 
     def __init__(
@@ -44,7 +76,7 @@ class BatchingSegmenter(Closing):
         """Start the thread that runs the model.
 
         Args:
-            segmenter: what answers; nobody else needs to keep off it.
+            segmenter: what answers; other callers may use it too.
             max_batch_size: most images in one batch; memory grows with it.
             batch_timeout: longest time in seconds that an image waits for company.
             queue_limit: most requests that may wait; one more gets a `QueueFullError`.
@@ -60,13 +92,13 @@ class BatchingSegmenter(Closing):
         self._segmenter = segmenter
         self._queue = RequestQueue(queue_limit)
         queue = self._queue
-        self._worker = Worker(
+        self._worker = WorkerThread(
             self,
             "pedseg-batching",
-            work=lambda: work(queue, segmenter, max_batch_size, batch_timeout),
+            work=lambda: run_batches(queue, segmenter, max_batch_size, batch_timeout),
             stop=lambda: queue.close("forgotten by its owner", drain=False),
         )
-        watch(self)
+        call_after_fork(self)
 
     @property
     def manifest(self) -> Manifest:
@@ -103,7 +135,7 @@ class BatchingSegmenter(Closing):
             return request.future.result(request.remaining())
         except concurrent.futures.TimeoutError as error:
             request.give_up()
-            raise late_error(request) from error
+            raise deadline_error(request) from error
 
     def submit(
         self,
@@ -140,7 +172,7 @@ class BatchingSegmenter(Closing):
         if answer.done():
             return answer.result()
         request.give_up()
-        raise late_error(request)
+        raise deadline_error(request)
 
     def stats(self) -> BatchingStats:
         """Counts of requests and batches since the start."""
@@ -178,7 +210,7 @@ class BatchingSegmenter(Closing):
             raise
         self._queue.put(request, pixels)
 
-    def _forked(self) -> None:
+    def _after_fork(self) -> None:
         """Forget the queue, whose lock another thread may have held, and the thread, which is gone.
 
         Those who wait in the parent are not here: the forked process has one thread.
@@ -186,3 +218,59 @@ class BatchingSegmenter(Closing):
         self._queue = RequestQueue(1)
         self._queue.close("inherited from the process that forked this one", drain=False)
         self._worker.abandon()
+
+
+def run_batches(queue: RequestQueue, segmenter: Predictor, most: int, patience: float) -> None:
+    """What the thread does until the queue is closed and empty."""
+    while requests := queue.take(most, patience):
+        _answer(requests, queue, segmenter)
+        del requests  # an idle thread would keep its last images
+
+
+def _answer(requests: list[Request], queue: RequestQueue, segmenter: Predictor) -> None:
+    """Run a batch, the images of one size together, and give every caller its own."""
+    queue.count(batches=1, images=len(requests))
+    for group in group_by_size([request.image.shape for request in requests], len(requests)):
+        members = [requests[index] for index in group]
+        try:
+            results = _run(members, segmenter)
+        except BaseException as error:  # any error: if the thread dies, all callers wait for ever
+            _fail_or_retry(members, error, queue, segmenter)
+            continue
+        _deliver(members, results, queue)
+
+
+def _run(members: list[Request], segmenter: Predictor) -> list[Detections]:
+    """Detections of images of one size, each above its own caller's threshold."""
+    images = [request.image for request in members]
+    if len(members) == 1:
+        return segmenter.predict(images, score_threshold=members[0].score_threshold)
+    results = segmenter.predict(images, batch_size=len(images))
+    return [
+        found if request.score_threshold is None else found.above(request.score_threshold)
+        for request, found in zip(members, results, strict=True)
+    ]
+
+
+def _fail_or_retry(
+    members: list[Request], error: BaseException, queue: RequestQueue, segmenter: Predictor
+) -> None:
+    """Hand one caller the error; of several, run each alone to find out whose it is."""
+    if len(members) == 1:
+        queue.count(failed=1)
+        members[0].future.set_exception(error)
+        return
+    logger.warning("a batch of %d images failed, trying each alone: %s", len(members), error)
+    for request in members:
+        try:
+            results = _run([request], segmenter)
+        except BaseException as own:  # as above
+            _fail_or_retry([request], own, queue, segmenter)
+        else:
+            _deliver([request], results, queue)
+
+
+def _deliver(members: list[Request], results: list[Detections], queue: RequestQueue) -> None:
+    queue.count(answered=len(members))
+    for request, found in zip(members, results, strict=True):
+        request.future.set_result(found)

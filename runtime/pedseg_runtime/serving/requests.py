@@ -1,4 +1,4 @@
-"""Requests that wait for the model, in a queue of bounded length, and what became of them."""
+"""Requests that wait for the model, in a queue of bounded length, and counts of their outcomes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..errors import ClosedError, DeadlineError, QueueFullError
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """One image and whoever waits for its detections.
+    """One image and the future of its detections.
 
     Attributes:
         timeout: seconds from its arrival in which it is worth an answer; None waits for ever.
@@ -42,7 +42,7 @@ class Request:
         return max(0.0, self.arrived + self.timeout - time.monotonic())
 
     def expired(self) -> bool:
-        """Whether nobody waits for the answer any more."""
+        """Whether the deadline has passed."""
         return self.remaining() == 0.0
 
     def give_up(self) -> None:
@@ -60,7 +60,7 @@ class BatchingStats:
         answered: got detections.
         failed: got an error, also of an image that cannot be read.
         expired: their deadline passed before the model ran them.
-        cancelled: nobody wanted them any more, or the queue was closed over them.
+        cancelled: their caller cancelled them, or the queue was closed over them.
         rejected: found no place.
         batches, images: batches that the model was given, and images in them.
         waiting: requests that have a place now and are not being run.
@@ -193,13 +193,13 @@ class RequestQueue:
             self._changed.wait(remaining)
 
     def _is_wanted(self, request: Request) -> bool:
-        """Whether somebody waits for it still; if so it can be cancelled no more."""
+        """Whether its caller still waits for it; if so it can no longer be cancelled."""
         if not request.future.set_running_or_notify_cancel():
-            self.count(**{_fate(request): 1})
+            self.count(**{_abandoned_as(request): 1})
             return False
         if request.expired():
             self.count(expired=1)
-            request.future.set_exception(late_error(request))
+            request.future.set_exception(deadline_error(request))
             return False
         return True
 
@@ -208,15 +208,15 @@ class RequestQueue:
         with self._changed:
             if future.cancelled() and request in self._ready:
                 self._ready.remove(request)
-                self.release(**{_fate(request): 1})
+                self.release(**{_abandoned_as(request): 1})
 
     def _count(self, **counts: int) -> None:
         for name, count in counts.items():
             self._counts[name] = self._counts.get(name, 0) + count
 
 
-def _fate(request: Request) -> str:
-    """As what a request counts that nobody waits for."""
+def _abandoned_as(request: Request) -> str:
+    """The count for a request that its caller has given up or cancelled."""
     return "expired" if request.given_up else "cancelled"
 
 
@@ -225,7 +225,7 @@ def closed_error(why: str) -> ClosedError:
     return ClosedError(f"batching segmenter: expected an open one, found it {why}; make a new one")
 
 
-def late_error(request: Request) -> DeadlineError:
+def deadline_error(request: Request) -> DeadlineError:
     """The error for a request whose deadline has passed."""
     return DeadlineError(
         f"request: expected an answer within {request.timeout} s, found none; come back later, or "

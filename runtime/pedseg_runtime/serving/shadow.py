@@ -8,22 +8,20 @@ from collections.abc import Callable, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from ..closing import Closing
+from ..artifact.manifest import Manifest
+from ..artifact.tensors import require_image_list
 from ..detections import Detections
 from ..errors import ClosedError, InputError
-from ..forks import watch
-from ..grouping import several
 from ..images import Source
-from ..manifest import Manifest
+from ..lifecycle import Closeable, WorkerThread, call_after_fork
 from ..parity import TOLERANCES, ParityReport, Tolerances
-from .batches import Predictor
-from .reference import Shadow, ShadowReport
-from .worker import Worker
+from .batching import Predictor
+from .shadow_worker import ShadowReport, ShadowWorker
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")  # from the narrowest limits to the widest
 
 
-class ShadowSegmenter(Closing):
+class ShadowSegmenter(Closeable):
     """Answers with one segmenter and compares a sample of its answers with another's.
 
         with ShadowSegmenter(on_cuda_fp16, on_cpu_fp32, rate=0.01) as shadow:
@@ -34,11 +32,11 @@ class ShadowSegmenter(Closing):
     pays for: one copy of the image if it is sampled (a memcpy of its pixels), and the machine's
     time that the reference takes meanwhile. The reference runs in one thread that works at most
     `max_share` of the time, so where both share a CPU a caller is slowed down by that share on
-    average, and by one concurrent run at worst. Nobody ever waits for the reference: what finds no
-    place in its queue is dropped and counted.
+    average, and by one concurrent run at worst. No caller ever waits for the reference: a sample
+    that finds its queue full is dropped and counted.
 
     A forked child still gets answers from a primary that it loaded itself, but no more samples are
-    taken there. `close` leaves both segmenters open: whoever made them closes them.
+    taken there. `close` leaves both segmenters open: they are closed by their owner.
     """
 
     def __init__(
@@ -73,7 +71,7 @@ class ShadowSegmenter(Closing):
         _check(primary, reference, rate, max_share, queue_limit)
         self._primary, self._rate = primary, rate
         self._random = random.Random(seed)
-        self._shadow: Shadow | None = Shadow(
+        self._shadow: ShadowWorker | None = ShadowWorker(
             reference,
             max_share=max_share,
             queue_limit=queue_limit,
@@ -81,8 +79,8 @@ class ShadowSegmenter(Closing):
             tolerances=tolerances or _tolerances(primary, reference),
         )
         shadow = self._shadow
-        self._worker = Worker(self, "pedseg-shadow", work=shadow.work, stop=shadow.stop)
-        watch(self)
+        self._worker = WorkerThread(self, "pedseg-shadow", work=shadow.work, stop=shadow.stop)
+        call_after_fork(self)
 
     @property
     def manifest(self) -> Manifest:
@@ -106,7 +104,10 @@ class ShadowSegmenter(Closing):
         batch_size: int = 8,
     ) -> list[Detections]:
         """Segment images with the primary, and sample some; see `Segmenter.predict`."""
-        arrays = [self.read(image, f"image {index}") for index, image in enumerate(several(images))]
+        arrays = [
+            self.read(image, f"image {index}")
+            for index, image in enumerate(require_image_list(images))
+        ]
         answers = self._primary.predict(
             arrays, score_threshold=score_threshold, batch_size=batch_size
         )
@@ -145,7 +146,7 @@ class ShadowSegmenter(Closing):
             self._shadow.stop()
             self._worker.join()
 
-    def _forked(self) -> None:
+    def _after_fork(self) -> None:
         self._shadow = None
         self._worker.abandon()
 

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from pedseg_runtime.errors import InputError
-from pedseg_runtime.predict.layout import COCO_IMAGES_FILE
+from pedseg_runtime.predict.outputs import COCO_IMAGES_FILE
 
 from .recording import Annotated, Recording, class_names_of, labelled, with_mask_areas
 from .run_lengths import sound_rle

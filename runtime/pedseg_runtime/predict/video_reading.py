@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..parity.report import counted
+from ..text import pluralize
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame, VideoStream
@@ -61,18 +61,18 @@ class Frame:
         index: its number, from 0.
         time: seconds since the first frame.
         duration: seconds it is shown.
-        picture: as PyAV has it.
+        decoded: PyAV's frame.
     """
 
     index: int
     time: Fraction
     duration: Fraction
-    picture: VideoFrame
+    decoded: VideoFrame
 
     @property
     def turns(self) -> int:
         """Quarter turns counterclockwise that put it upright."""
-        return round(self.picture.rotation / 90) % 4
+        return round(self.decoded.rotation / 90) % 4
 
     def pixels(self) -> NDArray[np.uint8]:
         """The frame as its camera was held, uint8 [H, W, 3] RGB, contiguous.
@@ -83,11 +83,11 @@ class Frame:
         import av
 
         try:
-            pixels = np.asarray(self.picture.to_ndarray(format="rgb24"), np.uint8)
+            pixels = np.asarray(self.decoded.to_ndarray(format="rgb24"), np.uint8)
         except (av.FFmpegError, ValueError) as error:
             raise InputError(
                 f"frame {self.index}: expected pixels that convert to RGB, found "
-                f"{self.picture.format.name} ({_reason(error)}); convert the video"
+                f"{self.decoded.format.name} ({_reason(error)}); convert the video"
             ) from error
         return np.ascontiguousarray(np.rot90(pixels, self.turns))
 
@@ -135,7 +135,7 @@ class VideoReader:
             except (av.FFmpegError, OSError, ValueError) as error:
                 raise InputError(_unreadable(path, _reason(error))) from error
             if not isinstance(stream, av.VideoStream):
-                raise InputError(_unreadable(path, "no pictures in it"))
+                raise InputError(_unreadable(path, "no images in it"))
             self._resources = stack.pop_all()
         stream.thread_type = "AUTO"
         self._container, self._stream = container, stream
@@ -158,7 +158,7 @@ class VideoReader:
     @property
     def damage(self) -> str | None:
         """What was wrong with the part that was read so far; None if nothing was."""
-        counts = [counted(number, thing) for thing, number in self._counts.items() if number]
+        counts = [pluralize(number, thing) for thing, number in self._counts.items() if number]
         return ", ".join([*counts, *self._notes]) or None
 
     @property
@@ -186,35 +186,35 @@ class VideoReader:
         """The frames with their times, up to a change of size."""
         start: Fraction | None = None
         end, size = Fraction(0), (0, 0)
-        for index, picture in enumerate(self._pictures()):
-            base = picture.time_base or Fraction(0)
-            found = picture.width, picture.height
+        for index, decoded in enumerate(self._decoded_frames()):
+            base = decoded.time_base or Fraction(0)
+            found = decoded.width, decoded.height
             if index and found != size:
                 self._notes.append(f"frames of {size} pixels and then, at {index}, of {found}")
                 return
             size = found
-            time = None if picture.pts is None else picture.pts * base
+            time = None if decoded.pts is None else decoded.pts * base
             if start is None:
                 start = time or Fraction(0)
-            duration = picture.duration * base or 1 / self.rate
-            frame = Frame(index, end if time is None else time - start, duration, picture)
+            duration = decoded.duration * base or 1 / self.rate
+            frame = Frame(index, end if time is None else time - start, duration, decoded)
             end = frame.time + duration
-            self._counts["damaged frame"] += picture.is_corrupt
+            self._counts["damaged frame"] += decoded.is_corrupt
             self.decoded = index + 1
             yield frame
 
-    def _pictures(self) -> Iterator[VideoFrame]:
+    def _decoded_frames(self) -> Iterator[VideoFrame]:
         """Decode packet by packet, so that a damaged one costs its own frames alone."""
         import av
 
         for packet in self._packets():
             try:
-                pictures = packet.decode()
+                frames = packet.decode()
             except av.FFmpegError:
                 self._counts["damaged packet"] += 1
                 continue
             self._counts["damaged packet"] += packet.is_corrupt
-            yield from (picture for picture in pictures if isinstance(picture, av.VideoFrame))
+            yield from (frame for frame in frames if isinstance(frame, av.VideoFrame))
 
     def _packets(self) -> Iterator[Packet[VideoStream]]:
         """The packets of the video stream, as far as the container can be read."""

@@ -1,4 +1,4 @@
-"""The side of a `ShadowSegmenter` that its callers never wait for."""
+"""The thread of a `ShadowSegmenter`: it runs the reference and compares the answers."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from ..detections import Detections
 from ..parity import ParityReport, Tolerances, compare
-from .batches import Predictor
+from .batching import Predictor
 
 logger = logging.getLogger(__name__)
 
@@ -60,8 +60,8 @@ class _Sample:
     score_threshold: float | None
 
 
-class Shadow:
-    """The reference, its queue and what was seen; what the thread knows."""
+class ShadowWorker:
+    """The reference, its queue and the counts; all that the thread refers to."""
 
     def __init__(
         self,
@@ -87,7 +87,7 @@ class Shadow:
         try:
             self._samples.put_nowait(_Sample(image.copy(), answer, threshold))
             self.count(sampled=1)
-        except queue.Full:  # somebody else was faster
+        except queue.Full:  # another thread was faster
             self.count(sampled=1, dropped=1)
 
     def work(self) -> None:
@@ -130,7 +130,7 @@ class Shadow:
             pass
 
     def _examine(self, sample: _Sample) -> None:
-        """Ask the reference and compare; nothing that it raises reaches anybody but the log."""
+        """Ask the reference and compare; its errors reach the log alone."""
         try:
             (expected,) = self._reference.predict(
                 [sample.image], score_threshold=sample.score_threshold
@@ -142,7 +142,7 @@ class Shadow:
                 self._report = dataclasses.replace(self._report, last_failure=str(error))
             self.count(failures=1)
             return
-        # Nobody on either side is agreement, where a comparison alone has shown nothing.
+        # No detection on either side is agreement; a comparison alone counts it as no evidence.
         agrees = bool(report) or (len(expected) == 0 and len(sample.answer) == 0)
         self._record(report, agrees)
         if not agrees and self._on_mismatch is not None:

@@ -1,9 +1,9 @@
-"""The seal: an artifact ends with the SHA-256 of everything before it, as 64 hex digits.
+"""The checksum: an artifact ends with the SHA-256 of everything before it, as 64 hex digits.
 
 It tells a file that was cut off, damaged or edited after the export from one that was not, before
-any of it is believed. It is no signature: whoever edits a file on purpose can seal it anew.
+any of it is used. It is no signature: a deliberate edit can append a new checksum.
 
-Both kinds of file have a place at their end that every reader accepts and nobody needs:
+Both kinds of file have an unused place at their end that every reader accepts:
 an ONNX file its last `metadata_props` entry, a zip archive (TorchScript, torch.export) its comment.
 The few bytes that announce the digits count as content, so one rule checks both:
 `content, digest = data[:-64], data[-64:]`.
@@ -16,10 +16,10 @@ import os
 from pathlib import Path
 from typing import BinaryIO
 
-from .contents import METADATA_FIELD, is_archive, read_contents
-from .errors import ArtifactError
+from ..errors import ArtifactError
+from .metadata import METADATA_FIELD, is_archive, read_metadata
 
-SEAL_KEY = "pedseg_sha256"
+CHECKSUM_KEY = "pedseg_sha256"
 DIGITS = 64
 CHUNK = 1 << 20
 
@@ -28,80 +28,80 @@ _ARCHIVE_END_SIZE = 22  # without its comment; the last two bytes are the commen
 _COMMENT_LENGTH = DIGITS.to_bytes(2, "little")
 
 
-def _announcement() -> bytes:
-    """The protobuf bytes of the entry {key: SEAL_KEY, value: 64 bytes} up to that value."""
-    key = SEAL_KEY.encode("ascii")
+def _checksum_header() -> bytes:
+    """The protobuf bytes of the entry {key: CHECKSUM_KEY, value: 64 bytes} up to that value."""
+    key = CHECKSUM_KEY.encode("ascii")
     entry = bytes([0x0A, len(key)]) + key + bytes([0x12, DIGITS])
     return bytes([METADATA_FIELD << 3 | 2, len(entry) + DIGITS]) + entry
 
 
-_ANNOUNCEMENT = _announcement()
+_CHECKSUM_HEADER = _checksum_header()
 
 
-def seal(path: Path) -> None:
-    """Append its digest to the finished artifact at `path`, in place.
+def append_checksum(path: Path) -> None:
+    """Append its SHA-256 to the finished artifact at `path`, in place.
 
     Raises:
-        ArtifactError: the file is sealed already, or an archive with a comment of its own.
+        ArtifactError: the file has a checksum already, or is an archive with a comment of its own.
     """
     with path.open("r+b") as stream:
-        if _is_sealed(stream):
+        if _has_checksum(stream):
             raise ArtifactError(
-                f"{path}: expected an artifact without a seal, found one that is sealed already; "
-                "write it anew and seal it once, when it is finished"
+                f"{path}: expected an artifact without a checksum, found one that has it already; "
+                "write it anew and append the checksum once, when it is finished"
             )
         if is_archive(path):
-            _announce_comment(stream, path)
+            _reserve_comment(stream, path)
         else:
             stream.seek(0, os.SEEK_END)
-            stream.write(_ANNOUNCEMENT)
+            stream.write(_CHECKSUM_HEADER)
         length = stream.seek(0, os.SEEK_END)
         stream.write(_digest(stream, length))
 
 
-def check_seal(path: Path) -> str:
+def verify_checksum(path: Path) -> str:
     """Make sure that the artifact at `path` is what was exported, byte for byte.
 
     Returns:
-        The digest it is sealed with, 64 hex digits.
+        The SHA-256 of its content, 64 hex digits.
 
     Raises:
-        ArtifactError: the content was changed after the export; or there is no seal, and the file
-            is foreign, cut off, of a newer schema, or an artifact that was never sealed.
+        ArtifactError: the content was changed after the export; or there is no checksum, and
+            the file is foreign, cut off, of a newer schema, or an unfinished artifact.
     """
     with path.open("rb") as stream:
-        if _is_sealed(stream):
+        if _has_checksum(stream):
             length = stream.seek(-DIGITS, os.SEEK_END)
-            sealed = stream.read(DIGITS)
+            stored = stream.read(DIGITS)
             found = _digest(stream, length)
-            if found != sealed:
+            if found != stored:
                 raise ArtifactError(
-                    f"{path}: expected the content that was exported (sha256 {_short(sealed)}), "
+                    f"{path}: expected the content that was exported (sha256 {_short(stored)}), "
                     f"found it changed since (sha256 {_short(found)}): damaged, edited or saved "
                     "by another tool; copy it anew, or export the checkpoint again"
                 )
             return found.decode("ascii")
-    read_contents(path)  # says so if the file is no artifact, not all of one, or a newer one
+    read_metadata(path)  # says so if the file is no artifact, not all of one, or a newer one
     raise ArtifactError(
-        f"{path}: expected an artifact that ends with its seal, found none: the file was never "
-        "sealed, was saved by another tool, or has lost its end; copy it anew, or export the "
+        f"{path}: expected an artifact that ends with its checksum, found none: the file was never "
+        "finished, was saved by another tool, or has lost its end; copy it anew, or export the "
         "checkpoint again with pedseg-export"
     )
 
 
-def _is_sealed(stream: BinaryIO) -> bool:
-    """Whether a seal stands at the end of the file, whatever its digits are."""
-    ending = max(len(_ANNOUNCEMENT), _ARCHIVE_END_SIZE) + DIGITS
+def _has_checksum(stream: BinaryIO) -> bool:
+    """Whether a checksum, right or wrong, stands at the end of the file."""
+    ending = max(len(_CHECKSUM_HEADER), _ARCHIVE_END_SIZE) + DIGITS
     size = stream.seek(0, os.SEEK_END)
     stream.seek(max(0, size - ending))
     before = stream.read(ending)[:-DIGITS]
     record = before[-_ARCHIVE_END_SIZE:]
-    return before.endswith(_ANNOUNCEMENT) or (
+    return before.endswith(_CHECKSUM_HEADER) or (
         record.startswith(_ARCHIVE_END) and record.endswith(_COMMENT_LENGTH)
     )
 
 
-def _announce_comment(stream: BinaryIO, path: Path) -> None:
+def _reserve_comment(stream: BinaryIO, path: Path) -> None:
     """Set the length of the comment that the archive is about to get."""
     stream.seek(0, os.SEEK_END)
     start = max(0, stream.tell() - _ARCHIVE_END_SIZE)
@@ -110,7 +110,7 @@ def _announce_comment(stream: BinaryIO, path: Path) -> None:
     if not record.startswith(_ARCHIVE_END) or record[-2:] != b"\0\0":
         raise ArtifactError(
             f"{path}: expected an archive that ends without a comment, found another ending; "
-            "write it anew with torch and seal it once"
+            "write it anew with torch and append the checksum once"
         )
     stream.seek(-2, os.SEEK_END)
     stream.write(_COMMENT_LENGTH)

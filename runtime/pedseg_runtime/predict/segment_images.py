@@ -10,14 +10,15 @@ from numpy.typing import NDArray
 
 from ..detections import Detections
 from ..errors import InputError
+from .jobs import FailedFile, Job, PredictedFile, PredictionContext
 from .journal import Entry, Fingerprint
-from .outcome import FailedFile, PredictedFile
-from .work import Job, Work
-from .writers import write_mask, write_overlay
+from .outputs import write_mask, write_overlay
 
 
-def predict_pictures(work: Work, jobs: Sequence[Job]) -> Iterator[PredictedFile | FailedFile]:
-    """Segment images, write what is wanted of each, and tell what became of each.
+def segment_images(
+    context: PredictionContext, jobs: Sequence[Job]
+) -> Iterator[PredictedFile | FailedFile]:
+    """Segment images, write the outputs of each, and yield the outcome of each.
 
     The journal gets {"width", "height", "detections"}, the latter as `Detections.to_coco` has them
     but without image_id.
@@ -25,27 +26,29 @@ def predict_pictures(work: Work, jobs: Sequence[Job]) -> Iterator[PredictedFile 
     Raises:
         OSError: a result cannot be written.
     """
-    for start in range(0, len(jobs), work.batch_size):
+    for start in range(0, len(jobs), context.batch_size):
         read: list[tuple[Job, Fingerprint]] = []
         images: list[NDArray[np.uint8]] = []
-        for job in jobs[start : start + work.batch_size]:
+        for job in jobs[start : start + context.batch_size]:
             try:
                 fingerprint = Fingerprint.of(job.file)  # before its content, lest that changes
-                images.append(work.segmenter.read(job.file, str(job.file)))
+                images.append(context.segmenter.read(job.file, str(job.file)))
             except InputError as error:
                 yield FailedFile(job.file, str(error))
             else:
                 read.append((job, fingerprint))
         for (job, fingerprint), image, found in zip(
-            read, images, work.segment(images), strict=True
+            read, images, context.segment(images), strict=True
         ):
-            _write(work, job, image, found)
-            work.journal.add(Entry(fingerprint, job.outputs, _result(found)))
-            yield PredictedFile(job.file, job.paths(work.output), len(found))
+            _write(context, job, image, found)
+            context.journal.add(Entry(fingerprint, job.outputs, _result(found)))
+            yield PredictedFile(job.file, job.paths(context.output), len(found))
 
 
-def _write(work: Work, job: Job, image: NDArray[np.uint8], detections: Detections) -> None:
-    paths = job.paths(work.output)
+def _write(
+    context: PredictionContext, job: Job, image: NDArray[np.uint8], detections: Detections
+) -> None:
+    paths = job.paths(context.output)
     if "overlay" in paths:
         write_overlay(paths["overlay"], image, detections)
     if "mask" in paths:

@@ -13,26 +13,27 @@ import numpy as np
 from ..detections import Detections
 from ..errors import InputError
 from ..files import replacing
-from ..parity.report import counted
-from .encoder import VideoWriter
+from ..text import pluralize
+from .jobs import FailedFile, Job, PredictedFile, PredictionContext
 from .journal import Entry, Fingerprint
-from .outcome import FailedFile, PredictedFile
-from .video import Frame, VideoReader
-from .work import Job, Work
+from .video_reading import Frame, VideoReader
+from .video_writing import VideoWriter
 
 OnFrames = Callable[[Path, int, int | None], object]
 # Most frames that wait for their batch, decoded: 12 MB each at 3840x2160.
 _WAITING = 32
 
 
-def predict_clip(work: Work, job: Job, on_frames: OnFrames | None) -> PredictedFile | FailedFile:
-    """Segment a video, write what is wanted of it, and tell what became of it.
+def segment_video(
+    context: PredictionContext, job: Job, on_frames: OnFrames | None
+) -> PredictedFile | FailedFile:
+    """Segment a video, write its outputs, and return the outcome.
 
     Of a damaged video all that can be decoded is written. Only a whole one is noted in the
     journal, as {"frames", "detections"}, two counts.
 
     Args:
-        work: how and where to.
+        context: how to segment and where to write.
         job: the video.
         on_frames: called with the file, the number of frames done, and that of all if known.
 
@@ -42,30 +43,32 @@ def predict_clip(work: Work, job: Job, on_frames: OnFrames | None) -> PredictedF
     try:
         fingerprint = Fingerprint.of(job.file)
         with VideoReader(job.file) as reader:
-            detections = _predict_frames(work, job, reader, on_frames)
+            detections = _predict_frames(context, job, reader, on_frames)
     except InputError as error:
         return FailedFile(job.file, _named(job.file, str(error)))
     damage = reader.damage
     if damage is None:
         counts = {"frames": reader.decoded, "detections": detections}
-        work.journal.add(Entry(fingerprint, job.outputs, counts))
+        context.journal.add(Entry(fingerprint, job.outputs, counts))
     else:
         damage = (
             f"{job.file}: expected a whole video, found {damage}; the results hold the "
-            f"{counted(reader.decoded, 'frame')} that could be decoded, get the file anew"
+            f"{pluralize(reader.decoded, 'frame')} that could be decoded, get the file anew"
         )
     return PredictedFile(
-        job.file, job.paths(work.output), detections, frames=reader.decoded, damage=damage
+        job.file, job.paths(context.output), detections, frames=reader.decoded, damage=damage
     )
 
 
-def _predict_frames(work: Work, job: Job, reader: VideoReader, on_frames: OnFrames | None) -> int:
+def _predict_frames(
+    context: PredictionContext, job: Job, reader: VideoReader, on_frames: OnFrames | None
+) -> int:
     """Segment and write all frames there are; returns the number of detections."""
     count = 0
     latest = Detections.empty((0, 0))
-    with _sinks(job.paths(work.output), reader) as (overlay, lines):
-        for window in _windows(reader, work, gapless=overlay is not None):
-            found = _segment(work, window)
+    with _sinks(job.paths(context.output), reader) as (overlay, lines):
+        for window in _windows(reader, context, gapless=overlay is not None):
+            found = _segment(context, window)
             count += sum(map(len, found.values()))
             for frame in window:
                 latest = found.get(frame.index, latest)
@@ -94,7 +97,9 @@ def _sinks(
         yield overlay, lines
 
 
-def _windows(frames: Iterable[Frame], work: Work, *, gapless: bool) -> Iterator[list[Frame]]:
+def _windows(
+    frames: Iterable[Frame], context: PredictionContext, *, gapless: bool
+) -> Iterator[list[Frame]]:
     """Frames in their order, so many at a time that a batch of them is to be segmented.
 
     The others are among them only if the windows shall be `gapless`.
@@ -102,25 +107,25 @@ def _windows(frames: Iterable[Frame], work: Work, *, gapless: bool) -> Iterator[
     window: list[Frame] = []
     due = 0
     for frame in frames:
-        is_due = frame.index % work.every == 0
+        is_due = frame.index % context.every == 0
         if is_due or gapless:
             window.append(frame)
         due += is_due
-        if due == work.batch_size or len(window) >= max(_WAITING, work.batch_size):
+        if due == context.batch_size or len(window) >= max(_WAITING, context.batch_size):
             yield window
             window, due = [], 0
     if window:
         yield window
 
 
-def _segment(work: Work, window: Iterable[Frame]) -> dict[int, Detections]:
+def _segment(context: PredictionContext, window: Iterable[Frame]) -> dict[int, Detections]:
     """The detections of those frames in `window` that are due, by the frames' numbers."""
     images = {
-        frame.index: work.segmenter.read(frame.pixels(), f"frame {frame.index}")
+        frame.index: context.segmenter.read(frame.pixels(), f"frame {frame.index}")
         for frame in window
-        if frame.index % work.every == 0
+        if frame.index % context.every == 0
     }
-    return dict(zip(images, work.segment(list(images.values())), strict=True))
+    return dict(zip(images, context.segment(list(images.values())), strict=True))
 
 
 def _write_line(stream: IO[str], frame: Frame, detections: Detections) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from .video import COLORS, Frame, VideoReader
+from .video_reading import COLORS, Frame, VideoReader
 
 if TYPE_CHECKING:
     from av import VideoFrame, VideoStream
@@ -33,7 +33,7 @@ class VideoWriter:
     sizes; all have the size of the first.
 
     Args:
-        path: where to write; whatever is there is overwritten.
+        path: where to write; an existing file is overwritten.
         like: the video the frames come from.
     """
 
@@ -69,7 +69,7 @@ class VideoWriter:
                     raise
 
     def write(self, pixels: NDArray[np.uint8], frame: Frame) -> None:
-        """Append an upright picture, uint8 [H, W, 3] RGB, to be shown at the time of `frame`.
+        """Append an upright image, uint8 [H, W, 3] RGB, to be shown at the time of `frame`.
 
         Raises:
             InputError: the encoder takes no frames of this size.
@@ -81,13 +81,13 @@ class VideoWriter:
         if self._stream is None:
             self._stream = self._add_stream((height + height % 2, width + width % 2), frame)
         pixels = np.pad(pixels, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-        picture = av.VideoFrame.from_ndarray(pixels, format="rgb24")
-        picture.colorspace = self._stream.codec_context.colorspace
-        picture.time_base = _TIME_BASE
+        encoded = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+        encoded.colorspace = self._stream.codec_context.colorspace
+        encoded.time_base = _TIME_BASE
         # Damaged videos repeat times, which no encoder takes.
-        picture.pts = self._last = max(round(frame.time / _TIME_BASE), self._last + 1)
-        picture.duration = round(frame.duration / _TIME_BASE)
-        self._encode(picture)
+        encoded.pts = self._last = max(round(frame.time / _TIME_BASE), self._last + 1)
+        encoded.duration = round(frame.duration / _TIME_BASE)
+        self._encode(encoded)
 
     def _add_stream(self, size: tuple[int, int], frame: Frame) -> VideoStream:
         """Start the one stream of the file with the best encoder there is."""
@@ -116,13 +116,13 @@ class VideoWriter:
                 setattr(context, name, colors[name])
         return stream
 
-    def _encode(self, picture: VideoFrame | None) -> None:
+    def _encode(self, frame: VideoFrame | None) -> None:
         """Encode a frame, or with None what the encoder still holds, and write it."""
         import av
 
         assert self._stream is not None
         try:
-            self._container.mux(self._stream.encode(picture))
+            self._container.mux(self._stream.encode(frame))
         except av.FFmpegError as error:
             if isinstance(error, OSError):
                 raise

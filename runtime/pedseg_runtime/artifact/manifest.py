@@ -1,8 +1,8 @@
 """The manifest: what an artifact says of itself. It travels inside the file.
 
 ONNX keeps it in `metadata_props` under `MANIFEST_KEY`, the archives of torch (TorchScript, pt2) in
-the extra file `MANIFEST_FILE`. The samples of the self-test (`golden.py`) stand beside it, under
-`GOLDEN_KEY` and in `GOLDEN_FILE`.
+the extra file `MANIFEST_FILE`. The samples of the self-test (`self_test.py`) stand beside it, under
+`SELF_TEST_KEY` and in `SELF_TEST_FILE`.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from .errors import ArtifactError
+from ..errors import ArtifactError
 
 SCHEMA_VERSION = 1
 MANIFEST_KEY = "pedseg_manifest"
 MANIFEST_FILE = "pedseg_manifest.json"
-GOLDEN_KEY = "pedseg_golden"
-GOLDEN_FILE = "pedseg_golden.json"
+SELF_TEST_KEY = "pedseg_golden"
+SELF_TEST_FILE = "pedseg_golden.json"
 
 INPUT_SPEC: Mapping[str, Any] = {
     "name": "images",

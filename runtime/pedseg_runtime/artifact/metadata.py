@@ -18,13 +18,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from .errors import ArtifactError
+from ..errors import ArtifactError
 from .manifest import (
-    GOLDEN_FILE,
-    GOLDEN_KEY,
     MANIFEST_FILE,
     MANIFEST_KEY,
     MASK_SPECS,
+    SELF_TEST_FILE,
+    SELF_TEST_KEY,
     Manifest,
     output_specs,
 )
@@ -48,16 +48,16 @@ _FIXED_SIZES = {_FIXED64: 8, _FIXED32: 4}
 
 
 @dataclass(frozen=True, slots=True)
-class Contents:
+class Metadata:
     """What travels in an artifact beside its graph.
 
     Attributes:
         manifest: what its exporter wrote about it.
-        golden: the samples of its self-test as text, None if it has none.
+        self_test: the samples of its self-test as text, None if it has none.
     """
 
     manifest: Manifest
-    golden: str | None
+    self_test: str | None
 
 
 def is_archive(path: Path) -> bool:
@@ -66,14 +66,14 @@ def is_archive(path: Path) -> bool:
         return stream.read(len(ZIP_MAGIC)) == ZIP_MAGIC
 
 
-def read_contents(path: Path) -> Contents:
+def read_metadata(path: Path) -> Metadata:
     """What the artifact at `path` says of itself.
 
     Raises:
         ArtifactError: the file is foreign, cut off or of a newer schema than this pedseg reads.
     """
     texts = _archive_texts(path) if is_archive(path) else _onnx_texts(path)
-    return Contents(parse_manifest(texts["manifest"], path), texts.get("golden"))
+    return Metadata(parse_manifest(texts["manifest"], path), texts.get("self_test"))
 
 
 def parse_manifest(text: str, path: Path) -> Manifest:
@@ -101,11 +101,11 @@ def parse_manifest(text: str, path: Path) -> Manifest:
 
 
 def _archive_texts(path: Path) -> dict[str, str]:
-    """The extra files of a zip archive: `manifest`, and `golden` if it is there."""
+    """The extra files of a zip archive: `manifest`, and `self_test` if it is there."""
     texts = {}
     try:
         with zipfile.ZipFile(path) as archive:
-            for key, name in (("manifest", MANIFEST_FILE), ("golden", GOLDEN_FILE)):
+            for key, name in (("manifest", MANIFEST_FILE), ("self_test", SELF_TEST_FILE)):
                 found = [entry for entry in archive.namelist() if entry.endswith(f"/extra/{name}")]
                 if found:
                     texts[key] = archive.read(found[0]).decode("utf-8")
@@ -117,7 +117,7 @@ def _archive_texts(path: Path) -> dict[str, str]:
 
 
 def _onnx_texts(path: Path) -> dict[str, str]:
-    """The metadata of an ONNX model: `manifest`, and `golden` if it is there."""
+    """The metadata of an ONNX model: `manifest`, and `self_test` if it is there."""
     with path.open("rb") as stream:
         size = stream.seek(0, 2)
         stream.seek(0)
@@ -128,7 +128,7 @@ def _onnx_texts(path: Path) -> dict[str, str]:
             texts = {key.decode("utf-8"): value.decode("utf-8") for key, value in entries}
         except ValueError as error:
             raise _damaged(path, "an ONNX model", str(error)) from error
-    names = {"manifest": MANIFEST_KEY, "golden": GOLDEN_KEY}
+    names = {"manifest": MANIFEST_KEY, "self_test": SELF_TEST_KEY}
     found = {name: texts[key] for name, key in names.items() if key in texts}
     if "manifest" not in found:
         raise _foreign(path, "an ONNX model")

@@ -1,7 +1,7 @@
-"""Golden samples: a few small images with the detections expected on them, inside the artifact.
+"""Self-test samples: a few small images with the detections expected on them, in the artifact.
 
 `Segmenter.load` replays them on the device that will serve, so an artifact that computes something
-else there is refused before it has answered anyone. They also warm the device up, so a good set is
+else there is refused before it serves a request. They also warm the device up, so a good set is
 small: a few images of one size, each with few people who are found with clear scores.
 
 The expected detections are eager's for float32. A lower precision is compared with its own answers
@@ -19,18 +19,16 @@ import math
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .detections import Detections
-from .errors import ArtifactError, InputError
-from .images import read_image
-from .parity import TOLERANCES, ParityReport, compare
-
-if TYPE_CHECKING:
-    from .segmenter import Segmenter
+from ..detections import Detections
+from ..errors import ArtifactError, InputError
+from ..images import read_image
+from ..parity import TOLERANCES, ParityReport, compare
+from .manifest import Manifest
 
 VERSION = 1
 # Soft masks are rounded to steps of 1 / 65535: a hundredth of the narrowest limit for them.
@@ -40,7 +38,7 @@ _UNUSABLE = (ValueError, KeyError, TypeError, AttributeError, zlib.error, InputE
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class GoldenSample:
+class SelfTestSample:
     """An image and what is expected on it.
 
     Attributes:
@@ -57,12 +55,25 @@ class GoldenSample:
         size = (*self.detections.image_size, 3)
         if self.image.dtype != np.uint8 or self.image.shape != size:
             raise InputError(
-                f"golden sample {self.name}: expected an image of uint8 {list(size)}, as its "
+                f"self-test sample {self.name}: expected an image of uint8 {list(size)}, as its "
                 f"detections say, found {self.image.dtype} {list(self.image.shape)}"
             )
 
 
-def encode(samples: Sequence[GoldenSample]) -> str:
+class ReplayableSegmenter(Protocol):
+    """What can replay samples; see `Segmenter`."""
+
+    @property
+    def manifest(self) -> Manifest:
+        """What the artifact says of itself."""
+
+    def predict(
+        self, images: Sequence[NDArray[np.uint8]], *, batch_size: int
+    ) -> Sequence[Detections]:
+        """The detections of images, uint8 [H, W, 3] RGB each."""
+
+
+def encode_samples(samples: Sequence[SelfTestSample]) -> str:
     """The samples as text for an artifact: images as PNG, arrays compressed, all in JSON.
 
     Raises:
@@ -70,7 +81,7 @@ def encode(samples: Sequence[GoldenSample]) -> str:
     """
     classes = {sample.detections.class_names for sample in samples}
     if len(classes) > 1:
-        raise InputError(f"golden samples: expected the same classes for all, found {classes}")
+        raise InputError(f"self-test samples: expected the same classes for all, found {classes}")
     return json.dumps(
         {
             "version": VERSION,
@@ -81,8 +92,8 @@ def encode(samples: Sequence[GoldenSample]) -> str:
     )
 
 
-def decode(text: str, source: str = "artifact") -> tuple[GoldenSample, ...]:
-    """The samples that `encode` wrote; `source` names the file in errors.
+def decode_samples(text: str, source: str = "artifact") -> tuple[SelfTestSample, ...]:
+    """The samples that `encode_samples` wrote; `source` names the file in errors.
 
     Raises:
         ArtifactError: the text holds no samples, or those of a newer version.
@@ -95,17 +106,17 @@ def decode(text: str, source: str = "artifact") -> tuple[GoldenSample, ...]:
         return tuple(_decode(sample, classes) for sample in values["samples"])
     except _UNUSABLE as error:
         raise ArtifactError(
-            f"{source}: expected golden samples, found text that is none "
+            f"{source}: expected self-test samples, found text that is none "
             f"({type(error).__name__}: {error}); export the checkpoint again with pedseg-export"
         ) from error
 
 
-def replay(segmenter: Segmenter, samples: Sequence[GoldenSample]) -> ParityReport:
+def replay(segmenter: ReplayableSegmenter, samples: Sequence[SelfTestSample]) -> ParityReport:
     """Segment the samples' images, in one run per size, and compare with what is expected.
 
     The limits are those of the artifact's precision. Samples on which nothing is expected and
     nothing is found agree, also where all are so: unlike a comparison with eager, which then has
-    shown nothing, a replay has shown that the artifact runs and invents nobody.
+    shown nothing, a replay has shown that the artifact runs and makes no false detection.
 
     Raises:
         ArtifactError: an artifact of a precision that has no limits.
@@ -131,11 +142,11 @@ def replay(segmenter: Segmenter, samples: Sequence[GoldenSample]) -> ParityRepor
         names=[sample.name for sample in samples],
     )
     if samples and report.counts.reference == 0 and report.counts.defects == 0:
-        return dataclasses.replace(report, passed=True, reason="nobody expected, nobody found")
+        return dataclasses.replace(report, passed=True, reason="no detection expected, none found")
     return report
 
 
-def _encode(sample: GoldenSample) -> dict[str, Any]:
+def _encode(sample: SelfTestSample) -> dict[str, Any]:
     """One sample as plain values for JSON."""
     from PIL import Image
 
@@ -153,12 +164,14 @@ def _encode(sample: GoldenSample) -> dict[str, Any]:
         return {**values, "full_masks": _pack(np.packbits(found.masks()), _BYTE)}
     soft = found.roi_masks
     if not ((soft >= 0) & (soft <= 1)).all():
-        raise InputError(f"golden sample {sample.name}: expected soft masks in 0..1, found others")
+        raise InputError(
+            f"self-test sample {sample.name}: expected soft masks in 0..1, found others"
+        )
     steps = np.rint(soft.astype(np.float64) * _SOFT_STEPS)
     return {**values, "mask_size": soft.shape[-1], "roi_masks": _pack(steps, _STEP)}
 
 
-def _decode(values: dict[str, Any], class_names: tuple[str, ...]) -> GoldenSample:
+def _decode(values: dict[str, Any], class_names: tuple[str, ...]) -> SelfTestSample:
     """One sample from plain values."""
     image = read_image(base64.b64decode(values["image"], validate=True))
     height, width = image.shape[:2]
@@ -173,7 +186,7 @@ def _decode(values: dict[str, Any], class_names: tuple[str, ...]) -> GoldenSampl
         pixels = count * height * width
         bits = _unpack(values["full_masks"], _BYTE, (math.ceil(pixels / 8),))
         full_masks = np.unpackbits(bits, count=pixels).reshape(count, height, width)
-    return GoldenSample(
+    return SelfTestSample(
         str(values["name"]),
         image,
         Detections(

@@ -1,19 +1,30 @@
-"""TorchScript artifacts by torch: the one place of the runtime that imports it, and by name."""
+"""Artifacts of torch, TorchScript and pt2: the one module that imports torch, and only by name.
 
-from __future__ import annotations
+`pedseg::suppress` is the one operator of pt2 artifacts that is not torch's or torchvision's. Greedy
+NMS row by row has no operator there: torchvision's `batched_nms` branches on data, which
+`torch.export` cannot follow. The runtime imports no torch, so the caller passes the module.
+
+Annotations are evaluated here (no `from __future__ import annotations`): TorchScript compiles
+`suppress_rows` and finds no names inside strings.
+"""
 
 import importlib
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..artifact.reading import Artifact
+from ..artifact.tensors import Outputs
 from ..devices import Device, explain_cuda, probe_driver
 from ..errors import ArtifactError, DeviceError
-from . import Artifact, Outputs, Placement, Resources, logger
-from .failures import one_line, run_failure
+from .base import Placement, Resources, logger, one_line, run_failure
+
+NAME = "pedseg::suppress"
+SCHEMA = "(Tensor boxes, Tensor scores, float iou_threshold, float floor) -> Tensor"
 
 
 class TorchScriptBackend:
@@ -53,7 +64,7 @@ class TorchScriptBackend:
     def run(self, images: NDArray[np.uint8]) -> Outputs:
         """Segment uint8 [N, H, W, 3] RGB; see `Backend.run`.
 
-        The optimising executor is off (per thread, so nobody else notices): it compiles the graph
+        The optimising executor is off (per thread, without effect on others): it compiles the graph
         anew in the first calls and for later shapes, and no call was faster for it (a toy detector
         on 2 CPU cores: first calls 80 and 39 ms with it, 12 and 5 ms without, then 5 to 6 ms both).
         """
@@ -87,6 +98,76 @@ class TorchScriptBackend:
                 f"{path}: expected a TorchScript archive that torch {torch.__version__} can load, "
                 f"found {one_line(error)}; export the checkpoint again with pedseg-export"
             ) from error
+
+
+class Pt2Backend(TorchScriptBackend):
+    """An exported program in this process's torch; runs and closes as TorchScript does."""
+
+    def _load(self, path: Path) -> Any:
+        """The program as a module on the device.
+
+        torch names this format unstable between versions, so the message tells both.
+        """
+        torch = self._torch
+        register_suppression(torch)
+        try:
+            with warnings.catch_warnings(), path.open("rb") as stream:
+                warnings.simplefilter("ignore")  # of deserialising: nothing a user could act on
+                program = torch.export.load(stream)
+                if self._device != "cpu":
+                    move = torch.export.passes.move_to_device_pass
+                    program = move(program, self._device)
+                return program.module()
+        except Exception as error:  # torch's deserialiser fails in any way it can
+            exported_by = self.artifact.manifest.versions.get("torch", "an unknown version")
+            raise ArtifactError(
+                f"{path}: expected an exported program that torch {torch.__version__} can load, "
+                f"found {one_line(error)}; it was exported by torch {exported_by}: use that one, "
+                "or export the checkpoint again with pedseg-export"
+            ) from error
+
+
+def suppression_by(torch: Any) -> Callable[..., Any]:
+    """NMS over rows, as a function that `torch.jit.script` can compile.
+
+    The annotations are evaluated, hence no `from __future__ import annotations` above: TorchScript
+    finds no names inside strings.
+    """
+
+    def suppress_rows(
+        boxes: torch.Tensor, scores: torch.Tensor, iou_threshold: float, floor: float
+    ) -> torch.Tensor:
+        """Greedy NMS in each row on its own, by `torchvision.ops.nms`.
+
+        Args:
+            boxes: float32 [B, P, 4], x1 y1 x2 y2.
+            scores: float32 [B, P].
+            iou_threshold: boxes that overlap a better one by more than this are suppressed.
+            floor: entries with a score of at most `floor` take no part and are suppressed.
+
+        Returns:
+            float32 [B, P]: the score where a box survives, -1 elsewhere.
+        """
+        kept = torch.full_like(scores, -1.0)
+        for row in range(scores.shape[0]):
+            candidates = torch.nonzero(scores[row] > floor).squeeze(1)
+            survivors = candidates[
+                torch.ops.torchvision.nms(
+                    boxes[row][candidates], scores[row][candidates], iou_threshold
+                )
+            ]
+            kept[row, survivors] = scores[row][survivors]
+        return kept
+
+    return suppress_rows
+
+
+def register_suppression(torch: Any) -> None:
+    """Make `pedseg::suppress` known to `torch`, once per process; torchvision must be imported."""
+    if hasattr(torch.ops.pedseg, "suppress"):
+        return
+    operator = torch.library.custom_op(NAME, suppression_by(torch), mutates_args=(), schema=SCHEMA)
+    operator.register_fake(lambda _boxes, scores, *_thresholds: torch.empty_like(scores))
 
 
 def _import_torch(path: Path) -> Any:

@@ -1,4 +1,4 @@
-"""Which files a command line stands for."""
+"""The input files that a command line names."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..images import SUFFIXES
-from .layout import JOURNAL_FILE, MASKS_FOLDER
-from .video import VIDEO_SUFFIXES
+from .outputs import JOURNAL_FILE, MASKS_FOLDER
+from .video_reading import VIDEO_SUFFIXES
 
 
 def collect_inputs(sources: Iterable[Path], *, output: Path) -> list[Path]:
     """The images and videos that `sources` stand for, each once, in the given order.
 
     Args:
-        sources: files, which are taken whatever their name; folders, for the images and videos in
+        sources: files, with any name; folders, for the images and videos in
             them; or patterns of `*`, `?`, `[...]` and `**` (any depth of folders) for files and
             folders. Folders and patterns leave out hidden files, and patterns also what an earlier
             prediction wrote.
@@ -82,6 +82,6 @@ def _is_input(file: Path) -> bool:
 
 
 def _holds_results(folder: Path) -> bool:
-    """Whether an earlier prediction wrote into `folder`: its pictures are no inputs."""
+    """Whether an earlier prediction wrote into `folder`: its images are no inputs."""
     root = folder.parent if folder.name == MASKS_FOLDER else folder
     return (root / JOURNAL_FILE).exists()

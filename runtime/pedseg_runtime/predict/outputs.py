@@ -1,10 +1,11 @@
-"""Writing results: pictures and masks one by one, JSON and COCO of all images."""
+"""What an output folder holds: the formats, the names of the files, and how they are written."""
 
 from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Iterable, Iterator, Sequence
+import unicodedata
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -12,15 +13,96 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..detections import Detections
+from ..errors import InputError
 from ..files import replacing, write_json
 from .journal import Entry
+from .video_reading import is_video
 
+OVERLAY, MASKS, JSON, COCO = "overlay", "masks", "json", "coco"
+FORMATS = (OVERLAY, MASKS, JSON, COCO)
+DEFAULT_FORMATS = (OVERLAY, JSON)
+COCO_IMAGES = "coco_images"  # comes with COCO
+
+JOURNAL_FILE = "detections.jsonl"
+DETECTIONS_FILE = "detections.json"
+COCO_RESULTS_FILE = "coco_results.json"
+COCO_IMAGES_FILE = "coco_images.json"
+MASKS_FOLDER = "PedMasks"  # as in the Penn-Fudan layout
+
+_RESERVED = (JOURNAL_FILE, DETECTIONS_FILE, COCO_RESULTS_FILE, COCO_IMAGES_FILE)
+_JPEG = frozenset({".jpeg", ".jpg"})
+# Most filesystems take 255 bytes; number, suffix and a temporary name must fit as well.
+_LONGEST_STEM = 200
 _JPEG_QUALITY = 92
 _COCO_KEYS = ("category_id", "bbox", "score", "segmentation")
 
 
+class Names:
+    """Hands out file names that differ even where neither letter case nor Unicode form counts.
+
+    Args:
+        taken: names that are in use already.
+    """
+
+    def __init__(self, taken: Iterable[str] = ()) -> None:
+        self._taken = {_folded(name) for name in (*_RESERVED, *taken)}
+        self._counts: dict[str, int] = {}
+
+    def take(self, pattern: str, stem: str) -> str:
+        """A new name: `pattern` with `stem` for {}, then with -2, -3, ... behind the stem."""
+        stem = _storable(stem)
+        key = _folded(pattern.format(stem))
+        count = self._counts.get(key, 1)
+        while True:
+            name = pattern.format(stem if count == 1 else f"{stem}-{count}")
+            count += 1
+            if _folded(name) not in self._taken:
+                break
+        self._counts[key] = count
+        self._taken.add(_folded(name))
+        return name
+
+
+def plan_outputs(file: Path, formats: Collection[str], names: Names) -> dict[str, str]:
+    """The files that come of one input, by kind and relative to the output folder.
+
+    Kinds are "overlay" (an image or a video), "mask" (of an image) and "lines" (of a video). The
+    formats json and coco collect images in files of their own.
+    """
+    if is_video(file):
+        patterns = {OVERLAY: ("overlay", "{}.mp4"), JSON: ("lines", "{}.jsonl")}
+    else:
+        overlay = "{}.jpg" if file.suffix.lower() in _JPEG else "{}.png"
+        mask = f"{MASKS_FOLDER}/{{}}_mask.png"
+        patterns = {OVERLAY: ("overlay", overlay), MASKS: ("mask", mask)}
+    return {
+        kind: names.take(pattern, file.stem)
+        for format_, (kind, pattern) in patterns.items()
+        if format_ in formats
+    }
+
+
+def check_formats(formats: Collection[str], files: Iterable[Path]) -> None:
+    """Refuse formats that are unknown, none at all, or none of which holds a video's results.
+
+    Raises:
+        InputError: see above.
+    """
+    unknown = [name for name in formats if name not in FORMATS]
+    if unknown or not formats:
+        found = repr(unknown[0]) if unknown else "none"
+        raise InputError(f"formats: expected some of {', '.join(FORMATS)}, found {found}")
+    if not {OVERLAY, JSON} & set(formats):
+        clip = next((file for file in files if is_video(file)), None)
+        if clip is not None:
+            raise InputError(
+                f"{clip}: expected the format {OVERLAY} or {JSON} for a video, found "
+                f"{' and '.join(formats)} alone; add one, or name the images only"
+            )
+
+
 def write_overlay(path: Path, image: NDArray[np.uint8], detections: Detections) -> None:
-    """Write a picture of `image`, uint8 [H, W, 3] RGB, with the detections on it."""
+    """Write a copy of `image`, uint8 [H, W, 3] RGB, with the detections on it."""
     with replacing(path) as temporary:
         detections.draw(image).save(temporary, quality=_JPEG_QUALITY)
 
@@ -88,6 +170,16 @@ def write_coco(
         _write_list(stream, results())
     categories = [{"id": label, "name": name} for label, name in enumerate(class_names) if label]
     write_json(images_path, {"images": known, "annotations": [], "categories": categories})
+
+
+def _storable(stem: str) -> str:
+    """The stem as text that any filesystem and encoder takes, cut where it is too long."""
+    encoded = stem.encode("utf-8", "surrogateescape").decode("utf-8", "replace").encode("utf-8")
+    return encoded[:_LONGEST_STEM].decode("utf-8", "ignore")
+
+
+def _folded(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _record(file: Path, entry: Entry) -> dict[str, Any]:

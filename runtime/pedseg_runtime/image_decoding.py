@@ -1,8 +1,9 @@
-"""Opening image files that strangers may have made, in bounded time and memory.
+"""Opening image files from unknown sources, in bounded time and memory and without warnings.
 
 Pillow is thorough about the pixels that a file claims, and less so about the rest: some headers
 cost it time that grows with the square of their length, and some small files decode for minutes.
-What a file may ask for is limited here, before and while Pillow reads it.
+What a file may ask for is limited here, before and while Pillow reads it. Pillow also warns of odd
+metadata, which the caller of a service cannot mend: `suppress_warnings` keeps it quiet.
 """
 
 from __future__ import annotations
@@ -10,16 +11,20 @@ from __future__ import annotations
 import functools
 import importlib
 import re
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, cast
 
 from .errors import InputError
-from .silence import silence
 
 if TYPE_CHECKING:
     from PIL.ImageFile import ImageFile
 
+
 # What cameras, browsers and datasets write. Pillow knows 35 more, among them EPS, for which it
-# starts Ghostscript: nothing that strangers' bytes should choose.
+# starts Ghostscript: nothing that untrusted bytes should choose.
 PLUGINS = {
     "JPEG": "JpegImagePlugin",
     "PNG": "PngImagePlugin",
@@ -41,14 +46,15 @@ MAX_SPARE_TILE = 1 << 22
 """Pixels of a TIFF's tile that may lie beyond its image; it is decoded as a whole."""
 _SCAN = re.compile(b"\xff\xda")  # three times as fast as bytes.count
 _TILE_WIDTH, _TILE_LENGTH = 322, 323
+_thread = threading.local()
 
 
 class GuardedFile:
     """The file object that Pillow reads an image from.
 
     While it reads pixels, the end of the file is an error rather than nothing. A truncated file is
-    then refused even where somebody has set `PIL.ImageFile.LOAD_TRUNCATED_IMAGES`, which would
-    make it half grey. It has no file descriptor: libtiff would map the file into memory, and crash
+    then refused even where `PIL.ImageFile.LOAD_TRUNCATED_IMAGES` is set, which would make
+    it half grey. It has no file descriptor: libtiff would map the file into memory, and crash
     if another process truncates it.
     """
 
@@ -100,13 +106,13 @@ def open_image(stream: IO[bytes]) -> ImageFile:
 
     Raises:
         InputError: it is of no known format or asks for too much.
-        Exception: whatever Pillow's parsers raise on a damaged header.
+        Exception: any error of Pillow's parsers on a damaged header.
     """
     from PIL import Image, UnidentifiedImageError
 
     guarded = GuardedFile(stream)
     try:
-        with silence():
+        with suppress_warnings():
             image = Image.open(cast("IO[bytes]", guarded), formats=_known_formats())
     except UnidentifiedImageError as error:
         raise InputError(
@@ -151,3 +157,33 @@ def _check_encoding(image: ImageFile) -> None:
         raise InputError(
             f"expected tiles no larger than the image, found tiles of {tile} pixels; save it anew"
         )
+
+
+class _SuppressingThread(type):
+    """Makes every category of warnings a subclass while the asking thread suppresses them."""
+
+    def __subclasscheck__(cls, category: type) -> bool:
+        return getattr(_thread, "is_suppressing", False)
+
+
+class _Suppressed(Warning, metaclass=_SuppressingThread):
+    """The category that the filter ignores."""
+
+
+@contextmanager
+def suppress_warnings() -> Iterator[None]:
+    """Ignore all warnings of this thread, and of no other; it does not nest.
+
+    `warnings.catch_warnings` swaps the filters of the whole process: of two threads inside it, one
+    may leave the other's filters in force for good. Besides, each use makes Python show once more,
+    elsewhere, what it shows once per place. Here one filter stands for good, and ignores warnings
+    of a thread that is inside.
+    """
+    first = warnings.filters[0] if warnings.filters else None
+    if first is None or first[2] is not _Suppressed:  # at first, or when others changed the filters
+        warnings.simplefilter("ignore", _Suppressed)
+    _thread.is_suppressing = True
+    try:
+        yield
+    finally:
+        _thread.is_suppressing = False

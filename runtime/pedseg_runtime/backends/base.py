@@ -1,0 +1,100 @@
+"""What all backends share: the protocol, what they may use, and how they report failures."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..artifact.reading import Artifact
+from ..artifact.tensors import Outputs
+from ..errors import ArtifactError, DeviceError, InputError
+
+logger = logging.getLogger("pedseg_runtime.backends")
+
+Placement = Mapping[str, Mapping[str, int]]  # provider -> operator -> number of nodes
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a backend may use of the machine; see `Segmenter.load`.
+
+    Attributes:
+        profile: where onnxruntime shall write what every node takes, as the start of a file name;
+            None for not at all. For `pedseg-bench profile`: it costs time.
+    """
+
+    threads: int | None = None
+    gpu_mem_limit: int | None = None
+    shrink_memory: bool = False
+    engine_cache: Path | None = None
+    profile: Path | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("threads", "gpu_mem_limit"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{name}: expected a positive number or None, found {value}")
+
+
+class Backend(Protocol):
+    """A loaded artifact on a device."""
+
+    @property
+    def artifact(self) -> Artifact:
+        """What it runs."""
+
+    @property
+    def provider(self) -> str:
+        """What really runs it: an onnxruntime provider, "torch:cpu" or "torch:cuda:N"."""
+
+    @property
+    def library(self) -> str:
+        """The library beneath, with its version: "onnxruntime 1.31.1", "torch 2.14.1"."""
+
+    @property
+    def placement(self) -> Placement | None:
+        """Which provider runs how many nodes; None where the library has one device only."""
+
+    def run(self, images: NDArray[np.uint8]) -> Outputs:
+        """Segment uint8 [N, H, W, 3] RGB; detections of all images, ordered by image."""
+
+    def close(self) -> None:
+        """Let go of the model and its memory; runs under way in other threads finish."""
+
+
+def run_failure(
+    path: Path, provider: str, error: Exception, shape: tuple[int, ...]
+) -> ArtifactError | DeviceError:
+    """The pedseg error for a run of `path` on `provider` that failed on images of `shape`."""
+    text = one_line(error)
+    images = f"{shape[0]} images of {shape[1]}x{shape[2]}"
+    if re.search(r"alloc|out of memory", text, re.IGNORECASE):
+        return DeviceError(
+            f"{path}: expected {provider} to have memory for {images}, found {text}; "
+            "use a smaller batch_size or smaller images"
+        )
+    if "cuda" in provider.lower():
+        return DeviceError(
+            f"{path}: expected {provider} to run {images}, found {text}; try device='cpu'"
+        )
+    return ArtifactError(
+        f"{path}: expected the graph to run on {images}, found {text}; "
+        "export the checkpoint again with pedseg-export"
+    )
+
+
+def one_line(error: Exception) -> str:
+    """What a library's message says, without onnxruntime's tags and CUDA's call stacks."""
+    text = " ".join(str(error).split())
+    failure = re.search(r"CU[A-Z]* failure \d+: [^;]+", text)
+    if failure:
+        return failure.group().strip()
+    text = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : (Load model from \S+ failed:)?", "", text)
+    return text if len(text) <= 300 else f"{text[:300]}..."
