@@ -1,4 +1,4 @@
-"""A client of an ONNX artifact without pedseg: onnxruntime and numpy, and Pillow to read pictures.
+"""A client of an ONNX artifact without pedseg: onnxruntime and numpy, and Pillow to read images.
 
     python plain_onnxruntime.py pedseg.onnx street.jpg --score 0.5 --masks masks/
     python plain_onnxruntime.py pedseg.onnx --manifest
@@ -29,7 +29,7 @@ def load(path: Path, device: str) -> tuple[Any, dict[str, Any]]:
     """The session and the manifest of an artifact that is what was exported."""
     content = path.read_bytes()
     if content[-64:] != hashlib.sha256(content[:-64]).hexdigest().encode():
-        raise SystemExit(f"{path}: damaged, edited or no artifact: its seal does not match")
+        raise SystemExit(f"{path}: damaged, edited or no artifact: its checksum does not match")
     providers = [CUDA, CPU] if device == "cuda" else [CPU]
     session = ort.InferenceSession(content, providers=providers)
     if device == "cuda" and session.get_providers()[0] == CPU:  # onnxruntime falls back silently
@@ -38,9 +38,9 @@ def load(path: Path, device: str) -> tuple[Any, dict[str, Any]]:
 
 
 def read(path: Path) -> np.ndarray:
-    """A picture as the contract wants it: uint8 [H, W, 3] RGB, upright."""
-    with Image.open(path) as picture:
-        return np.asarray(ImageOps.exif_transpose(picture).convert("RGB"))
+    """An image as the contract wants it: uint8 [H, W, 3] RGB, upright."""
+    with Image.open(path) as image:
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
 
 
 def segment(session: Any, manifest: dict[str, Any], image: np.ndarray) -> dict[str, np.ndarray]:
@@ -81,7 +81,7 @@ def paste(soft: np.ndarray, box: np.ndarray, height: int, width: int) -> np.ndar
 
 
 def main() -> None:
-    """Segment pictures, or show what the artifact says of itself."""
+    """Segment images, or show what the artifact says of itself."""
     parser = argparse.ArgumentParser(description="an artifact of pedseg by onnxruntime alone")
     parser.add_argument("artifact", type=Path)
     parser.add_argument("images", type=Path, nargs="*")

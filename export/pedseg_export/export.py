@@ -167,7 +167,7 @@ def describe(loaded: LoadedCheckpoint, options: ExportOptions, draft: Draft) -> 
 
 
 def write(draft: Draft, path: Path, manifest: Manifest, golden: str | None = None) -> None:
-    """Write the artifact and seal it."""
+    """Write the artifact and append its checksum."""
     draft.write(path, manifest, golden)
     append_checksum(path)
 

@@ -1,4 +1,4 @@
-"""What one image yields: flat arrays in the pixels of the original image."""
+"""The detections of one image: flat arrays in the pixels of the original image."""
 
 from __future__ import annotations
 

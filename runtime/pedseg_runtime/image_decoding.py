@@ -3,7 +3,7 @@
 Pillow is thorough about the pixels that a file claims, and less so about the rest: some headers
 cost it time that grows with the square of their length, and some small files decode for minutes.
 What a file may ask for is limited here, before and while Pillow reads it. Pillow also warns of odd
-metadata, which the caller of a service cannot mend: `suppress_warnings` keeps it quiet.
+metadata, which the caller of a service cannot mend: `suppress_warnings` hides that.
 """
 
 from __future__ import annotations

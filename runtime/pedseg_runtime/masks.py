@@ -169,7 +169,7 @@ def _paste(
     y = _taps(np.arange(top - y1, bottom - y1), len(mask), y2 - y1 + 1)
     x = _taps(np.arange(left - x1, right - x1), len(mask), x2 - x1 + 1)
     is_small = (y2 - y1 + 1) + (x2 - x1 + 1) <= SMALL_OUTPUT
-    resize = _at_once_at_least if is_small else _along_rows_at_least
+    resize = _threshold_small_resize if is_small else _threshold_large_resize
     return PastedMask(top, left, resize(mask, y, x, np.float32(threshold)))
 
 
@@ -196,10 +196,10 @@ def _taps(targets: NDArray[np.int64], count: int, size: int) -> _Taps:
 # with a threshold.
 
 
-def _at_once_at_least(
+def _threshold_small_resize(
     mask: NDArray[np.float32], y: _Taps, x: _Taps, threshold: np.float32
 ) -> NDArray[np.bool_]:
-    """The kernel for small outputs weighs the four neighbours of a pixel at once."""
+    """Small outputs: the kernel weighs the four neighbours of a pixel at once."""
     near, far = y.near[:, None], y.far[:, None]
     value = mask[np.ix_(y.lower, x.upper)] * (near * x.far)
     value = _fused(mask[np.ix_(y.lower, x.lower)], near * x.near, value)
@@ -207,10 +207,10 @@ def _at_once_at_least(
     return _fused(mask[np.ix_(y.upper, x.upper)], far * x.far, value) >= threshold
 
 
-def _along_rows_at_least(
+def _threshold_large_resize(
     mask: NDArray[np.float32], y: _Taps, x: _Taps, threshold: np.float32
 ) -> NDArray[np.bool_]:
-    """The other kernel goes along the row first, then down the column.
+    """Large outputs: the kernel goes along the row first, then down the column.
 
     Down the column the exact, fused sum is only needed next to the threshold: rounding the product
     as well moves a value below 2 by less than `doubt`.

@@ -1,4 +1,4 @@
-"""The runtime's front door: an artifact on a device, images in, detections out."""
+"""The main class of the runtime: an artifact on a device, images in, detections out."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Segmenter(Closeable):
     def __init__(self, backend: Backend, *, max_pixels: int | None = DEFAULT_MAX_PIXELS) -> None:
         """Wrap a backend that is open; `Segmenter.load` is the usual way in."""
         self._backend: Backend | None = backend
-        self._gone = "closed"
+        self._closed_because = "closed"
         self._max_pixels = max_pixels
         self.manifest: Manifest = backend.artifact.manifest
         self.provider: str = backend.provider
@@ -258,7 +258,7 @@ class Segmenter(Closeable):
     def _open_backend(self) -> Backend:
         if self._backend is None:
             raise ClosedError(
-                f"segmenter: expected an open one, found it {self._gone}; load it again"
+                f"segmenter: expected an open one, found it {self._closed_because}; load it again"
             )
         return self._backend
 
@@ -266,7 +266,7 @@ class Segmenter(Closeable):
         """Part with the model in a forked child, where neither running nor freeing it would end."""
         keep_until_exit(self._backend)
         self._backend = None
-        self._gone = "inherited from the process that forked this one"
+        self._closed_because = "inherited from the process that forked this one"
 
     def _run(self, backend: Backend, batch: NDArray[np.uint8]) -> list[Detections]:
         """Segment uint8 [N, H, W, 3], filled up with black images where the graph's N is fixed."""

@@ -97,7 +97,7 @@ def test_the_client_refuses_a_damaged_artifact(tmp_path: Path, pictures: dict[st
     (tmp_path / "damaged.onnx").write_bytes(content)
     done = run(tmp_path / "damaged.onnx", pictures["people"])
     assert done.returncode == 1
-    assert "its seal does not match" in done.stderr
+    assert "its checksum does not match" in done.stderr
     assert done.stdout == ""
 
 
@@ -212,7 +212,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("torch.jit.load", "['background', 'person'] 1\n[0.75]\n"),
         ("torch.export.load", "['background', 'person'] 2\n[0.75, -1.0]\n"),
     ],
-    ids=["seal", "onnx", "torchscript", "pt2"],
+    ids=["checksum", "onnx", "torchscript", "pt2"],
 )
 def test_the_pages_snippets_run(desk: Path, needle: str, printed: str) -> None:
     (snippet,) = [code for code in SNIPPETS if needle in code]

@@ -18,8 +18,8 @@ class Draft:
         opset: ONNX opset, None for other formats.
         operators: ONNX operator -> how often the graph has it; empty for other formats.
         notes: what stays in float32 in a lower precision, and why.
-        write: writes the artifact, not yet sealed, with a manifest and perhaps golden samples
-            inside; may be called again with others.
+        write: writes the artifact, without its checksum, with a manifest and perhaps self-test
+            samples inside; may be called again with others.
     """
 
     exporter: str

@@ -6,7 +6,7 @@ from pedseg_runtime.artifact.manifest import MANIFEST_FILE, SELF_TEST_FILE, Mani
 
 
 def extra_files(manifest: Manifest, golden: str | None) -> dict[str, bytes]:
-    """File name in the archive -> content: the manifest and perhaps the golden samples."""
+    """File name in the archive -> content: the manifest and perhaps the self-test samples."""
     files = {MANIFEST_FILE: manifest.to_json().encode()}
     if golden is not None:
         files[SELF_TEST_FILE] = golden.encode()

@@ -66,8 +66,8 @@ def quantize(
 
     Args:
         source: an artifact in float32, as `formats.onnx` writes it.
-        target: where the int8 graph goes, with the metadata of `source` but without a seal; what
-            stands there is replaced only on success.
+        target: where the int8 graph goes, with the metadata of `source` but without a checksum;
+            an existing file is replaced only on success.
         images: to calibrate on, uint8 [H, W, 3] RGB of any sizes, as the service will see them.
             They are asked for one at a time.
         method: one of `METHODS`, see `choose_ranges`.
@@ -166,7 +166,7 @@ def _starved(
 def _with_pairs(
     model: onnx.ModelProto, regions: Regions, ranges: Mapping[str, Range]
 ) -> onnx.ModelProto:
-    """The graph with QDQ pairs around the chosen nodes, and the metadata it had, unsealed."""
+    """The graph with QDQ pairs around the chosen nodes, and its metadata without the checksum."""
     chosen = {*regions.layers, *regions.carriers}
     types = {node.op_type for node in model.graph.node if node.name in chosen}
     limits = {name: tuple(map(np.float32, limits)) for name, limits in ranges.items()}
@@ -187,7 +187,7 @@ def _with_pairs(
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     quantised: onnx.ModelProto = quantizer.model.model
-    # onnxruntime signs what it made, and a seal holds for the file it was written into.
+    # onnxruntime signs what it made, and a checksum holds for the file it was written into.
     metadata = [entry for entry in model.metadata_props if entry.key != CHECKSUM_KEY]
     for field, content in (("metadata_props", metadata), ("opset_import", model.opset_import)):
         quantised.ClearField(field)

@@ -1,4 +1,4 @@
-"""The manifest: what an artifact says of itself. It travels inside the file.
+"""The manifest: the facts about an artifact, stored inside the file.
 
 ONNX keeps it in `metadata_props` under `MANIFEST_KEY`, the archives of torch (TorchScript, pt2) in
 the extra file `MANIFEST_FILE`. The samples of the self-test (`self_test.py`) stand beside it, under

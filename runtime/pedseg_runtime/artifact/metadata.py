@@ -1,4 +1,4 @@
-"""What an artifact says of itself, read from its file without the library that will run it.
+"""The metadata of an artifact, read from its file without the library that will run it.
 
 So a foreign file, a damaged one and one of a newer schema are told apart before onnxruntime or
 torch is asked to make sense of them.
@@ -49,7 +49,7 @@ _FIXED_SIZES = {_FIXED64: 8, _FIXED32: 4}
 
 @dataclass(frozen=True, slots=True)
 class Metadata:
-    """What travels in an artifact beside its graph.
+    """What an artifact holds beside its graph.
 
     Attributes:
         manifest: what its exporter wrote about it.
@@ -67,7 +67,7 @@ def is_archive(path: Path) -> bool:
 
 
 def read_metadata(path: Path) -> Metadata:
-    """What the artifact at `path` says of itself.
+    """Read the metadata of the artifact at `path`.
 
     Raises:
         ArtifactError: the file is foreign, cut off or of a newer schema than this pedseg reads.

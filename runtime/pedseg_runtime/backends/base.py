@@ -1,4 +1,4 @@
-"""What all backends share: the protocol, what they may use, and how they report failures."""
+"""What all backends share: their protocol, their resources, and how they report failures."""
 
 from __future__ import annotations
 

@@ -78,9 +78,9 @@ def compare(
         MatchedImage.of(first, second, name, tolerances, mask_field)
         for first, second, name in zip(reference, candidate, titles, strict=True)
     ]
-    settled = analyse_flips(matched, tolerances, settings, reruns)
-    images = [image for image, _ in settled]
-    unmatched = tuple(item for _, items in settled for item in items)
+    classified = analyse_flips(matched, tolerances, settings, reruns)
+    images = [image for image, _ in classified]
+    unmatched = tuple(item for _, items in classified for item in items)
     names_of_fields = ("scores", "boxes", mask_field)
     fields = tuple(statistics(name, images, getattr(tolerances, name)) for name in names_of_fields)
     pasted = _compare_pasted(images, tolerances)

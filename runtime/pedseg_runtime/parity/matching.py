@@ -1,4 +1,4 @@
-"""Which detection of one side stands for which of the other, on one image."""
+"""Pair the detections of both sides of one image, and measure how far each pair is apart."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MATCH_IOU = 0.5
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MatchedImage:
-    """Both sides' detections of one image, who stands for whom, and how far apart they are.
+    """Both sides' detections of one image, their pairs, and the differences of each pair.
 
     Attributes:
         name: name of the image.

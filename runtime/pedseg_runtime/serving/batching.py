@@ -213,16 +213,16 @@ class BatchingSegmenter(Closeable):
     def _after_fork(self) -> None:
         """Forget the queue, whose lock another thread may have held, and the thread, which is gone.
 
-        Those who wait in the parent are not here: the forked process has one thread.
+        The waiting callers of the parent are not here: the forked process has one thread.
         """
         self._queue = RequestQueue(1)
         self._queue.close("inherited from the process that forked this one", drain=False)
         self._worker.abandon()
 
 
-def run_batches(queue: RequestQueue, segmenter: Predictor, most: int, patience: float) -> None:
+def run_batches(queue: RequestQueue, segmenter: Predictor, most: int, batch_timeout: float) -> None:
     """What the thread does until the queue is closed and empty."""
-    while requests := queue.take(most, patience):
+    while requests := queue.take(most, batch_timeout):
         _answer(requests, queue, segmenter)
         del requests  # an idle thread would keep its last images
 

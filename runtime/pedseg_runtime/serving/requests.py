@@ -119,7 +119,7 @@ class RequestQueue:
             self._count(accepted=1)
 
     def release(self, **counts: int) -> None:
-        """Give back a place whose request never became ready, and count what became of it."""
+        """Give back a place whose request never became ready, and count its outcome."""
         with self._changed:
             self._places -= 1
             self._count(**counts)
@@ -140,8 +140,8 @@ class RequestQueue:
             self._changed.notify_all()
         request.future.add_done_callback(lambda future: self._drop(request, future))
 
-    def take(self, most: int, patience: float) -> list[Request]:
-        """Wait for requests and take the oldest: `most`, or fewer when the first waited `patience`.
+    def take(self, most: int, batch_timeout: float) -> list[Request]:
+        """Wait for requests and take the oldest: `most`, or fewer when the first waited so long.
 
         Requests that are cancelled or too late are left out.
 
@@ -151,7 +151,7 @@ class RequestQueue:
         most = min(most, self._limit)
         while True:
             with self._changed:
-                self._wait(most, patience)
+                self._wait(most, batch_timeout)
                 oldest = [self._ready.popleft() for _ in range(min(most, len(self._ready)))]
                 self._places -= len(oldest)
                 is_over = not oldest
@@ -160,7 +160,7 @@ class RequestQueue:
                 return wanted
 
     def count(self, **counts: int) -> None:
-        """Count what became of requests that were taken."""
+        """Count the outcomes of requests that were taken."""
         with self._changed:
             self._count(**counts)
 
@@ -182,12 +182,12 @@ class RequestQueue:
         with self._changed:
             return BatchingStats(**self._counts, waiting=self._places)
 
-    def _wait(self, most: int, patience: float) -> None:
+    def _wait(self, most: int, batch_timeout: float) -> None:
         """Until a batch is full or its first request waited long enough, or all is over."""
         while not self._ready and not (self._closed and self._places == 0):
             self._changed.wait()
         while self._ready and len(self._ready) < most and not self._closed:
-            remaining = self._ready[0].arrived + patience - time.monotonic()
+            remaining = self._ready[0].arrived + batch_timeout - time.monotonic()
             if remaining <= 0:
                 return
             self._changed.wait(remaining)
