@@ -204,6 +204,13 @@ def test_any_other_bytes_are_refused_by_name(victim: Path, content: bytes) -> No
         read_contents(victim)
 
 
+def test_a_number_without_an_end_is_refused_by_name(victim: Path) -> None:
+    """Protobuf's numbers take ten bytes at most; each of these says that another follows."""
+    victim.write_bytes(b"\x72" + b"\xff" * 20)
+    with pytest.raises(ArtifactError, match="no number ends at byte 11"):
+        read_contents(victim)
+
+
 @given(st.data())
 def test_damage_without_a_seal_is_refused_by_name(
     sealed: bytes, victim: Path, data: st.DataObject
