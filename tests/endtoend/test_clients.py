@@ -29,6 +29,8 @@ from pedseg_runtime.backends.suppression import register_suppression
 from pedseg_runtime.manifest import MANIFEST_FILE
 from pedseg_runtime.masks import paste_masks
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PLAIN = ROOT / "examples" / "clients" / "plain_onnxruntime.py"
 DOCS = ROOT / "docs" / "artifact.md"

@@ -171,6 +171,7 @@ def test_an_archive_edited_with_zip_is_noticed(archive_path: Path, victim: Path)
     assert CHANGED in refusal(victim, victim.read_bytes())
 
 
+@pytest.mark.slow
 def test_every_reader_of_an_archive_takes_a_sealed_one(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     image = torch.zeros(2, 3)

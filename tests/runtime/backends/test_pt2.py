@@ -12,6 +12,8 @@ from pedseg_runtime.backends.suppression import register_suppression
 from pedseg_runtime.manifest import MANIFEST_FILE
 from pedseg_runtime.seal import seal
 
+pytestmark = pytest.mark.slow
+
 MANIFEST = Manifest(
     architecture="tiny_program",
     class_names=("background", "person"),

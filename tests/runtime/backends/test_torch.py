@@ -14,6 +14,8 @@ from pedseg_runtime.devices import Device, Driver, parse_device, probe_driver
 from pedseg_runtime.manifest import MANIFEST_FILE
 from pedseg_runtime.seal import seal
 
+pytestmark = pytest.mark.slow
+
 WriteArchive = Callable[..., Path]
 
 MANIFEST = Manifest(
