@@ -25,6 +25,8 @@ from pedseg_runtime.manifest import Manifest
 from pedseg_runtime.parity import compare
 from pedseg_train.checkpoint import LoadedCheckpoint, with_settings
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:
