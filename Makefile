@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 DEMO ?= demo
 JOBS ?= 2
 
-.PHONY: help install demo test lint format wheel test-wheel clean
+.PHONY: help install demo test test-fast coverage lint format wheel test-wheel clean
 
 help:  ## show this list
 	@grep -E '^[a-z-]+:.*##' Makefile | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 22
@@ -25,6 +25,14 @@ demo: $(READY)  ## synthesize, train, export, verify, predict, benchmark; DATA=D
 
 test: $(READY)  ## run all tests, two at a time; JOBS=0 runs one after the other
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses $(JOBS) $(ARGS)
+
+test-fast: $(READY)  ## the tests that are not marked slow, in less than 2 minutes
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses $(JOBS) -m "not slow" $(ARGS)
+
+coverage: $(READY)  ## all tests with branch coverage; the runtime must have 95 % of its branches
+	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses $(JOBS) --cov --cov-report= $(ARGS)
+	$(BIN)/coverage report
+	$(BIN)/coverage json --quiet --include 'runtime/*' -o - | $(BIN)/python -c 'import json, sys; percent = json.load(sys.stdin)["totals"]["percent_branches_covered"]; print(f"branches of the runtime: {percent:.1f} %"); sys.exit(percent < 95)'
 
 lint: $(READY)  ## formatting, style, types and the direction of imports
 	$(BIN)/ruff format --check .
@@ -48,4 +56,4 @@ test-wheel: wheel  ## install the wheel with base dependencies only, without tor
 	build/bare/bin/python -m pytest tests/runtime -p no:cacheprovider
 
 clean:  ## remove what was built, not .venv
-	rm -rf build dist $(DEMO) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf build dist $(DEMO) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage coverage.json htmlcov

@@ -39,7 +39,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     class ByFile(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             file = nodeid.partition("::")[0]
-            return "export" if Path(file).parent.name == "export" else file
+            return "export" if "export" in Path(file).parts else file
 
     return ByFile(config, log)
 

@@ -185,6 +185,7 @@ def test_eager_takes_the_settings_of_the_artifacts(run, stand_in, monkeypatch):
     assert json.loads(outcome.stdout)["settings"]["min_size"] == 48
 
 
+@pytest.mark.slow
 def test_more_questions_are_answered_in_their_sections(run, stand_in):
     options = ["--offline", "--batches", "1,2", "--surface", "--stages", "--calls", "1"]
     served = ["--server", "--bound-ms", "500"]
@@ -263,6 +264,7 @@ def test_images_are_chosen_evenly_over_the_folder(photos):
         choose_images(photos, 0)
 
 
+@pytest.mark.slow
 def test_eager_itself_is_measured_against_an_artifact_that_repeats_it(
     monkeypatch, checkpoint, photos
 ):

@@ -27,6 +27,8 @@ from pedseg_benchmarks.seats import Place
 from pedseg_runtime.errors import ArtifactError, ClosedError, InputError
 from pedseg_runtime.parity import compare
 
+pytestmark = pytest.mark.slow
+
 TINY_ONNX = Path(__file__).parents[1] / "runtime" / "golden" / "tiny.onnx"
 needs_openvino = pytest.mark.skipif(
     importlib.util.find_spec("openvino") is None, reason="openvino is not installed"

@@ -11,6 +11,8 @@ from pedseg_runtime.parity import Settings
 from pedseg_train.data import PennFudanDataset
 from pedseg_train.data.synthesize import synthesize
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = Settings(0.05, 0.5, 100)
 
 

@@ -16,6 +16,8 @@ from pedseg_benchmarks.harness import infer, timed_call, warm_up
 from pedseg_benchmarks.seats import IsolatedSeat, LocalSeat, peak_rss
 from pedseg_runtime.errors import ArtifactError, InputError
 
+pytestmark = pytest.mark.slow
+
 TINY = Path(__file__).parents[1] / "runtime" / "golden" / "tiny.onnx"
 IMAGE = np.zeros((40, 60, 3), np.uint8)
 IMAGE[10:30, 20:50, 0] = 200

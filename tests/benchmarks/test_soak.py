@@ -12,6 +12,8 @@ import pytest
 from pedseg_benchmarks import soak
 from pedseg_runtime import InputError, Segmenter
 
+pytestmark = pytest.mark.slow
+
 TINY = Path(__file__).parents[1] / "runtime" / "golden" / "tiny.onnx"
 needs_proc = pytest.mark.skipif(
     not Path("/proc/self/statm").exists(), reason="reads memory from Linux's /proc"

@@ -17,6 +17,7 @@ RESIZE = Resize(800, 1333)
 
 @pytest.mark.parametrize("plain", [False, True], ids=["street", "wall"])
 @pytest.mark.parametrize("count", [1, 5, 20, 100])
+@pytest.mark.slow
 def test_a_crowd_has_as_many_people_as_asked_for(count, plain):
     """Every figure changes pixels of its own part of the empty picture."""
     street, people = crowd(0, 240, 320, plain=plain), crowd(count, 240, 320, plain=plain)
@@ -36,6 +37,7 @@ def test_a_crowd_has_as_many_people_as_asked_for(count, plain):
     assert sum(cells) == count
 
 
+@pytest.mark.slow
 def test_crowds_are_the_same_every_time():
     assert (crowd(3, 100, 120, seed=4) == crowd(3, 100, 120, seed=4)).all()
 

@@ -14,6 +14,8 @@ from pedseg_benchmarks.training.agreement import Agreement, DrawnBoxes
 from pedseg_benchmarks.training.cli import main
 from pedseg_train.models import build_model
 
+pytestmark = pytest.mark.slow
+
 TINY = [
     "--architecture", "maskrcnn_resnet10_fpn_lite", "--weights", "none", "--min-size", "48",
     "--max-size", "64", "--box-batch", "16", "--proposals", "50", "--batch-size", "2",

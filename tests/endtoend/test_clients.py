@@ -29,6 +29,8 @@ from pedseg_runtime.artifact.manifest import MANIFEST_FILE
 from pedseg_runtime.backends.torch import register_suppression
 from pedseg_runtime.masks import paste_masks
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[2]
 PLAIN = ROOT / "examples" / "clients" / "plain_onnxruntime.py"
 DOCS = ROOT / "docs" / "artifact.md"

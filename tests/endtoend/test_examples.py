@@ -22,6 +22,8 @@ from PIL import Image
 from pedseg_runtime import ArtifactError, Segmenter
 from pedseg_runtime.masks import encode_crops
 
+pytestmark = pytest.mark.slow
+
 fastapi_testing = pytest.importorskip("fastapi.testclient", reason="needs fastapi and httpx")
 
 ROOT = Path(__file__).parents[2]

@@ -20,6 +20,8 @@ from pedseg_train.data.cli import main as data_command
 from pedseg_train.eval_cli import main as evaluate
 from pedseg_train.train_cli import main as train
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ("background", "person", "dog", "pram")
 IDS = {"pram": 40, "person": 7, "dog": 18}  # neither contiguous nor in the order of the labels
 COLORS = {"person": (230, 60, 60), "dog": (60, 220, 60), "pram": (70, 90, 240)}

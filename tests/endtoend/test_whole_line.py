@@ -17,6 +17,8 @@ from pedseg_train.data.cli import main as data_command
 from pedseg_train.eval_cli import main as evaluate
 from pedseg_train.train_cli import main as train
 
+pytestmark = pytest.mark.slow
+
 TRAIN = ["--preset", "smoke", "--epochs", "1", "--min-size", "64", "--max-size", "96"]
 
 

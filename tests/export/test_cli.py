@@ -15,6 +15,8 @@ from pedseg_export.cli import main, read_samples
 from pedseg_export.verification import generated_samples
 from pedseg_export.verify_cli import main as verify_main
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def runner() -> CliRunner:

@@ -26,6 +26,8 @@ from pedseg_runtime.parity import compare
 from pedseg_runtime.segmenter import Segmenter
 from pedseg_train.eager import EagerSegmenter
 
+pytestmark = pytest.mark.slow
+
 
 def stretched(height: int, width: int) -> np.ndarray:
     """A street of any size; Pillow's resampling keeps it a picture with structure."""

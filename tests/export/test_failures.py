@@ -17,6 +17,8 @@ from pedseg_export.failures import explain_failure
 from pedseg_export.formats.translations import translations
 from pedseg_runtime.errors import ExportError
 
+pytestmark = pytest.mark.slow
+
 
 def brighter(pixels: Tensor) -> Tensor:
     if pixels.max() > 3:

@@ -17,6 +17,8 @@ from pedseg_runtime.parity import flip_analysis
 from pedseg_train.checkpoint import LoadedCheckpoint, load_checkpoint
 from pedseg_train.eager import EagerSegmenter
 
+pytestmark = pytest.mark.slow
+
 CLOSE = 1e-6  # of an IoU: as near as rounding brings two of them
 
 

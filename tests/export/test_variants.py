@@ -19,6 +19,8 @@ from pedseg_runtime.segmenter import Segmenter
 from pedseg_train.checkpoint import LoadedCheckpoint, load_checkpoint, with_settings
 from pedseg_train.eager import EagerSegmenter
 
+pytestmark = pytest.mark.slow
+
 
 def opened(checkpoint: Path, path: Path, golden: bool = False, **options: object) -> Segmenter:
     options["golden"] = golden

@@ -25,6 +25,8 @@ from pedseg_runtime.errors import InputError
 from pedseg_runtime.parity import compare
 from pedseg_train.checkpoint import LoadedCheckpoint, with_settings
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def pictures(tmp_path: Path) -> Path:

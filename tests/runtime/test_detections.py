@@ -83,6 +83,11 @@ def test_masks_of_one_form_are_expected(found: Detections, found_full: Detection
         dataclasses.replace(found_full, image_size=(20, 30))
 
 
+def test_soft_masks_have_two_axes_per_detection(found: Detections) -> None:
+    with pytest.raises(InputError, match=r"expected \[D, 28, 28\], found \(3, 1, 28, 28\)"):
+        dataclasses.replace(found, roi_masks=np.ones((3, 1, 28, 28), np.float32))
+
+
 def test_above_is_strict(found: Detections) -> None:
     assert len(found.above(0.5)) == 1
     assert len(found.above(0.0)) == 3

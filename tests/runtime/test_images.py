@@ -162,6 +162,11 @@ def test_other_arrays_are_refused(array: NDArray[np.uint8], message: str) -> Non
         read_image(array)
 
 
+def test_a_pil_image_without_pixels_is_refused() -> None:
+    with pytest.raises(InputError, match="at least one pixel"):
+        read_image(Image.new("RGB", (0, 5)))
+
+
 @pytest.mark.parametrize("source", [None, 3, ["a.png"]], ids=["None", "int", "list"])
 def test_other_types_are_refused(source: object) -> None:
     with pytest.raises(InputError, match=f"found {type(source).__name__}"):
@@ -245,6 +250,13 @@ class Upload:
         return b""
 
 
+class Silent:
+    """A stream in non-blocking mode that has nothing yet."""
+
+    def read(self) -> None:
+        return None
+
+
 def test_file_objects_are_read_from_where_they_stand(pixels: NDArray[np.uint8]) -> None:
     content = encoded(Image.fromarray(pixels))
     stream = io.BytesIO(b"before" + content)
@@ -260,6 +272,7 @@ def test_file_objects_are_read_from_where_they_stand(pixels: NDArray[np.uint8]) 
         pytest.param(io.StringIO("text"), "open it in mode 'rb'", id="text"),
         pytest.param(io.BytesIO(b""), "no known image format", id="empty"),
         pytest.param(Upload(), "await read", id="coroutine"),
+        pytest.param(Silent(), "expected bytes, found NoneType", id="nothing yet"),
     ],
 )
 def test_other_streams_are_refused(stream: IO[bytes], message: str) -> None:

@@ -42,6 +42,7 @@ boxes_anywhere = hnp.arrays(np.float32, 4, elements=st.floats(-1e9, 1e9, width=3
 
 @given(mask=soft_masks, box=boxes_on(IMAGE), threshold=st.sampled_from([0.5, 0.3]))
 @settings(max_examples=150, deadline=None)
+@pytest.mark.slow
 def test_a_pasted_mask_equals_torchvisions_bit_for_bit(
     mask: NDArray[np.float32], box: NDArray[np.float32], threshold: float
 ) -> None:
@@ -135,6 +136,7 @@ def test_no_detections_paste_and_encode_to_nothing() -> None:
     image_size=st.tuples(st.integers(1, 40), st.integers(1, 40)),
 )
 @settings(max_examples=200, deadline=None)
+@pytest.mark.slow
 def test_run_lengths_equal_pycocotools_own(
     masks: list[NDArray[np.float32]], data: st.DataObject, image_size: tuple[int, int]
 ) -> None:

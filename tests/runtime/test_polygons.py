@@ -45,6 +45,7 @@ def without_holes(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 @given(mask=masks)
 @settings(deadline=None, max_examples=300)
+@pytest.mark.slow
 def test_filling_the_outlines_gives_the_mask_without_its_holes(mask: NDArray[np.bool_]) -> None:
     polygons = outlines(PastedMask(0, 0, mask))
     np.testing.assert_array_equal(filled(polygons, mask.shape), without_holes(mask))
@@ -52,6 +53,7 @@ def test_filling_the_outlines_gives_the_mask_without_its_holes(mask: NDArray[np.
 
 @given(mask=masks)
 @settings(deadline=None, max_examples=300)
+@pytest.mark.slow
 def test_outlines_have_corners_only_and_come_largest_first(mask: NDArray[np.bool_]) -> None:
     polygons = outlines(PastedMask(0, 0, mask))
     for polygon in polygons:

@@ -266,6 +266,7 @@ def test_an_image_of_another_size_than_the_fixed_one_is_refused(
         assert segmenter.predict([]) == []
 
 
+@pytest.mark.slow
 def test_threads_that_share_a_segmenter_get_the_serial_answers(segmenter: Segmenter) -> None:
     rng = np.random.default_rng(0)
     images = [rng.integers(0, 256, (h, w, 3), np.uint8) for h, w in rng.integers(4, 60, (50, 2))]

@@ -19,6 +19,8 @@ from pedseg_train.checkpoint import (
     save_checkpoint,
 )
 
+pytestmark = pytest.mark.slow
+
 NAME = "maskrcnn_resnet18_fpn"
 CLASSES = ("background", "person")
 

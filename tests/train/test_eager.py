@@ -10,6 +10,8 @@ from torchvision.models.detection.roi_heads import paste_masks_in_image
 from pedseg_runtime.errors import DeviceError, InputError
 from pedseg_train.eager import EagerSegmenter, resolve_device
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ("background", "person")
 
 

@@ -17,6 +17,8 @@ from pedseg_train.eager import EagerSegmenter
 from pedseg_train.evaluation import NUMBERS, evaluate, subject
 from pedseg_train.models import build_model
 
+pytestmark = pytest.mark.slow
+
 NAME, CLASSES = "maskrcnn_resnet10_fpn_lite", ("background", "person")
 
 

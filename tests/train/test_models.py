@@ -13,6 +13,8 @@ from pedseg_train.architectures import ARCHITECTURES, FROZEN, Norm, assemble, no
 from pedseg_train.checkpoint import CheckpointHeader, save_checkpoint
 from pedseg_train.models import build_model
 
+pytestmark = pytest.mark.slow
+
 TORCHVISION_HAS = ["maskrcnn_resnet50_fpn", "maskrcnn_resnet50_fpn_v2"]
 
 

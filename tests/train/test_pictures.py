@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from pedseg_runtime.detections import Detections
@@ -23,6 +24,7 @@ def record(epoch, ap):
     }
 
 
+@pytest.mark.slow
 def test_curves_are_drawn_for_one_epoch_and_for_numbers_without_meaning(tmp_path):
     save_curves(tmp_path / "curves.png", [record(1, None)])
     save_curves(tmp_path / "curves.png", [record(1, None), record(2, 0.5)])

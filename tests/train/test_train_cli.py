@@ -19,6 +19,8 @@ from pedseg_train.recipes import RECIPES
 from pedseg_train.run_writer import RunWriter
 from pedseg_train.train_cli import main
 
+pytestmark = pytest.mark.slow
+
 TINY = [
     "--preset", "smoke", "--min-size", "48", "--max-size", "64", "--epochs", "2",
     "--batch-size", "3", "--box-batch", "16", "--proposals", "50", "--workers", "0",

@@ -44,6 +44,7 @@ def test_the_heads_cost_what_a_hand_counts(model):
     assert unit.proposal == 2 * linear
 
 
+@pytest.mark.slow
 def test_the_whole_is_what_torchs_own_counter_sees_in_a_forward_pass(model, image):
     tensor = torch.from_numpy(image).permute(2, 0, 1).float() / 255
     with torch.inference_mode(), FlopCounterMode(display=False) as counter:
@@ -54,6 +55,7 @@ def test_the_whole_is_what_torchs_own_counter_sees_in_a_forward_pass(model, imag
     assert work.flop(3) == work.flop(10) - 7 * work.unit.detection
 
 
+@pytest.mark.slow
 def test_counting_leaves_the_model_as_it_was(model, image):
     before = {name: value.clone() for name, value in model.state_dict().items()}
     count_work(model, image, per_unit(model))
@@ -105,6 +107,7 @@ def test_a_gpu_is_measured_too():
     assert machine.bandwidth_gb_per_s > 100
 
 
+@pytest.mark.slow
 def test_every_timed_contender_is_held_against_the_machine_on_every_image(model, image, document):
     rows = document(contenders=("eager", "street.onnx", "broken.onnx")).contenders
     machine = Machine(matmul_gflops=50.0, bandwidth_gb_per_s=10.0, samples_gflops=[50.0])

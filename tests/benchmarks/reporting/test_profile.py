@@ -79,6 +79,7 @@ def test_an_artifact_is_profiled_node_by_node_and_its_trace_is_kept(picture, tmp
     assert any(event["name"] == "model_run" for event in json.loads(trace.read_text()))
 
 
+@pytest.mark.slow
 def test_a_checkpoint_is_profiled_operator_by_operator(checkpoint, picture, tmp_path):
     found = profile(checkpoint, image=picture, output=tmp_path, threads=1, warmup=1, runs=1)
     assert found.provider == "torch:cpu"

@@ -25,6 +25,8 @@ from pedseg_benchmarks.seats import LocalSeat
 from pedseg_benchmarks.sections import Server
 from pedseg_runtime.errors import DeviceError, InputError
 
+pytestmark = pytest.mark.slow
+
 TINY = Path(__file__).parents[2] / "runtime" / "golden" / "tiny.onnx"
 PICTURE = np.zeros((40, 60, 3), np.uint8)
 PICTURE[10:30, 20:50, 0] = 200

@@ -15,6 +15,8 @@ from pedseg_train.checkpoint import load_checkpoint
 from pedseg_train.eager import EagerSegmenter
 from pedseg_train.models import build_model
 
+pytestmark = pytest.mark.slow
+
 HEIGHT, WIDTH = 240, 320
 
 

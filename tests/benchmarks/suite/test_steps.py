@@ -77,6 +77,7 @@ def test_a_step_that_would_not_fit_is_dropped_before_it_begins(suite):
     assert not (suite.folder / "made" / "a").exists()
 
 
+@pytest.mark.slow
 def test_a_step_that_overruns_is_ended_and_nothing_of_it_is_used(suite):
     runner = suite.runner(seconds=6.0)
     slow = runner(suite.step("slow", "import time; time.sleep(60)"))
@@ -159,6 +160,7 @@ def test_a_command_of_pedseg_runs_by_its_module(tmp_path):
     assert "suite" in log.read_text()
 
 
+@pytest.mark.slow
 def test_children_of_an_ended_command_end_too(tmp_path):
     log, sign = tmp_path / "log", tmp_path / "sign"
     child = f"import os, time; open({str(sign)!r}, 'w').write(str(os.getpid())); time.sleep(600)"

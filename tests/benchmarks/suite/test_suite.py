@@ -213,6 +213,7 @@ def test_the_plan_fits_half_an_hour_on_two_cores(tmp_path):
     assert sum(step.seconds for step in Plan(Layout(tmp_path), "cpu").steps()) < 30 * 60
 
 
+@pytest.mark.slow
 def test_every_command_of_the_plan_is_one_that_pedseg_understands(tmp_path):
     """Parsing stops at the first missing file: until then every option was understood."""
     for device in ("cpu", "cuda:0"):

@@ -51,6 +51,7 @@ def test_run_lengths_of_either_kind_hold_a_mask(mask):
 
 
 @given(bits=st.binary(min_size=40, max_size=40), repeat=st.integers(1, 3000))
+@pytest.mark.slow
 def test_large_numbers_survive_compression(bits, repeat):
     column = np.unpackbits(np.frombuffer(bits, np.uint8)).astype(bool)
     mask = np.repeat(column[:, None], repeat, axis=1)

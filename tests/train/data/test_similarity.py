@@ -47,6 +47,7 @@ def noisy(picture):
 
 
 @pytest.mark.parametrize("change", [compressed, shrunk, brightened, noisy])
+@pytest.mark.slow
 def test_copies_stay_near_and_other_streets_far(streets, change):
     hashes = np.stack([difference_hash(picture) for picture in streets])
     copies = np.stack([difference_hash(change(picture)) for picture in streets])

@@ -13,6 +13,8 @@ from pedseg_train.data.integrity import check_dataset
 from pedseg_train.data.scenes import composition, street
 from pedseg_train.data.synthesize import draw_scene, synthesize
 
+pytestmark = pytest.mark.slow
+
 
 @settings(max_examples=25)
 @given(seed=st.integers(0, 2**63), index=st.integers(0, 10**6))

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from pedseg_train.engine.batches import StepLoader, plan_epoch
 from pedseg_train.recipes import RECIPES
 
+pytestmark = pytest.mark.slow
+
 counts = st.integers(1, 30)
 
 

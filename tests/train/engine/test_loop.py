@@ -14,6 +14,8 @@ from pedseg_train.engine import StoppedError, StopRequest, TrainingState, fit
 from pedseg_train.evaluation import NUMBERS, CocoResult
 from pedseg_train.tensor_files import load_resume_state, save_resume_state
 
+pytestmark = pytest.mark.slow
+
 
 def equal(one: TrainingState, other: TrainingState) -> bool:
     """Bit for bit, in everything that is saved but the seconds."""

@@ -13,6 +13,8 @@ from pedseg_train.engine.parameters import make_optimizer, parameter_groups, set
 from pedseg_train.parts import PARTS, freeze, part_of
 from pedseg_train.recipes import RECIPES
 
+pytestmark = pytest.mark.slow
+
 DEFAULTS = RECIPES["tutorial"]
 
 

@@ -25,6 +25,8 @@ from pedseg_train.engine.region_proposals import sampled_answers
 from pedseg_train.engine.sampling import BoxSampling, SeededSampler
 from pedseg_train.recipes import RECIPES
 
+pytestmark = pytest.mark.slow
+
 
 def with_statistics(model):
     generator = torch.Generator().manual_seed(1)

@@ -13,6 +13,8 @@ import torch
 from pedseg_runtime.errors import DeviceError, TrainingError
 from pedseg_train.engine import Processes, joined_processes, local_device
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = Path(__file__).with_name("pair.py")
 
 

@@ -19,6 +19,8 @@ from pedseg_train.evaluation import Recording, count
 from pedseg_train.evaluation.bootstrap import ap_intervals, compare_ap
 from pedseg_train.evaluation.matches import Matches
 
+pytestmark = pytest.mark.slow
+
 SIZE = 200
 
 

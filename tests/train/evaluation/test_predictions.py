@@ -18,6 +18,8 @@ from pedseg_train.evaluation.predictions import is_predictions, read_predictions
 from pedseg_train.evaluation.run_lengths import decode, sound_rle
 from pedseg_train.models import build_model
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ("background", "person")
 
 

@@ -26,6 +26,8 @@ from pedseg_train.report.gallery import BEST, WORST, choose
 from pedseg_train.report.svg import svg_of
 from pedseg_train.run_folder import RunFolder
 
+pytestmark = pytest.mark.slow
+
 CLASSES = ("background", "person")
 NASTY = '<script>alert("1")<script>&'
 SECTIONS = ("accuracy", "errors", "pictures", "training", "data", "recipe", "environment")

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import gc
+import os
+import subprocess
+import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -246,3 +249,41 @@ def test_one_image_in_place_of_a_list_is_refused(
         pytest.raises(InputError, match="expected a list of images, found one"),
     ):
         shadow.predict(street)
+
+
+FORKED = """
+import os, sys, warnings
+import numpy as np
+from pedseg_runtime import ClosedError, Segmenter, ShadowSegmenter
+
+warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads: the point here
+primary, reference = (Segmenter.load(sys.argv[1], device="cpu") for _ in range(2))
+shadow = ShadowSegmenter(primary, reference, rate=0)
+child = os.fork()
+if child == 0:
+    try:
+        shadow.report()
+    except ClosedError as error:
+        print(error, flush=True)
+    shadow.close()
+    sys.exit(7)
+_, status = os.waitpid(child, 0)
+print("child", os.waitstatus_to_exitcode(status))
+shadow.close()
+print("images", shadow.report().images)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_a_forked_child_has_no_shadow_and_ends(tiny_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FORKED, str(tiny_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    error, *rest = done.stdout.splitlines()
+    assert error.startswith("shadow: expected the process that made it, found one that was forked")
+    assert rest == ["child 7", "images 0"]

@@ -173,6 +173,7 @@ def test_an_archive_edited_with_zip_is_noticed(archive_path: Path, victim: Path)
     assert CHANGED in refusal(victim, victim.read_bytes())
 
 
+@pytest.mark.slow
 def test_every_reader_of_an_archive_takes_one_with_a_checksum(tmp_path: Path) -> None:
     torch = pytest.importorskip("torch")
     image = torch.zeros(2, 3)
@@ -203,6 +204,13 @@ def test_the_manifest_is_read_without_onnxruntime(tiny_path: Path) -> None:
 def test_any_other_bytes_are_refused_by_name(victim: Path, content: bytes) -> None:
     victim.write_bytes(content)
     with pytest.raises(ArtifactError):
+        read_metadata(victim)
+
+
+def test_a_number_without_an_end_is_refused_by_name(victim: Path) -> None:
+    """Protobuf's numbers take ten bytes at most; each of these says that another follows."""
+    victim.write_bytes(b"\x72" + b"\xff" * 20)
+    with pytest.raises(ArtifactError, match="no number ends at byte 11"):
         read_metadata(victim)
 
 

@@ -26,6 +26,7 @@ from pedseg_runtime import (
     QueueFullError,
     Segmenter,
 )
+from pedseg_runtime.serving.requests import Request, RequestQueue
 
 SIZES = [(20, 30), (30, 20), (25, 25)]
 
@@ -275,6 +276,16 @@ def test_close_without_drain_sends_them_away(busy: BatchingSegmenter, gated: Gat
 
 def batching_threads() -> int:
     return sum(thread.name == "pedseg-batching" for thread in threading.enumerate())
+
+
+def test_an_image_that_is_read_while_all_is_closed_is_sent_away() -> None:
+    requests = RequestQueue(1)
+    requests.reserve()
+    requests.close("closed", drain=False)
+    with pytest.raises(ClosedError):
+        requests.put(Request(None, None), np.zeros((4, 4, 3), np.uint8))
+    assert (requests.stats().cancelled, requests.stats().waiting) == (1, 0)
+    assert requests.take(8, 1.0) == []
 
 
 def test_no_thread_is_left_behind(segmenter: Segmenter) -> None:

@@ -27,6 +27,7 @@ manifests = st.builds(
 
 
 @given(manifests)
+@pytest.mark.slow
 def test_a_manifest_survives_its_json(manifest: Manifest) -> None:
     assert Manifest.from_json(manifest.to_json()) == manifest
 

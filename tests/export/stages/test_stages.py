@@ -28,6 +28,8 @@ from pedseg_runtime.segmenter import Segmenter
 from pedseg_train.checkpoint import LoadedCheckpoint
 from pedseg_train.eager import EagerSegmenter
 
+pytestmark = pytest.mark.slow
+
 STAGES = (
     "preprocessed image",
     "pyramid levels",

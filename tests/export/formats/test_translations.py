@@ -20,6 +20,8 @@ from pedseg_export.graph.sizes import box_limits, int_vector, network_size
 from pedseg_export.graph.suppression import suppress, suppress_rows
 from pedseg_train.checkpoint import LoadedCheckpoint
 
+pytestmark = pytest.mark.slow
+
 MIN_SIZE, MAX_SIZE = 800, 1333
 SIZES = int(os.environ.get("PEDSEG_SIZES", "200"))
 

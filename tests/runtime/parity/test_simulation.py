@@ -14,6 +14,8 @@ from pedseg_runtime.detections import Detections
 from pedseg_runtime.parity import compare
 from pedseg_runtime.parity.matching import box_iou
 
+pytestmark = pytest.mark.slow
+
 SIZE = (500, 500)
 
 

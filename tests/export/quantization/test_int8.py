@@ -35,6 +35,8 @@ from pedseg_runtime.errors import ExportError, InputError
 from pedseg_runtime.parity.matching import box_iou
 from pedseg_runtime.segmenter import Segmenter
 
+pytestmark = pytest.mark.slow
+
 
 @dataclass(frozen=True)
 class Int8:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ from pedseg_runtime import ArtifactError, DeviceError, Manifest, Segmenter
 from pedseg_runtime.artifact.checksum import append_checksum
 from pedseg_runtime.artifact.manifest import MANIFEST_FILE
 from pedseg_runtime.backends import torch as torch_backend
-from pedseg_runtime.devices import probe_driver
+from pedseg_runtime.devices import Device, Driver, parse_device, probe_driver
+
+pytestmark = pytest.mark.slow
 
 WriteArchive = Callable[..., Path]
 
@@ -112,3 +115,33 @@ def test_an_image_that_may_not_be_written_is_taken(script: Path) -> None:
     image.flags.writeable = False
     with Segmenter.load(script, device="cpu") as segmenter:
         assert len(segmenter(image)) == 1
+
+
+class Torch:
+    """As much of torch as the choice of a device asks, on a machine of the test's choice."""
+
+    __version__ = "9.9"
+
+    def __init__(self, devices: int, built_for: str | None) -> None:
+        self.cuda = SimpleNamespace(is_available=lambda: devices > 0, device_count=lambda: devices)
+        self.version = SimpleNamespace(cuda=built_for)
+
+
+@pytest.mark.parametrize(
+    ("asked", "devices", "chosen"),
+    [("cpu", 2, "cpu"), ("auto", 2, "cuda:0"), ("cuda:1", 2, "cuda:1"), ("auto", 0, "cpu")],
+)
+def test_the_device_is_cuda_where_torch_can_use_it(asked: str, devices: int, chosen: str) -> None:
+    assert str(torch_backend._choose(Torch(devices, "13.0"), parse_device(asked))) == chosen
+
+
+def test_a_gpu_that_torch_cannot_use_is_told_or_refused(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(torch_backend, "probe_driver", lambda: Driver(1, (13, 0)))
+    cause = "torch 9.9 is built without CUDA; install a CUDA build of torch"
+    with pytest.raises(DeviceError, match=cause):
+        torch_backend._choose(Torch(0, None), parse_device("cuda"))
+    assert not caplog.messages
+    assert torch_backend._choose(Torch(0, None), parse_device("auto")) == Device("cpu")
+    assert caplog.messages == [f"running on the CPU although there is a GPU: {cause}"]
