@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import nn
-from torchvision.ops import FrozenBatchNorm2d
 
 
-def folded_parameters(
-    convolution: nn.Conv2d, norm: nn.BatchNorm2d | FrozenBatchNorm2d
-) -> tuple[torch.Tensor, torch.Tensor]:
+def folded_parameters(convolution: nn.Conv2d, norm: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """Weight [O, C, h, w] and bias [O] of a convolution that applies the norm after it, too.
 
     A norm with fixed statistics is a scale and a shift per channel, computed as torchvision's
@@ -17,10 +16,11 @@ def folded_parameters(
 
     Args:
         convolution: whose output the norm reads; with or without a bias.
-        norm: frozen, or in eval mode, over O channels.
+        norm: a `FrozenBatchNorm2d`, or a `BatchNorm2d` in eval mode, over O channels.
     """
     scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
     shift = norm.bias - norm.running_mean * scale
     if convolution.bias is not None:
         shift = shift + convolution.bias * scale
-    return convolution.weight * scale.reshape(-1, 1, 1, 1), shift
+    weight: torch.Tensor = convolution.weight * scale.reshape(-1, 1, 1, 1)
+    return weight, shift
