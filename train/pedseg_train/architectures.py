@@ -64,7 +64,6 @@ class Norm:
 
 FROZEN = Norm("frozen_batch_norm")
 BATCH_NORM = Norm("batch_norm")
-GROUP_NORM = Norm("group_norm")
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,12 +15,11 @@ from pedseg_runtime.console import Choice, Command, Many, notes, output
 from pedseg_runtime.errors import InputError
 from pedseg_runtime.files import write_json
 
-from .data import open_dataset
+from .data import SegmentationDataset, open_dataset
 from .evaluation.analysis import Analysis, analyse
 from .evaluation.bootstrap import RESAMPLES, ApDifference, compare_ap
 from .evaluation.images import check_suffix, write_images
 from .evaluation.outcomes import SCORE
-from .evaluation.predictions import Pictures
 from .evaluation.recording import Recording
 from .evaluation.subject import PARTS, Subject, choose_pictures, open_subject
 
@@ -41,7 +40,7 @@ class Measured:
         facts: how it came about, as JSON types.
     """
 
-    dataset: Pictures
+    dataset: SegmentationDataset
     recording: Recording
     analysis: Analysis
     difference: ApDifference | None

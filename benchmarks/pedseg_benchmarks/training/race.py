@@ -15,8 +15,8 @@ from torchvision.models.detection import MaskRCNN
 
 from pedseg_runtime.console import track
 from pedseg_runtime.errors import InputError
+from pedseg_train.data import SegmentationDataset
 from pedseg_train.data.transforms import TrainingSamples
-from pedseg_train.data.transforms.samples import Samples
 from pedseg_train.engine import Processes, TrainingState
 from pedseg_train.engine.batches import Step, StepLoader, plan_epoch
 from pedseg_train.engine.step import Stepper
@@ -85,7 +85,7 @@ def _shown(gain: Speedup | None) -> str:
 
 def race(
     model: MaskRCNN,
-    dataset: Samples,
+    dataset: SegmentationDataset,
     indices: Sequence[int],
     *,
     recipe: Recipe,
@@ -172,7 +172,7 @@ def _with_our_groups(theirs: torch.optim.Optimizer, ours: torch.optim.Optimizer)
 
 def _engine(
     state: TrainingState,
-    dataset: Samples,
+    dataset: SegmentationDataset,
     indices: Sequence[int],
     plan: Sequence[Step],
     recipe: Recipe,

@@ -19,9 +19,9 @@ from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 from torchvision.transforms import v2
 
 from pedseg_runtime.errors import TrainingError
+from pedseg_train.data import SegmentationDataset
 from pedseg_train.data.transforms import Draw
 from pedseg_train.data.transforms.chance import seeded
-from pedseg_train.data.transforms.samples import Samples
 from pedseg_train.engine.batches import PlannedBatches, Step
 from pedseg_train.recipes import Recipe
 
@@ -35,7 +35,7 @@ class ReferenceSamples(Dataset[tuple[torch.Tensor, dict[str, Any]]]):
         flip: probability of a horizontal flip.
     """
 
-    def __init__(self, dataset: Samples, indices: Sequence[int], flip: float) -> None:
+    def __init__(self, dataset: SegmentationDataset, indices: Sequence[int], flip: float) -> None:
         self._dataset = dataset
         self._indices = tuple(indices)
         self._transform = v2.Compose(

@@ -17,7 +17,7 @@ from .trunk import Trunk
 
 
 class InferenceGraph(nn.Module):
-    """The artifact's contract, DESIGN.md section 4, around a copy of a trained model's parts.
+    """From images to detections, as an artifact promises it, around a copy of a model's parts.
 
     With a `dtype` other than float32 the networks (trunk, RPN head, box and mask head) compute in
     it. Pixels, box coordinates, RoIAlign, scores, NMS and what they decide stay float32.

@@ -1,4 +1,4 @@
-"""Batch norm at inference: part of the convolution before it, or a constant factor and addend."""
+"""Batch norm at inference: part of the convolution before it, or a constant scale and shift."""
 
 from __future__ import annotations
 
@@ -7,8 +7,9 @@ from collections.abc import Iterator
 from typing import Any, TypeVar
 
 from torch import fx, nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.ops import FrozenBatchNorm2d
+
+from pedseg_train.norms import folded_parameters
 
 Module = TypeVar("Module", bound=nn.Module)
 NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d)
@@ -25,9 +26,9 @@ def folded(module: Module) -> Module:
     if not any(isinstance(part, NORMS) for part in copied.modules()):
         return copied
     for convolution, norm in list(_adjacent(copied)):
-        parts: tuple[Any, Any] = copied.get_submodule(convolution), copied.get_submodule(norm)
-        fused = fuse_conv_bn_eval(*parts)
-        _put(copied, convolution, fused)
+        part: Any = copied.get_submodule(convolution)
+        weight, bias = folded_parameters(part, copied.get_submodule(norm))
+        part.weight, part.bias = nn.Parameter(weight), nn.Parameter(bias)
         _put(copied, norm, nn.Identity())
     for name, part in list(copied.named_modules()):
         if isinstance(part, nn.BatchNorm2d):

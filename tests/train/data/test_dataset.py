@@ -5,15 +5,16 @@ import pytest
 import torch
 
 from pedseg_runtime.errors import DatasetError
-from pedseg_train.data import CocoDataset, PennFudanDataset, open_dataset, open_pictures
+from pedseg_train.data import CocoDataset, open_dataset, open_pictures
 from pedseg_train.data.coco import pictures as coco_pictures
+from pedseg_train.data.pennfudan import PennFudanPictures
 
 
 def test_every_layout_is_recognised(dataset, coco):
-    assert isinstance(open_dataset(dataset), PennFudanDataset)
+    assert isinstance(open_dataset(dataset).pictures, PennFudanPictures)
     for path in (coco, coco.parent):
         found = open_dataset(path)
-        assert isinstance(found, CocoDataset)
+        assert isinstance(found.pictures, coco_pictures.CocoPictures)
         assert found.names == open_pictures(path).names == ("a", "b", "c")
 
 
@@ -67,7 +68,7 @@ def test_truth_takes_no_part_in_transforms(coco):
 
 
 def test_indices_select_pictures_and_their_ids(coco):
-    found = open_dataset(coco, indices=[2, 0])
+    found = CocoDataset(coco, indices=[2, 0])
     assert found.names == ("c", "a")
     assert found.image_ids == (70, 9)
     assert found[0][1]["image_id"] == 2

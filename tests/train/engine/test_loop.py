@@ -148,7 +148,7 @@ def test_the_averaged_weights_are_measured(toys, tiny_recipe):
         dataclasses.replace(tiny_recipe, ema=0.5),
         evaluate=lambda model: (seen.append(model), _measured(None))[1],
     )
-    assert all(model is state.average.model for model in seen)
+    assert all(model is state.average.module for model in seen)
     assert state.measured is not state.model
     trained, averaged = state.model.state_dict(), state.measured.state_dict()
     assert trained.keys() == averaged.keys()

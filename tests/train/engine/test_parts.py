@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from pedseg_train.architectures import ARCHITECTURES, FROZEN, assemble, freeze_stem
-from pedseg_train.engine.average import WeightAverage
 from pedseg_train.engine.parameters import make_optimizer, parameter_groups, set_learning_rate
+from pedseg_train.engine.state import averaged_model
 from pedseg_train.parts import PARTS, freeze, part_of
 from pedseg_train.recipes import RECIPES
 
@@ -93,26 +93,26 @@ def test_the_rate_of_a_step_is_scaled_in_each_group(model):
 
 def test_average_forgets_the_start_and_then_follows_slowly():
     one = torch.nn.BatchNorm1d(1)
-    average = WeightAverage(one, 0.9)
-    assert average.model is not one
+    average = averaged_model(one, 0.9)
+    assert average.module is not one
     values = []
     with torch.no_grad():
         one.weight.fill_(2.0)
         for _ in range(200):
-            average.update(one)
-            values.append(average.model.weight.item())
+            average.update_parameters(one)
+            values.append(average.module.weight.item())
     assert values[0] == pytest.approx(1.9)  # a first step keeps a tenth of the start
     assert values[-1] == pytest.approx(2.0)
     with torch.no_grad():
         one.weight.fill_(3.0)
-    average.update(one)
-    assert average.model.weight.item() == pytest.approx(2.1, abs=1e-4)
+    average.update_parameters(one)
+    assert average.module.weight.item() == pytest.approx(2.1, abs=1e-4)
 
 
 def test_average_follows_statistics_and_copies_counters():
     norm = torch.nn.BatchNorm1d(1)
-    average = WeightAverage(norm, 0.9)
+    average = averaged_model(norm, 0.9)
     norm(torch.tensor([[4.0], [6.0]]))
-    average.update(norm)
-    assert average.model.running_mean.item() == pytest.approx(0.45)
-    assert average.model.num_batches_tracked.item() == 1
+    average.update_parameters(norm)
+    assert average.module.running_mean.item() == pytest.approx(0.45)
+    assert average.module.num_batches_tracked.item() == 1

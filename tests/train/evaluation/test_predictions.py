@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from pedseg_runtime.errors import InputError
+from pedseg_train.data.coco.segmentation import decode
 from pedseg_train.eager import EagerSegmenter
 from pedseg_train.evaluation import count, record
-from pedseg_train.evaluation.predictions import is_predictions, read_predictions
-from pedseg_train.evaluation.run_lengths import decode, sound_rle
+from pedseg_train.evaluation.predictions import is_predictions, read_predictions, sound_rle
 from pedseg_train.models import build_model
 
 pytestmark = pytest.mark.slow
@@ -97,7 +97,7 @@ def test_uncompressed_run_lengths_are_taken_too(predicted, recording, toy):
 
     def unpacked(found):
         for one in found:
-            bits = decode(one["segmentation"]).T.ravel()
+            bits = decode(one["segmentation"], one["segmentation"]["size"]).T.ravel()
             edges = np.flatnonzero(np.diff(bits, prepend=False)).tolist()
             runs = np.diff([0, *edges, bits.size]).tolist()
             one["segmentation"] = {"size": one["segmentation"]["size"], "counts": runs}
@@ -170,7 +170,7 @@ def test_images_without_a_class_of_the_dataset_are_refused(predicted, toy):
 def test_run_lengths_come_back_as_the_mask(seed, height, width, share):
     mask = np.random.default_rng(seed).random((height, width)) < share
     rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
-    np.testing.assert_array_equal(decode(rle), mask)
+    np.testing.assert_array_equal(decode(rle, mask.shape), mask)
     text = {"size": [height, width], "counts": rle["counts"].decode("ascii")}
     assert sound_rle(text, (height, width)) == text
     with pytest.raises(InputError, match="height"):
@@ -183,4 +183,4 @@ def test_any_text_is_sound_or_refused(counts):
         rle = sound_rle({"size": [5, 4], "counts": counts}, (5, 4))
     except InputError:
         return
-    assert decode(rle).shape == (5, 4)
+    assert decode(rle, (5, 4)).shape == (5, 4)

@@ -14,7 +14,7 @@ from torchvision import tv_tensors
 from pedseg_runtime.errors import DatasetError
 
 from .coco.pictures import CocoPictures
-from .opening import coco_file, refuse_images
+from .opening import open_pictures
 from .pennfudan import PennFudanPictures
 from .protocol import Dropped, Instances, LabelledPictures, Target
 
@@ -47,6 +47,7 @@ class InstanceDataset(Dataset[tuple[torch.Tensor, Target]]):
         indices: the positions to keep, in this order; all by default.
 
     Attributes:
+        pictures: all of them; those of a COCO file know its ids.
         names: the name of every picture kept.
         class_names: one name per label, background first.
 
@@ -62,7 +63,7 @@ class InstanceDataset(Dataset[tuple[torch.Tensor, Target]]):
         transform: Transform | None = None,
         indices: Sequence[int] | None = None,
     ) -> None:
-        self._pictures = pictures
+        self.pictures = pictures
         self._transform = transform
         self._ids = _checked_indices(indices, len(pictures))
         self.names: tuple[str, ...] = tuple(pictures.names[i] for i in self._ids)
@@ -72,10 +73,9 @@ class InstanceDataset(Dataset[tuple[torch.Tensor, Target]]):
         return len(self._ids)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, Target]:
-        position = self._ids[index]
-        picture, instances = self._pictures.sample(position)
+        picture, instances = self.sample(index)
         image = tv_tensors.Image(torch.from_numpy(picture.transpose(2, 0, 1).copy()))
-        target = _target(instances[instances.has_extent & ~instances.crowd], position)
+        target = _target(instances[instances.has_extent & ~instances.crowd], self._ids[index])
         if self._transform is None:
             return image, target
         return self._transform(image, target)
@@ -86,17 +86,20 @@ class InstanceDataset(Dataset[tuple[torch.Tensor, Target]]):
         Like the one to train on, but for the crowd regions, whose `iscrowd` is 1: COCOeval neither
         asks for a detection there nor blames one.
         """
-        position = self._ids[index]
-        instances = self._pictures.sample(position)[1]
-        return _target(instances[instances.has_extent], position)
+        instances = self.sample(index)[1]
+        return _target(instances[instances.has_extent], self._ids[index])
 
     def path(self, index: int) -> Path:
         """The file of picture `index`."""
-        return self._pictures.path(self._ids[index])
+        return self.pictures.path(self._ids[index])
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """Picture `index` without transforms, uint8 [H, W, 3] RGB."""
-        return self._pictures.image(self._ids[index])
+        return self.pictures.image(self._ids[index])
+
+    def sample(self, index: int) -> tuple[NDArray[np.uint8], Instances]:
+        """Picture `index`, uint8 [H, W, 3] RGB, and all its instances, crowd regions among them."""
+        return self.pictures.sample(self._ids[index])
 
     def masks(self, index: int) -> NDArray[np.bool_]:
         """Every instance of picture `index`, bool [N, H, W], without crowd regions."""
@@ -108,33 +111,22 @@ class InstanceDataset(Dataset[tuple[torch.Tensor, Target]]):
 
     def dropped(self, index: int) -> tuple[Dropped, ...]:
         """The annotations of picture `index` that are in no target, with their ids."""
-        return self._pictures.dropped(self._ids[index])
+        return self.pictures.dropped(self._ids[index])
 
     def digest(self) -> dict[str, str]:
         """SHA-256 of the whole dataset, whatever `indices` says; reads every file."""
-        return self._pictures.digest()
+        return self.pictures.digest()
 
     def _instances(self, index: int) -> Instances:
-        found = self._pictures.sample(self._ids[index])[1]
+        found = self.sample(index)[1]
         return found[~found.crowd]
 
 
 class PennFudanDataset(InstanceDataset):
-    """A folder in the Penn-Fudan layout (see `layout`), sorted by name; all are people.
-
-    Args:
-        root: the folder that holds PNGImages and PedMasks.
-        categories: nothing but "person" can be selected.
-        class_names: a model's class names instead, see `open_dataset`.
-        transform: takes and returns `(image, target)`; see `transforms`.
-        indices: the positions to keep, in this order; all by default.
+    """A folder in the Penn-Fudan layout; arguments and errors as for `open_dataset`.
 
     Attributes:
-        root: the folder.
-
-    Raises:
-        DatasetError: no such folder, another layout, no picture, a picture without a mask, a bad
-            index; on access, a damaged file or a mask of another size.
+        root: the folder that holds PNGImages and PedMasks.
     """
 
     def __init__(
@@ -146,31 +138,19 @@ class PennFudanDataset(InstanceDataset):
         transform: Transform | None = None,
         indices: Sequence[int] | None = None,
     ) -> None:
-        self.root = Path(root)
-        pictures = PennFudanPictures(self.root, categories=categories, class_names=class_names)
+        pictures = PennFudanPictures(root, categories=categories, class_names=class_names)
         super().__init__(pictures, transform=transform, indices=indices)
+        self.root = pictures.root
 
 
 class CocoDataset(InstanceDataset):
-    """A COCO JSON file, sorted by name; labels count from 1 in the order of the category ids.
-
-    Args:
-        file: the COCO JSON file.
-        categories: the names of the categories to keep; all by default.
-        class_names: a model's class names instead, see `open_dataset`.
-        images: the folder of the pictures, if they lie neither beside the file nor in `images`.
-        transform: takes and returns `(image, target)`; see `transforms`.
-        indices: the positions to keep, in this order; all by default.
+    """A COCO JSON file; arguments and errors as for `open_dataset`.
 
     Attributes:
         file: the COCO JSON file.
         image_ids: the id of every picture kept, in the file.
         category_ids: the id of every label's category in the file; None for the background, and
             for classes that the file lacks.
-
-    Raises:
-        DatasetError: a file that cannot be used, naming the id; on access, a picture that is
-            damaged or of another size than the file says, or run lengths that do not fill it.
     """
 
     def __init__(
@@ -185,9 +165,8 @@ class CocoDataset(InstanceDataset):
     ) -> None:
         pictures = CocoPictures(file, categories=categories, class_names=class_names, images=images)
         super().__init__(pictures, transform=transform, indices=indices)
-        self.file = pictures.file
-        self.image_ids: tuple[int, ...] = tuple(pictures.image_ids[i] for i in self._ids)
-        self.category_ids: tuple[int | None, ...] = pictures.category_ids
+        self.file, self.category_ids = pictures.file, pictures.category_ids
+        self.image_ids = tuple(pictures.image_ids[i] for i in self._ids)
 
 
 def open_dataset(
@@ -199,10 +178,7 @@ def open_dataset(
     transform: Transform | None = None,
     indices: Sequence[int] | None = None,
 ) -> InstanceDataset:
-    """Open a dataset of any layout: a `PennFudanDataset` or a `CocoDataset`.
-
-    A file is COCO JSON. A folder with PNGImages or PedMasks is in the Penn-Fudan layout; another
-    one must hold COCO JSON, in `annotations` or in itself.
+    """Open a dataset of any layout, see `open_pictures`.
 
     Args:
         path: a folder in the Penn-Fudan layout, a COCO JSON file, or a folder that holds one.
@@ -218,24 +194,8 @@ def open_dataset(
         DatasetError: nothing of a known layout, or a dataset that cannot be used; the message names
             file and id.
     """
-    file = coco_file(Path(path))
-    if file is not None:
-        return CocoDataset(
-            file,
-            categories=categories,
-            class_names=class_names,
-            images=images,
-            transform=transform,
-            indices=indices,
-        )
-    refuse_images(path, images)
-    return PennFudanDataset(
-        path,
-        categories=categories,
-        class_names=class_names,
-        transform=transform,
-        indices=indices,
-    )
+    pictures = open_pictures(path, categories=categories, class_names=class_names, images=images)
+    return InstanceDataset(pictures, transform=transform, indices=indices)
 
 
 def _checked_indices(indices: Sequence[int] | None, count: int) -> tuple[int, ...]:

@@ -22,7 +22,7 @@ from .layout import (
     png_files,
     read_pair,
 )
-from .opening import coco_file, refuse_images
+from .opening import coco_file
 from .pennfudan import PERSON, people
 from .report import CheckReport
 
@@ -47,10 +47,9 @@ def check_dataset(
     Raises:
         DatasetError: `path` is no dataset at all. Everything else is reported.
     """
-    file = coco_file(Path(path))
+    file = coco_file(Path(path), images)
     if file is not None:
         return check_coco(file, categories=categories, images=images, progress=progress)
-    refuse_images(path, images)
     check_root(Path(path))
     select_classes(Path(path), [PERSON], categories=categories)
     return _check_penn_fudan(Path(path), progress)

@@ -130,15 +130,3 @@ def split_instances(ids: NDArray[np.integer]) -> NDArray[np.bool_]:
     """Ids [H, W] -> one mask per instance, bool [N, H, W], in the order of their ids."""
     masks: NDArray[np.bool_] = ids[None] == instance_ids(ids)[:, None, None]
     return masks
-
-
-def tight_boxes(masks: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """The first and last pixel of every mask: bool [N, H, W] -> int64 [N, 4], x1 y1 x2 y2.
-
-    Every mask must have a pixel.
-    """
-    corners = []
-    for mask in masks:
-        columns, rows = np.flatnonzero(mask.any(axis=0)), np.flatnonzero(mask.any(axis=1))
-        corners.append((columns[0], rows[0], columns[-1], rows[-1]))
-    return np.array(corners, np.int64).reshape(-1, 4)

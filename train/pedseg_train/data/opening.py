@@ -26,30 +26,26 @@ def open_pictures(
     A file is COCO JSON. A folder with PNGImages or PedMasks is in the Penn-Fudan layout; another
     one must hold COCO JSON, in `annotations` or in itself.
     """
-    file = coco_file(Path(path))
+    file = coco_file(Path(path), images)
     if file is not None:
         return CocoPictures(file, categories=categories, class_names=class_names, images=images)
-    refuse_images(path, images)
     return PennFudanPictures(path, categories=categories, class_names=class_names)
 
 
-def coco_file(path: Path) -> Path | None:
+def coco_file(path: Path, images: str | Path | None = None) -> Path | None:
     """The COCO JSON file that `path` stands for; None if it is to be read as Penn-Fudan.
 
     Raises:
-        DatasetError: a folder with several files that might be meant.
+        DatasetError: a folder with several files that might be meant; or pictures are named apart
+            for a layout that knows where its own are.
     """
     if path.is_file():
         return path
-    if not path.is_dir() or any((path / folder).is_dir() for folder in (IMAGES, MASKS)):
-        return None
-    return find_annotations(path)
-
-
-def refuse_images(path: str | Path, images: str | Path | None) -> None:
-    """Raise DatasetError if pictures are named apart for a layout that knows where its own are."""
-    if images is not None:
+    penn_fudan = not path.is_dir() or any((path / folder).is_dir() for folder in (IMAGES, MASKS))
+    file = None if penn_fudan else find_annotations(path)
+    if file is None and images is not None:
         raise DatasetError(
             f"{path}: expected a folder of pictures for COCO JSON only, found {images} for another "
             "layout; leave it out"
         )
+    return file

@@ -22,9 +22,8 @@ from .layout import (
     read_pair,
     read_picture,
     split_instances,
-    tight_boxes,
 )
-from .protocol import Dropped, Instances
+from .protocol import Dropped, Instances, tight_boxes
 
 PERSON = "person"
 

@@ -65,16 +65,35 @@ class Instances:
         return np.asarray((self.boxes[:, 2:] > self.boxes[:, :2]).all(axis=1))
 
 
-class Named(Protocol):
-    """Anything with one name per picture."""
+def tight_boxes(masks: NDArray[np.bool_ | np.uint8]) -> NDArray[np.int64]:
+    """The first and last pixel of every mask, the rule of torchvision's tutorial.
+
+    Args:
+        masks: [N, H, W], 0 or 1.
+
+    Returns:
+        Boxes int64 [N, 4], x1 y1 x2 y2; 0 0 0 0 for an empty mask.
+    """
+    if not masks.size:
+        return np.zeros((len(masks), 4), np.int64)
+    (x1, x2), (y1, y2) = (_first_and_last(masks.max(axis=axis)) for axis in (1, 2))
+    return np.stack([x1, y1, x2, y2], axis=1)
+
+
+def _first_and_last(
+    lines: NDArray[np.bool_ | np.uint8],
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Positions of the first and last 1 in every row of [N, L]; 0 and 0 where there is none."""
+    last = lines.shape[1] - 1 - lines[:, ::-1].argmax(axis=1)
+    return lines.argmax(axis=1), last * lines.max(axis=1)
+
+
+class LabelledPictures(Protocol):
+    """Pictures and their instances, whatever the files look like; positions count from 0."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The names, each once, in the order that positions refer to."""
-
-
-class LabelledPictures(Named, Protocol):
-    """Pictures and their instances, whatever the files look like; positions count from 0."""
+        """One name per picture, each once, in the order that positions refer to."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
@@ -103,15 +122,8 @@ class LabelledPictures(Named, Protocol):
         """SHA-256 of what was annotated and photographed, 64 hex digits, by part."""
 
 
-class SegmentationDataset(Named, Protocol):
-    """A dataset to train on and to measure with; `open_dataset` makes one of any layout."""
-
-    @property
-    def class_names(self) -> tuple[str, ...]:
-        """One name per label, background first."""
-
-    def __len__(self) -> int:
-        """How many pictures there are."""
+class SegmentationDataset(LabelledPictures, Protocol):
+    """Labelled pictures to train on and to measure with; `open_dataset` makes one of any layout."""
 
     def __getitem__(self, index: int, /) -> tuple[torch.Tensor, Target]:
         """Picture and target to train on, through the transform; without crowd regions."""
@@ -119,20 +131,8 @@ class SegmentationDataset(Named, Protocol):
     def truth(self, index: int, /) -> Target:
         """The target to measure with: no transform, crowd regions included with `iscrowd` 1."""
 
-    def path(self, index: int, /) -> Path:
-        """The file of a picture."""
-
-    def image(self, index: int, /) -> NDArray[np.uint8]:
-        """A picture without transforms, uint8 [H, W, 3] RGB."""
-
     def masks(self, index: int, /) -> NDArray[np.bool_]:
         """Every instance of a picture, bool [N, H, W], without crowd regions."""
 
     def labels(self, index: int, /) -> NDArray[np.int64]:
         """The label of each of `masks`, int64 [N]."""
-
-    def dropped(self, index: int, /) -> tuple[Dropped, ...]:
-        """The annotations that neither training nor measuring uses, and why."""
-
-    def digest(self) -> dict[str, str]:
-        """SHA-256 of all that is annotated and photographed, 64 hex digits, by part."""

@@ -11,7 +11,7 @@ from typing import Any
 from pedseg_runtime.errors import DatasetError
 from pedseg_runtime.files import write_json
 
-from .protocol import Named
+from .protocol import LabelledPictures
 
 TUTORIAL_TEST = 50
 SMALL = 100
@@ -44,7 +44,7 @@ class Split:
         """The positions by part: "train", "val" and "test"."""
         return {part: getattr(self, part) for part in PARTS}
 
-    def names(self, dataset: Named) -> dict[str, list[str]]:
+    def names(self, dataset: LabelledPictures) -> dict[str, list[str]]:
         """The same split by name: `{"train": [...], "val": [...], "test": [...]}`."""
         return {
             part: [dataset.names[index] for index in positions]
@@ -80,7 +80,7 @@ def tutorial_split(count: int, *, seed: int = 1, test: int | None = None) -> Spl
 
 
 def write_split(
-    path: Path, split: Split, dataset: Named, *, made: Mapping[str, Any] | None = None
+    path: Path, split: Split, dataset: LabelledPictures, *, made: Mapping[str, Any] | None = None
 ) -> None:
     """Write `split` as JSON, by name, so that it survives pictures being added.
 
@@ -96,7 +96,7 @@ def write_split(
     write_json(path, {**document, **split.names(dataset)})
 
 
-def read_split(path: Path, dataset: Named) -> Split:
+def read_split(path: Path, dataset: LabelledPictures) -> Split:
     """Read a split by name; pictures of `dataset` that it does not name are in no part.
 
     Files of schema 1 have no "val"; theirs is empty.

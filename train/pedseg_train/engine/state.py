@@ -6,16 +6,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch.optim.swa_utils import AveragedModel
 from torchvision.models.detection import MaskRCNN
 
 from pedseg_runtime.errors import TrainingError
 
 from ..recipes import Recipe
-from .average import WeightAverage
 from .history import Record
+from .model_patches import BoxSampling, patch_model
 from .parameters import make_optimizer
-from .preparation import prepare
-from .sampling import BoxSampling
+
+_Tensors = list[torch.Tensor] | tuple[torch.Tensor, ...]
 
 
 @dataclass
@@ -47,7 +48,7 @@ class TrainingState:
         optimizer: over its trainable parameters.
         scaler: of the loss, idle but for fp16.
         sampling: of the model's boxes.
-        average: of the weights, if the recipe wants it.
+        average: exponential moving average of the weights, if the recipe wants it.
         progress: within the epoch after those in the history.
         history: one record per finished epoch.
     """
@@ -56,29 +57,32 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     sampling: BoxSampling
-    average: WeightAverage | None
+    average: AveragedModel | None
     progress: EpochProgress = field(default_factory=EpochProgress)
     history: list[Record] = field(default_factory=list)
 
     @classmethod
     def start(cls, model: MaskRCNN, recipe: Recipe) -> TrainingState:
         """The state before the first step; `model` lies on its device and is prepared in place."""
-        average = WeightAverage(model, recipe.ema) if recipe.ema else None
-        prepare(model, recipe)
+        average = averaged_model(model, recipe.ema) if recipe.ema else None
+        sampling = patch_model(model, recipe)
         return cls(
             model,
             make_optimizer(model, recipe),
             torch.amp.GradScaler(
                 next(model.parameters()).device.type, enabled=recipe.amp == "fp16"
             ),
-            BoxSampling(model),
+            sampling,
             average,
         )
 
     @property
     def measured(self) -> MaskRCNN:
         """The network that is evaluated and saved as the checkpoint."""
-        return self.average.model if self.average else self.model
+        if self.average is None:
+            return self.model
+        averaged: MaskRCNN = self.average.module
+        return averaged
 
     @property
     def epoch(self) -> int:
@@ -91,7 +95,12 @@ class TrainingState:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
-            "average": self.average.state_dict() if self.average else None,
+            "average": None
+            if self.average is None
+            else {
+                "model": self.average.module.state_dict(),
+                "steps": int(self.average.n_averaged) - 1,
+            },
             "progress": vars(self.progress),
             "history": self.history,
         }
@@ -106,11 +115,37 @@ class TrainingState:
             self.model.load_state_dict(saved["model"])
             self.optimizer.load_state_dict(saved["optimizer"])
             self.scaler.load_state_dict(saved["scaler"])
-            if self.average:
-                self.average.load_state_dict(saved["average"])
+            if self.average is not None:
+                self.average.module.load_state_dict(saved["average"]["model"])
+                self.average.n_averaged.fill_(saved["average"]["steps"] + 1)
             self.progress = EpochProgress(**saved["progress"])
             self.history = list(saved["history"])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise TrainingError(
                 f"resume state: does not fit this run ({error}); start the run again"
             ) from error
+
+
+def averaged_model(model: MaskRCNN, decay: float) -> AveragedModel:
+    """A copy of `model` that follows it by an exponential moving average.
+
+    The decay grows from 0.1 towards its full value as (1 + t) / (10 + t) at step t, so that the
+    starting weights are forgotten in a short run, too. Batch norm statistics are averaged as well,
+    counters are copied.
+
+    Args:
+        model: is copied.
+        decay: share of the average that a step leaves, 0..1.
+    """
+
+    @torch.no_grad()
+    def follow(averages: _Tensors, current: _Tensors, updates: torch.Tensor | int) -> None:
+        if averages[0].is_floating_point():
+            share = min(decay, int(updates) / (int(updates) + 9))
+            torch._foreach_lerp_(averages, current, 1 - share)
+        else:
+            torch._foreach_copy_(averages, current)
+
+    averaged = AveragedModel(model, multi_avg_fn=follow, use_buffers=True).requires_grad_(False)
+    averaged.n_averaged.fill_(1)  # at 0 the first step would copy the weights
+    return averaged

@@ -141,5 +141,5 @@ class Stepper:
             nn.utils.clip_grad_norm_(parameters, self.recipe.clip)
         state.scaler.step(state.optimizer)
         state.scaler.update()
-        if state.average:
-            state.average.update(state.model)
+        if state.average is not None:
+            state.average.update_parameters(state.model)

@@ -6,29 +6,20 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
+from pycocotools import mask as coco_mask
 
 from pedseg_runtime.errors import InputError
 from pedseg_runtime.predict.outputs import COCO_IMAGES_FILE
 
-from .recording import Annotated, Recording, class_names_of, labelled, with_mask_areas
-from .run_lengths import sound_rle
+from ..data.coco.segmentation import Unsound, filling_runs
+from ..data.protocol import SegmentationDataset
+from .recording import Recording, class_names_of, labelled, with_mask_areas
 
 _AMBIGUOUS = -1
 KEYS = ("image_id", "category_id", "bbox", "score", "segmentation")
-
-
-class Pictures(Annotated, Protocol):
-    """A dataset whose pictures are files."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The name of every picture."""
-
-    def path(self, index: int, /) -> Path:
-        """The file of a picture."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +46,7 @@ def is_predictions(path: Path) -> bool:
 
 
 def read_predictions(
-    path: Path, dataset: Pictures, indices: Sequence[int], *, images: Path | None = None
+    path: Path, dataset: SegmentationDataset, indices: Sequence[int], *, images: Path | None = None
 ) -> Recording:
     """Read a file of COCO results beside the truth of some pictures.
 
@@ -139,7 +130,7 @@ def _key_file(path: Path, images: Path | None) -> Path:
     return beside
 
 
-def _read_key(path: Path, dataset: Pictures) -> Key:
+def _read_key(path: Path, dataset: SegmentationDataset) -> Key:
     document = _load(path, "a COCO file with the lists images and categories")
     try:
         files = {image["id"]: str(image["file_name"]) for image in document["images"]}
@@ -167,7 +158,7 @@ def _read_key(path: Path, dataset: Pictures) -> Key:
     return Key(images, labels, path)
 
 
-def _positions(dataset: Pictures) -> dict[str, int]:
+def _positions(dataset: SegmentationDataset) -> dict[str, int]:
     """Position by file name without folders; `_AMBIGUOUS` where two files share one."""
     positions: dict[str, int] = {}
     for index in range(len(dataset.names)):
@@ -176,7 +167,7 @@ def _positions(dataset: Pictures) -> dict[str, int]:
     return positions
 
 
-def _check_covered(key: Key, dataset: Pictures, indices: Sequence[int]) -> None:
+def _check_covered(key: Key, dataset: SegmentationDataset, indices: Sequence[int]) -> None:
     predicted = set(key.images.values())
     lacking = [index for index in indices if index not in predicted]
     if lacking:
@@ -202,3 +193,40 @@ def _is_finite(value: Any) -> bool:
 
 def _kind(value: Any) -> str:
     return "an object" if isinstance(value, dict) else type(value).__name__
+
+
+def sound_rle(segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:
+    """The compressed run lengths of a mask, which pycocotools would believe unseen.
+
+    Run lengths that do not fill the frame make it read memory that is none of theirs.
+
+    Args:
+        segmentation: `{"size": [H, W], "counts": str or list of pixels}`.
+        size: (height, width) of the picture.
+
+    Raises:
+        InputError: anything else, another size, or runs that do not fill the frame.
+    """
+    height, width = size
+    if not isinstance(segmentation, dict) or {"size", "counts"} - segmentation.keys():
+        raise InputError(
+            "expected a segmentation as run lengths {size, counts}, found "
+            f"{type(segmentation).__name__}; write masks as COCO results do"
+        )
+    if segmentation["size"] != [height, width]:
+        raise InputError(
+            f"expected run lengths for the picture's [height, width] [{height}, {width}], found "
+            f"size {segmentation['size']}; were the results made from other pictures?"
+        )
+    counts = segmentation["counts"]
+    try:
+        filling_runs(counts, size)
+    except Unsound as unsound:
+        raise InputError(
+            f"expected run lengths that add up to {height} x {width} pixels, found others; the "
+            "file is damaged"
+        ) from unsound
+    if isinstance(counts, list):
+        rle = coco_mask.frPyObjects({"size": [height, width], "counts": counts}, height, width)
+        counts = rle["counts"].decode("ascii")
+    return {"size": [height, width], "counts": counts}

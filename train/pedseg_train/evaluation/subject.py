@@ -13,10 +13,10 @@ from pedseg_runtime.errors import CheckpointError, DatasetError
 from pedseg_runtime.segmenter import Segmenter
 
 from ..checkpoint import is_checkpoint, load_checkpoint
-from ..data import read_split, tutorial_split
+from ..data import SegmentationDataset, read_split, tutorial_split
 from ..eager import EagerSegmenter
 from ..run_folder import RunFolder
-from .predictions import Pictures, is_predictions, read_predictions
+from .predictions import is_predictions, read_predictions
 from .recording import Recording, record
 
 PARTS = ("test", "train", "val", "all")
@@ -35,7 +35,7 @@ class Subject:
 
     class_names: tuple[str, ...] | None
     provider: str
-    record: Callable[[Pictures, Sequence[int]], Recording]
+    record: Callable[[SegmentationDataset, Sequence[int]], Recording]
 
 
 @contextlib.contextmanager
@@ -72,7 +72,7 @@ def open_subject(
 
 def choose_pictures(
     model: Path,
-    dataset: Pictures,
+    dataset: SegmentationDataset,
     *,
     part: str = "test",
     seed: int = 1,

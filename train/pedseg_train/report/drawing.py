@@ -13,8 +13,8 @@ from PIL import Image
 
 from pedseg_runtime.draw import Color, draw_instances
 
+from ..data.coco.segmentation import decode
 from ..evaluation.outcomes import ImageOutcome, Miss
-from ..evaluation.run_lengths import decode
 
 RIGHT: Color = (86, 180, 233)  # of Okabe and Ito, as the plots
 MISSED: Color = (213, 94, 0)
@@ -88,7 +88,10 @@ def _draw(
     rows = np.arange(height) * image.shape[0] // height
     columns = np.arange(width) * image.shape[1] // width
     masks = np.stack(
-        [decode(entry["segmentation"])[np.ix_(rows, columns)] for entry, _, _ in instances]
+        [
+            decode(entry["segmentation"], (image.shape[0], image.shape[1]))[np.ix_(rows, columns)]
+            for entry, _, _ in instances
+        ]
     )
     captions = [caption for _, caption, _ in instances]
     return draw_instances(picture, masks, None, captions, [color for _, _, color in instances])

@@ -10,10 +10,9 @@ from typing import Any
 from pedseg_runtime.errors import TrainingError
 from pedseg_runtime.files import replacing
 
-from ..data import Split
+from ..data import SegmentationDataset, Split
 from ..evaluation.analysis import Analysis, analyse
 from ..evaluation.bootstrap import RESAMPLES
-from ..evaluation.predictions import Pictures
 from ..evaluation.recording import Recording
 from ..run_folder import RunFolder
 from .data_facts import PartFacts, data_facts
@@ -24,7 +23,7 @@ from .run_facts import RunFacts, Subject
 def write_report(
     folder: RunFolder,
     *,
-    dataset: Pictures,
+    dataset: SegmentationDataset,
     split: Split,
     recording: Recording,
     part: str = "test",
@@ -69,7 +68,7 @@ def write_model_report(
     path: Path,
     *,
     model: Path,
-    dataset: Pictures,
+    dataset: SegmentationDataset,
     recording: Recording,
     analysis: Analysis,
     facts: Mapping[str, Any],
@@ -106,7 +105,7 @@ def write_model_report(
 def _write(
     path: Path,
     subject: Subject,
-    dataset: Pictures,
+    dataset: SegmentationDataset,
     recording: Recording,
     analysis: Analysis,
     data: Mapping[str, PartFacts],

@@ -17,9 +17,9 @@ from torchvision.ops import masks_to_boxes
 from torchvision.transforms import v2
 
 from pedseg_train.data import PennFudanDataset, evaluation_transform
+from pedseg_train.data.protocol import tight_boxes
 from pedseg_train.data.transforms import Augmentation
 from pedseg_train.data.transforms.chance import seeded
-from pedseg_train.data.transforms.geometry import tight_boxes
 from pedseg_train.data.transforms.windows import draw_geometry
 from pedseg_train.recipes import RECIPES
 
@@ -35,7 +35,7 @@ def made_up(seed: int, people: int, height: int, width: int):
         y, x = random.integers(0, height - h + 1), random.integers(0, width - w + 1)
         masks[:person, y : y + h, x : x + w] = 0
         masks[person, y : y + h, x : x + w] = 1
-    boxes = tight_boxes(torch.from_numpy(masks)).numpy()
+    boxes = tight_boxes(masks)
     masks = masks[(boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])]
     image = np.zeros((height, width), np.uint8)
     for person, mask in enumerate(masks):
@@ -43,7 +43,7 @@ def made_up(seed: int, people: int, height: int, width: int):
     found = torch.from_numpy(masks)
     return torch.from_numpy(np.stack([image] * 3)), {
         "image_id": seed,
-        "boxes": tight_boxes(found),
+        "boxes": torch.from_numpy(tight_boxes(found.numpy())).float(),
         "labels": torch.arange(1, len(masks) + 1),
         "masks": found,
         "iscrowd": torch.zeros(len(masks), dtype=torch.int64),

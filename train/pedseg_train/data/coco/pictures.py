@@ -14,9 +14,9 @@ from pedseg_runtime.files import sha256_of
 
 from ..classes import select_classes
 from ..digests import digest_of_files
-from ..layout import read_picture, tight_boxes
+from ..layout import read_picture
 from ..pennfudan import without_extent
-from ..protocol import Dropped, Instances
+from ..protocol import Dropped, Instances, tight_boxes
 from ..report import Problem
 from .document import ImageEntry, load_document, read_categories, read_images
 from .files import find_images, missing_files

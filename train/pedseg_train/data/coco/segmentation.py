@@ -59,23 +59,16 @@ def inspect(segmentation: Segmentation, size: tuple[int, int]) -> str | None:
 def decode(segmentation: Segmentation, size: tuple[int, int]) -> NDArray[np.bool_]:
     """The mask, bool [H, W], of a segmentation that `inspect` let pass; parts outside are cut off.
 
+    Compressed run lengths may also be bytes, as pycocotools makes them.
+
     Raises:
         Unsound: run lengths that do not fill the frame.
     """
     height, width = size
     if isinstance(segmentation, list):
         polygons = [polygon for polygon in segmentation if len(polygon) >= FEWEST]
-        merged = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
-        runs = run_lengths(merged["counts"].decode("ascii"))
-    elif isinstance(segmentation["counts"], str):
-        runs = run_lengths(segmentation["counts"])
-    else:
-        runs = np.asarray(segmentation["counts"], np.int64)
-    if runs.min(initial=0) < 0 or runs.sum() != height * width:
-        raise Unsound(
-            f"expected run lengths of {height * width} pixels, found a total of {runs.sum()}; the "
-            "counts are cut short or damaged"
-        )
+        segmentation = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
+    runs = filling_runs(segmentation["counts"], size)
     pixels = np.repeat(np.arange(len(runs)) % 2 == 1, runs)  # column by column
     return pixels.reshape(width, height).T
 
@@ -84,6 +77,27 @@ def encode(mask: NDArray[np.bool_]) -> dict[str, Any]:
     """Compressed run lengths of a mask [H, W], as JSON types."""
     rle = coco_mask.encode(np.asfortranarray(mask, np.uint8))
     return {"size": list(rle["size"]), "counts": rle["counts"].decode("ascii")}
+
+
+def filling_runs(counts: Any, size: tuple[int, int]) -> NDArray[np.int64]:
+    """The run lengths that `counts` hold, compressed or as a list; the first is of background.
+
+    Raises:
+        Unsound: neither, or run lengths that do not fill (height, width).
+    """
+    if isinstance(counts, str | bytes):
+        runs = run_lengths(counts if isinstance(counts, str) else counts.decode("ascii"))
+        total, sound = int(runs.sum()), bool(runs.min(initial=0) >= 0)
+    elif isinstance(counts, list) and all(type(run) is int and run >= 0 for run in counts):
+        total, sound = sum(counts), True
+    else:
+        raise Unsound("expected run lengths as counts of pixels or a string, found something else")
+    if not sound or total != size[0] * size[1]:
+        raise Unsound(
+            f"expected run lengths of {size[0] * size[1]} pixels, found a total of {total}; the "
+            "counts are cut short or damaged"
+        )
+    return runs if isinstance(counts, str | bytes) else np.array(counts, np.int64)
 
 
 def run_lengths(counts: str) -> NDArray[np.int64]:
@@ -150,11 +164,5 @@ def _check_runs(segmentation: dict[str, Any], size: tuple[int, int]) -> None:
             f"expected run lengths for the picture's [height, width] [{height}, {width}], found "
             f"{found}{hint}"
         )
-    if isinstance(counts, str):
-        return
-    if not isinstance(counts, list) or not all(type(run) is int and run >= 0 for run in counts):
-        raise Unsound("expected run lengths as counts of pixels or a string, found something else")
-    if sum(counts) != height * width:
-        raise Unsound(
-            f"expected run lengths of {height * width} pixels, found a total of {sum(counts)}"
-        )
+    if not isinstance(counts, str):
+        filling_runs(counts, size)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import torch
 from torchvision.transforms import v2
 
+from ..protocol import Target
 from .chance import happens
 from .instances import (
-    Target,
     kept,
     plain_target,
     retightened,

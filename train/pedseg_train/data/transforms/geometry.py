@@ -65,21 +65,3 @@ class Geometry:
         height, width = self.window
         cut = planes[:, self.top : self.top + height, self.left : self.left + width]
         return cut.flip(-1) if self.flip else cut
-
-
-def tight_boxes(masks: torch.Tensor) -> torch.Tensor:
-    """First and last pixel of every mask: uint8 [N, H, W] -> float32 [N, 4], x1 y1 x2 y2.
-
-    The rule of torchvision's tutorial; an empty mask has the box 0 0 0 0.
-    """
-    if not masks.numel():
-        return masks.new_zeros((len(masks), 4), dtype=torch.float32)
-    edges = [_first_and_last(masks.amax(dim)) for dim in (1, 2)]
-    (x1, x2), (y1, y2) = edges
-    return torch.stack([x1, y1, x2, y2], dim=1).to(torch.float32)
-
-
-def _first_and_last(line: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Positions of the first and last 1 in every row of [N, L]; 0 and 0 where there is none."""
-    last = line.shape[1] - 1 - line.flip(-1).argmax(dim=1)
-    return line.argmax(dim=1), last * line.amax(dim=1)

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 
-from .geometry import tight_boxes
+from ..protocol import Target, tight_boxes
 
-Target = dict[str, Any]
 _PER_INSTANCE = ("boxes", "labels", "masks", "iscrowd")
 
 
@@ -34,7 +31,8 @@ def joined(first: Target, second: Target) -> Target:
 
 def retightened(target: Target) -> Target:
     """With boxes anew from the masks, as in the tutorial."""
-    return {**target, "boxes": tight_boxes(target["masks"])}
+    boxes = torch.from_numpy(tight_boxes(target["masks"].numpy()))
+    return {**target, "boxes": boxes.to(torch.float32)}
 
 
 def without_vanished(target: Target) -> Target:

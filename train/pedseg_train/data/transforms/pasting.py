@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import torch
 
+from ..protocol import Target
 from .chance import happens, integer
-from .instances import Target, joined, kept, retightened, without_vanished
+from .instances import joined, kept, retightened, without_vanished
 
 
 def paste_people(

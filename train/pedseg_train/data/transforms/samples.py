@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 from torch.utils.data import Dataset
 
+from ..protocol import SegmentationDataset
 from .augmentation import Augmentation, Sample
 from .chance import integer, seeded
 
@@ -28,13 +29,6 @@ class Draw(NamedTuple):
     min_size: int
 
 
-class Samples(Protocol):
-    """A dataset without transforms: image uint8 [3, H, W] and target."""
-
-    def __getitem__(self, index: int, /) -> Sample:
-        """The sample of that picture."""
-
-
 class TrainingSamples(Dataset[Sample]):
     """Some pictures of a dataset, augmented; `samples[draw]` is the same wherever it is computed.
 
@@ -47,7 +41,9 @@ class TrainingSamples(Dataset[Sample]):
         recipe: the settings.
     """
 
-    def __init__(self, dataset: Samples, indices: Sequence[int], recipe: Recipe) -> None:
+    def __init__(
+        self, dataset: SegmentationDataset, indices: Sequence[int], recipe: Recipe
+    ) -> None:
         self._dataset = dataset
         self._indices = tuple(indices)
         self._augment = Augmentation(recipe)

@@ -1,4 +1,4 @@
-"""A prepared network learns the same as torchvision's own."""
+"""Each patched module, and a network with all of them, equals torchvision's own."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
+from torchvision.models.detection.image_list import ImageList
 from torchvision.models.detection.rpn import RPNHead, concat_box_prediction_layers
 from torchvision.ops import FrozenBatchNorm2d, MultiScaleRoIAlign
 from torchvision.ops.poolers import initLevelMapper
@@ -18,11 +19,15 @@ from torchvision.ops.poolers import initLevelMapper
 from pedseg_train.architectures import ARCHITECTURES, BATCH_NORM, FROZEN, assemble, norm_of
 from pedseg_train.checkpoint import CheckpointHeader, load_checkpoint, save_checkpoint
 from pedseg_train.eager import EagerSegmenter
-from pedseg_train.engine.folding import fold_frozen_norms
-from pedseg_train.engine.pooling import _RowPool
-from pedseg_train.engine.preparation import prepare
-from pedseg_train.engine.region_proposals import sampled_answers
-from pedseg_train.engine.sampling import BoxSampling, SeededSampler
+from pedseg_train.engine.model_patches import BoxSampling, patch_model
+from pedseg_train.engine.model_patches.box_sampling import SeededSampler
+from pedseg_train.engine.model_patches.frozen_norms import fold_frozen_norms
+from pedseg_train.engine.model_patches.region_proposals import (
+    differentiate_samples_only,
+    sampled_answers,
+)
+from pedseg_train.engine.model_patches.roi_align import _RowPool
+from pedseg_train.engine.model_patches.transform import TrainingTransform
 from pedseg_train.recipes import RECIPES
 
 pytestmark = pytest.mark.slow
@@ -47,21 +52,22 @@ def test_folded_norms_give_the_same_features_and_gradients(name):
     assert fold_frozen_norms(folded) == len(norms) > 10
     assert folded.state_dict().keys() == plain.state_dict().keys()
     image = torch.rand(1, 3, 64, 64, dtype=torch.float64)
-    gradients = []
+    results = []
     for backbone in (plain, folded):
         features = backbone(image)
         sum(feature.square().mean() for feature in features.values()).backward()
-        gradients.append([p.grad for p in backbone.parameters()])
-    for one, other in zip(*gradients, strict=True):
+        features = [feature.detach() for feature in features.values()]
+        results.append([*features, *(p.grad for p in backbone.parameters())])
+    for one, other in zip(*results, strict=True):
         torch.testing.assert_close(one, other, rtol=1e-8, atol=1e-8 * float(one.abs().max()))
 
 
 @pytest.mark.parametrize("norm", [FROZEN, BATCH_NORM], ids=lambda norm: norm.kind)
-def test_a_prepared_networks_checkpoint_is_the_networks(tmp_path, norm):
+def test_the_checkpoint_of_a_patched_network_shows_nothing_of_it(tmp_path, norm):
     model = assemble(ARCHITECTURES["maskrcnn_resnet18_fpn"], num_classes=2, norm=norm)
     model = with_statistics(model)
     expected = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    prepare(model, RECIPES["tutorial"])
+    patch_model(model, RECIPES["tutorial"])
     header = CheckpointHeader.of(
         model, architecture="maskrcnn_resnet18_fpn", class_names=("background", "person")
     )
@@ -93,13 +99,13 @@ def matched(seed, count, positives):
 
 
 @pytest.mark.parametrize("positives", [0, 3, 60])
-def test_each_picture_is_sampled_as_torchvision_would(positives):
-    pictures = [matched(1, 200, positives), matched(2, 300, positives), matched(3, 4, 1)]
+def test_each_image_is_sampled_as_torchvision_would(positives):
+    images = [matched(1, 200, positives), matched(2, 300, positives), matched(3, 4, 1)]
     torchvisions = BalancedPositiveNegativeSampler(32, 0.25)
     sampler = SeededSampler(torchvisions)
     sampler.seeds = (11, 12, 13)
-    found = sampler(pictures)
-    for position, (labels, seed) in enumerate(zip(pictures, sampler.seeds, strict=True)):
+    found = sampler(images)
+    for position, (labels, seed) in enumerate(zip(images, sampler.seeds, strict=True)):
         torch.manual_seed(seed)
         expected = torchvisions([labels])
         assert torch.equal(found[0][position], expected[0][0])
@@ -118,16 +124,16 @@ def sample():
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_prepared_network_has_torchvisions_losses(sample, channels_last):
+def test_a_patched_network_has_torchvisions_losses_and_gradients(sample, channels_last):
     image, target = sample
     recipe = dataclasses.replace(RECIPES["tutorial"], channels_last=channels_last)
     torch.manual_seed(3)
     plain = assemble(
         ARCHITECTURES["maskrcnn_resnet18_fpn"], num_classes=2, norm=FROZEN, min_size=64, max_size=64
     )
-    ours = prepare(copy.deepcopy(plain), recipe)
-    for model in (plain, ours):
-        BoxSampling(model).seed([5])
+    ours = copy.deepcopy(plain)
+    BoxSampling(plain).seed([5])
+    patch_model(ours, recipe).seed([5])
     expected, found = plain([image], [target]), ours([image], [target])
     assert expected.keys() == found.keys()
     for name in expected:
@@ -158,6 +164,57 @@ def test_sampled_answers_are_those_of_the_dense_head(sizes, images, seed):
     torch.testing.assert_close(found[1], offsets[anchors].float())
 
 
+@pytest.fixture
+def network():
+    """A network of torchvision's whose draws are seeded, and images for it as one batch."""
+    torch.manual_seed(3)
+    model = assemble(
+        ARCHITECTURES["maskrcnn_resnet18_fpn"], num_classes=2, norm=FROZEN, min_size=64, max_size=64
+    )
+    BoxSampling(model).seed([5, 6])
+    return model
+
+
+def test_the_patched_proposal_network_is_torchvisions(network, sample):
+    """In float64, so that what is left of a difference is no rounding."""
+    _, target = sample
+    plain = network.rpn.double()
+    ours = copy.deepcopy(network)
+    assert differentiate_samples_only(ours)
+    assert ours.rpn.state_dict().keys() == plain.state_dict().keys()
+    images = ImageList(torch.zeros(2, 3, 64, 64, dtype=torch.float64), [(64, 64), (60, 50)])
+    targets = [{**target, "boxes": target["boxes"].double()}, target | {"boxes": torch.empty(0, 4)}]
+    features = {
+        str(level): torch.randn(2, 256, side, side, dtype=torch.float64)
+        for level, side in enumerate((16, 8, 4, 2, 1))
+    }
+    for training in (True, False):
+        results = []
+        for rpn in (plain, ours.rpn):
+            rpn.train(training).zero_grad()
+            leaves = {name: level.clone().requires_grad_() for name, level in features.items()}
+            boxes, losses = rpn(images, leaves, targets)
+            if training:
+                sum(losses.values()).backward()
+            gradients = [leaf.grad for leaf in (*leaves.values(), *rpn.parameters())]
+            results.append(([box.detach() for box in boxes], losses, gradients))
+        torch.testing.assert_close(results[1], results[0], rtol=1e-5, atol=1e-7)
+
+
+def test_a_batch_of_images_of_their_final_size_is_torchvisions(network, sample):
+    image, target = sample
+    ours = TrainingTransform(network.transform, torch.channels_last)
+    images, targets = [image, image[:, :, :40]], [target, target]
+    for training, batch in ((True, images[:1]), (False, images)):
+        expected, _ = network.transform.train(training)(batch, targets[: len(batch)])
+        found, _ = ours.train(training)(batch, targets[: len(batch)])
+        assert found.image_sizes == expected.image_sizes
+        assert torch.equal(found.tensors, expected.tensors)
+        assert found.tensors.is_contiguous(memory_format=torch.channels_last)
+    smaller, _ = ours.train()([image[:, :32, :48]], None)
+    assert smaller.image_sizes == [(32, 48)]
+
+
 def test_counts_are_those_that_the_losses_are_means_of(sample):
     image, target = sample
     model = assemble(
@@ -176,11 +233,11 @@ def test_counts_are_those_that_the_losses_are_means_of(sample):
     assert counts["loss_objectness"] == counts["loss_rpn_box_reg"] == 512
 
 
-def test_prepared_network_detects_as_before(tiny_model, noise):
+def test_a_patched_network_detects_as_before(tiny_model, noise):
     expected = EagerSegmenter(copy.deepcopy(tiny_model), class_names=("background", "person"))(
         noise
     )
-    prepare(tiny_model, RECIPES["tutorial"])
+    patch_model(tiny_model, RECIPES["tutorial"])
     found = EagerSegmenter(tiny_model, class_names=("background", "person"))(noise)
     assert len(found) == len(expected) > 0
     np.testing.assert_allclose(found.scores, expected.scores, atol=1e-4)

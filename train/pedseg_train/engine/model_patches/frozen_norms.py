@@ -1,8 +1,8 @@
 """Frozen batch norm as part of the convolution before it, while the convolution is trained.
 
-A frozen norm is a factor and an addend per channel. Applied to the few weights instead of the many
-activations, the result is the same up to rounding and two passes over memory are saved in each
-direction. Names and values of the state dict stay as they are.
+Applied to the few weights instead of the many activations, the result is the same up to rounding
+and two passes over memory are saved in each direction. Names and values of the state dict stay as
+they are.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
+from ...norms import folded_parameters
+
 
 class _FoldingConv2d(nn.Conv2d):
     """A convolution that applies the norm after it; keeps that norm out of its own submodules."""
@@ -23,12 +25,7 @@ class _FoldingConv2d(nn.Conv2d):
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Convolve and normalise, [N, C, H, W]."""
         (norm,) = self.folded
-        factor = norm.weight * (norm.running_var + norm.eps).rsqrt()
-        addend = norm.bias - norm.running_mean * factor
-        if self.bias is not None:
-            addend = addend + self.bias * factor
-        weight = self.weight * factor.reshape(-1, 1, 1, 1)
-        convolved: torch.Tensor = self._conv_forward(input, weight, addend)
+        convolved: torch.Tensor = self._conv_forward(input, *folded_parameters(self, norm))
         return convolved
 
 

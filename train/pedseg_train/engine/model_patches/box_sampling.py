@@ -10,13 +10,13 @@ from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
 
 
 class SeededSampler:
-    """Torchvision's sampler with one seed per picture, so that a picture's draw is its own.
+    """Torchvision's sampler with one seed per image, so that an image's draw is its own.
 
-    In which process a picture is trained on, and beside which others, then does not matter.
+    In which process an image is trained on, and beside which others, then does not matter.
 
     Attributes:
-        seeds: one per picture of the next call.
-        positives, total: boxes that the last call chose, over all pictures.
+        seeds: one per image of the next call.
+        positives, total: boxes that the last call chose, over all images.
     """
 
     def __init__(self, sampler: BalancedPositiveNegativeSampler) -> None:
@@ -29,13 +29,13 @@ class SeededSampler:
     def __call__(
         self, matched_idxs: list[torch.Tensor]
     ) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
-        """Choose among the boxes of each picture.
+        """Choose among the boxes of each image.
 
         Args:
-            matched_idxs: per picture [B]: 1 or more for positives, 0 for negatives, else -1.
+            matched_idxs: per image [B]: 1 or more for positives, 0 for negatives, else -1.
 
         Returns:
-            Per picture uint8 [B], 1 at the chosen positives; the same for the chosen negatives.
+            Per image uint8 [B], 1 at the chosen positives; the same for the chosen negatives.
         """
         chosen: tuple[list[torch.Tensor], list[torch.Tensor]] = ([], [])
         self.positives = self.total = 0
@@ -70,7 +70,7 @@ class BoxSampling:
         model.roi_heads.fg_bg_sampler = self._heads
 
     def seed(self, seeds: Sequence[int]) -> None:
-        """Set the seeds of the next batch's pictures."""
+        """Set the seeds of the next batch's images."""
         self._rpn.seeds = self._heads.seeds = seeds
 
     def counts(self) -> Mapping[str, int]:
