@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from pedseg_runtime import ArtifactError, InputError, Manifest, Segmenter
+from pedseg_runtime.artifact.checksum import append_checksum
 from pedseg_runtime.artifact.manifest import MANIFEST_FILE
 from pedseg_runtime.backends.torch import register_suppression
 
@@ -47,7 +48,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("program") / "tiny.pt2"
     exported = torch.export.export(Model(), (torch.zeros(1, 10, 12, 3, dtype=torch.uint8),))
     torch.export.save(exported, path, extra_files={MANIFEST_FILE: MANIFEST.to_json()})
-    seal(path)
+    append_checksum(path)
     return path
 
 
