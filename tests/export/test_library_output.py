@@ -204,6 +204,7 @@ def test_scripting_a_module_is_no_news() -> None:
     assert {remark.why for remark in remarks} == {"TorchScript is what was asked for"}
 
 
+@pytest.mark.slow
 def test_torchs_own_onnx_progress_is_no_news(capsys: pytest.CaptureFixture[str]) -> None:
     def block() -> None:
         torch.onnx.export(Doubles().eval(), (torch.rand(2, 3),), dynamo=True, verbose=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,6 +11,8 @@ from torchvision.ops import roi_align
 
 from pedseg_runtime.parity import Settings
 from pedseg_runtime.parity.flip_margins import roi_align_margin
+
+pytestmark = pytest.mark.slow
 
 RULES = Settings(0.05, 0.5, 100, min_size=192, max_size=320)
 

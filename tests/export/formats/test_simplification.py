@@ -13,6 +13,8 @@ from onnx import TensorProto, helper, numpy_helper
 
 from pedseg_export.formats.simplification import simplify
 
+pytestmark = pytest.mark.slow
+
 
 def graph_of(nodes: list, shape: list, output: int, **constants: list[int]) -> onnx.ModelProto:
     initializers = [numpy_helper.from_array(np.array(v), name) for name, v in constants.items()]

@@ -15,6 +15,8 @@ from pedseg_export.precision import survival
 from pedseg_export.precision.survival import survives
 from pedseg_runtime.errors import ExportError
 
+pytestmark = pytest.mark.slow
+
 
 def layer_on_rows(kind: str) -> onnx.ModelProto:
     """A layer between QDQ pairs on as many black rows as `images` has bright pixels."""
