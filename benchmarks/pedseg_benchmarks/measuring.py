@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pedseg_runtime.console import progress_bar
 from pedseg_runtime.detections import Detections
-from pedseg_runtime.errors import DatasetError, PedsegError
+from pedseg_runtime.errors import DatasetError, PedsegError, first_line
 from pedseg_runtime.files import sha256_of
 
 from .contenders import Contender, Image, NotRunError
@@ -188,7 +188,5 @@ def _one(seat: Seat, image: Image) -> Detections:
 
 def _in_one_line(error: Exception) -> str:
     """Why a contender cannot be had; errors made on purpose speak for themselves."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else "no message"
     own = isinstance(error, NotRunError | PedsegError)
-    return text if own else f"{type(error).__name__}: {text}"
+    return first_line(error) if own else f"{type(error).__name__}: {first_line(error)}"

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import fx, nn
 
-from pedseg_runtime.errors import ExportError
+from pedseg_runtime.errors import ExportError, first_line
 
 ADVICE = "use the versions of constraints.txt, or report this with the checkpoint's header"
 LONGEST = 160  # characters of a library's own words, or of a line of code
@@ -157,9 +157,7 @@ def _explain(error: BaseException) -> tuple[str, str]:
         match = re.search(explanation.pattern, text, re.MULTILINE)
         if match:
             return explanation.found.format(**match.groupdict()), explanation.advice
-    lines = [line for line in text.splitlines() if line.strip()]
-    reason = _short(lines[0].rstrip(":. ")) if lines else "no reason given"
-    return f"{type(error).__name__}: {reason}", ADVICE
+    return f"{type(error).__name__}: {_short(first_line(text).rstrip(':. '))}", ADVICE
 
 
 def _root(error: BaseException) -> BaseException:

@@ -97,3 +97,9 @@ class QueueFullError(PedsegError):
 
 class TrainingError(PedsegError):
     """A training run that cannot go on."""
+
+
+def first_line(message: object) -> str:
+    """The first line with words of an error, or of its message: libraries add call stacks below."""
+    lines = (line.strip() for line in str(message).splitlines())
+    return next((line for line in lines if line), "no reason given")

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 
-from pedseg_runtime.errors import CheckpointError
+from pedseg_runtime.errors import CheckpointError, first_line
 from pedseg_runtime.files import replacing
 
 
@@ -82,4 +82,4 @@ def _reason(error: Exception) -> str:
         if isinstance(found, OSError) and found.strerror:
             return found.strerror
         found = found.__cause__ or found.__context__
-    return str(error).splitlines()[0]
+    return first_line(error)

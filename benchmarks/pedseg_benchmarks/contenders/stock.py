@@ -28,6 +28,7 @@ from pedseg_export.verification import generated_street
 from pedseg_runtime.backends.sessions import CPU, CUDA, CUDA_OPTIONS, LOG_FATAL
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.devices import parse_device
+from pedseg_runtime.errors import first_line
 from pedseg_runtime.files import replacing
 from pedseg_train.checkpoint import LoadedCheckpoint, load_checkpoint, with_settings
 
@@ -128,7 +129,7 @@ def stock_file(loaded: LoadedCheckpoint, cache: Path) -> Path:
         except Exception as error:  # torch's exporters fail in any way they can
             raise NotRunError(
                 f"torch {torch.__version__} does not export torchvision's model: "
-                f"{type(error).__name__}: {str(error).splitlines()[0]}"
+                f"{type(error).__name__}: {first_line(error)}"
             ) from error
     return path
 
@@ -183,7 +184,7 @@ def _session(path: Path, device: str, threads: int) -> Any:
         session = ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime's errors share no narrower base
         raise NotRunError(
-            f"onnxruntime {ort.__version__} does not load it: {str(error).splitlines()[0]}"
+            f"onnxruntime {ort.__version__} does not load it: {first_line(error)}"
         ) from error
     wanted = CUDA if place.kind == "cuda" else CPU
     if session.get_providers()[0] != wanted:

@@ -12,7 +12,7 @@ import torch
 from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pedseg_runtime.errors import DeviceError, PedsegError, TrainingError
+from pedseg_runtime.errors import DeviceError, PedsegError, TrainingError, first_line
 
 Value = TypeVar("Value")
 
@@ -111,7 +111,7 @@ def joined_processes(device: torch.device) -> Iterator[Processes]:
     except (ValueError, RuntimeError) as error:
         raise TrainingError(
             f"expected to reach the {world} processes that WORLD_SIZE announces, found "
-            f"{str(error).splitlines()[0]}; start pedseg-train by torchrun"
+            f"{first_line(error)}; start pedseg-train by torchrun"
         ) from error
     try:
         yield Processes(distributed.get_rank(), world)
