@@ -13,7 +13,7 @@ from PIL import Image
 
 from pedseg_runtime.draw import Color, draw_instances
 
-from ..evaluation.outcomes import ImageOutcome, Miss
+from ..evaluation.outcomes import FalseNegative, ImageOutcome
 from ..evaluation.run_lengths import decode
 
 RIGHT: Color = (86, 180, 233)  # of Okabe and Ito, as the plots
@@ -41,7 +41,7 @@ def draw_pair(
             own; None keeps the picture's size.
     """
     reasons = {
-        id(one.annotation): "missed" if one.reason is Miss.ENTIRELY else str(one.reason)
+        id(one.annotation): "missed" if one.reason is FalseNegative.ENTIRELY else str(one.reason)
         for one in outcome.missed
     }
     left = [
