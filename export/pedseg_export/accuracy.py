@@ -11,7 +11,7 @@ from pedseg_runtime.segmenter import Segmenter
 from pedseg_train.checkpoint import read_header
 from pedseg_train.data import SegmentationDataset, open_dataset
 from pedseg_train.eager import EagerSegmenter
-from pedseg_train.evaluation.subject import choose_pictures
+from pedseg_train.evaluation.subject import select_images
 
 from .gate import AccuracyVerdict, Outcome, judge, measure
 
@@ -34,7 +34,7 @@ class AccuracyGate:
     def open(
         cls, data: Path, *, checkpoint: Path, max_drop: float, images: Path | None = None
     ) -> AccuracyGate:
-        """The gate on the test pictures of `checkpoint`'s run, see `choose_pictures`.
+        """The gate on the test pictures of `checkpoint`'s run, see `select_images`.
 
         Args:
             data: a dataset.
@@ -47,7 +47,7 @@ class AccuracyGate:
         """
         names = read_header(checkpoint).class_names
         dataset = open_dataset(data, class_names=names, images=images)
-        indices, _ = choose_pictures(checkpoint, dataset)
+        indices, _ = select_images(checkpoint, dataset)
         return cls(dataset, indices, max_drop)
 
     def check(

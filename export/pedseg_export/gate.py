@@ -77,7 +77,7 @@ def measure(
         reference: the checkpoint, e.g. an `EagerSegmenter`.
         dataset: a `SegmentationDataset` without transforms.
         indices: which of its pictures; take those that training has not seen
-            (`pedseg_train.evaluation.subject.choose_pictures`).
+            (`pedseg_train.evaluation.subject.select_images`).
         resamples: draws of the bootstrap.
         confidence: of its intervals, in 0..1.
         seed: of its draws.

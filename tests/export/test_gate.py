@@ -17,7 +17,7 @@ from pedseg_runtime.detections import Detections
 from pedseg_runtime.errors import DatasetError, InputError
 from pedseg_train.data import PennFudanDataset, Split, write_split
 from pedseg_train.evaluation.bootstrap import ApDifference, KindDifference
-from pedseg_train.evaluation.subject import choose_pictures
+from pedseg_train.evaluation.subject import select_images
 
 SIZE = (60, 90)
 SHADES = (100, 140, 180)  # of the persons, darkest first
@@ -193,7 +193,7 @@ def test_only_the_runs_own_test_pictures_are_measured(
     dataset: PennFudanDataset, tmp_path: Path
 ) -> None:
     write_split(tmp_path / "split.json", Split(train=(0, 1), test=(2, 3, 4)), dataset)
-    indices, origin = choose_pictures(tmp_path / "best.safetensors", dataset)
+    indices, origin = select_images(tmp_path / "best.safetensors", dataset)
     assert origin == str(tmp_path / "split.json")
     measured = measure(find, find, dataset, indices, resamples=20)
     assert (measured.images, measured.instances) == (3, 2 + 1 + 3)

@@ -19,7 +19,7 @@ TOY_SIZE = (64, 80)  # height, width
 
 
 def write_toy_dataset(root: Path, count: int = TOY_IMAGES, seed: int = 0) -> Path:
-    """Upright bright ellipses on dark noise; the second picture shows nobody."""
+    """Upright bright ellipses on dark noise; the second image shows nobody."""
     random = np.random.default_rng(seed)
     (root / "PNGImages").mkdir(parents=True)
     (root / "PedMasks").mkdir()
@@ -50,7 +50,7 @@ def toy(toy_root):
 
 @pytest.fixture(scope="session")
 def tiny_recipe() -> Recipe:
-    """Two epochs of two steps on 48-pixel pictures."""
+    """Two epochs of two steps on 48-pixel images."""
     return dataclasses.replace(
         RECIPES["smoke"],
         min_size=48,
@@ -65,7 +65,7 @@ def tiny_recipe() -> Recipe:
 
 @pytest.fixture
 def tiny_model():
-    """Random weights, yet some detections on any picture."""
+    """Random weights, yet some detections on any image."""
     torch.manual_seed(0)
     return build_model(
         "maskrcnn_resnet18_fpn",
@@ -78,5 +78,5 @@ def tiny_model():
 
 @pytest.fixture
 def noise():
-    """A picture, uint8 [70, 90, 3]."""
+    """An image, uint8 [70, 90, 3]."""
     return np.random.default_rng(3).integers(0, 256, (70, 90, 3), dtype=np.uint8)

@@ -127,7 +127,7 @@ def test_intervals_stand_beside_ap(checkpoint, toy_root):
     assert bare["intervals"] == {}
 
 
-def test_a_row_per_picture_is_written(checkpoint, toy_root, toy, tmp_path):
+def test_a_row_per_image_is_written(checkpoint, toy_root, toy, tmp_path):
     file = tmp_path / "rows.csv"
     result = invoke(
         checkpoint, "--data", toy_root, "--split", "all", "--device", "cpu", "--per-image", file,
@@ -225,10 +225,10 @@ def test_a_split_file_is_taken(checkpoint, toy_root, toy, tmp_path):
     assert (document["images"], document["split"]) == (2, str(tmp_path / "mine.json"))
 
 
-def test_a_part_without_pictures_is_refused(checkpoint, toy_root):
+def test_a_part_without_images_is_refused(checkpoint, toy_root):
     result = invoke(checkpoint, "--data", toy_root, "--split", "val")
     assert result.exit_code == 1
-    assert "expected pictures in the part 'val', found none" in result.stderr
+    assert "expected images in the part 'val', found none" in result.stderr
 
 
 def test_a_page_is_written(checkpoint, toy_root, tmp_path):

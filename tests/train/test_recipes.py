@@ -142,8 +142,8 @@ def test_warm_up_of_the_cosine_spans_epochs():
 def test_a_resumed_run_may_change_speed_but_not_its_path():
     base = Recipe()
     faster = dataclasses.replace(base, workers=0, channels_last=False, patience=3, epochs=20)
-    assert base.breaks(faster) == []
-    assert base.breaks(dataclasses.replace(base, ema=0.9, freeze=())) == [
+    assert base.resume_conflicts(faster) == []
+    assert base.resume_conflicts(dataclasses.replace(base, ema=0.9, freeze=())) == [
         "freeze: ['stem'] -> []", "ema: 0.0 -> 0.9",
     ]  # fmt: skip
 
@@ -159,7 +159,7 @@ def test_the_order_of_categories_is_no_other_recipe():
 
 def test_more_epochs_are_another_path_for_a_cosine():
     base = Recipe(schedule="cosine")
-    assert base.breaks(dataclasses.replace(base, epochs=20)) == ["epochs: 10 -> 20"]
+    assert base.resume_conflicts(dataclasses.replace(base, epochs=20)) == ["epochs: 10 -> 20"]
 
 
 def test_a_recipe_of_an_older_version_has_the_defaults_of_what_it_did_not_know():

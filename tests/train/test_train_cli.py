@@ -53,8 +53,8 @@ def test_run_leaves_every_file(trained):
         "best.safetensors", "curves.png", "last.resume.pt", "last.safetensors", "metrics.jsonl",
         "panel.png", "recipe.json", "report.html", "split.json",
     ]  # fmt: skip
-    for picture in ("curves.png", "panel.png"):
-        with Image.open(folder / picture) as image:
+    for name in ("curves.png", "panel.png"):
+        with Image.open(folder / name) as image:
             assert min(image.size) > 100
 
 

@@ -1,4 +1,4 @@
-"""The networks that pedseg knows, as records, and how a record becomes an untrained module tree.
+"""The registry of architectures, and building the untrained network of an entry.
 
 Every architecture is torchvision's `MaskRCNN` over a four-level feature pyramid with strides 4, 8,
 16 and 32. Where torchvision has a builder of the same name, the state dict has the same keys.
@@ -58,7 +58,7 @@ class Norm:
             return frozen
         if self.kind == "batch_norm":
             return nn.BatchNorm2d(channels, eps=self.eps)
-        # 32 groups is the usual choice; MobileNet has widths that 32 does not divide.
+        # 32 groups is the usual choice; some MobileNet widths are not divisible by 32.
         return nn.GroupNorm(math.gcd(32, channels), channels, eps=self.eps)
 
 
@@ -84,7 +84,7 @@ class Architecture:
         normalised: the pyramid has batch norm, as torchvision's `_v2`; the backbone's batch norm
             is then trained too.
         scratch_norm: the normalisation for random weights, see `Norm.kind`. Frozen batch norm
-            without statistics would normalise nothing; group norm does not mind small batches.
+            without statistics does nothing; group norm works with small batches.
     """
 
     name: str
@@ -160,7 +160,7 @@ ARCHITECTURES: Mapping[str, Architecture] = MappingProxyType(
             ),
             Architecture(
                 name="maskrcnn_resnet10_fpn_lite",
-                description="learns generated scenes from nothing within minutes; no weights",
+                description="learns generated scenes from scratch within minutes; no weights",
                 body=small_resnet,
                 stages=tuple((f"layer{k + 1}", width) for k, width in enumerate(SMALL_WIDTHS)),
                 stem=(),
@@ -189,12 +189,12 @@ def assemble(
     box_batch: int = 512,
     proposals: int = 2000,
 ) -> MaskRCNN:
-    """Build the untrained module tree, in train mode on the CPU.
+    """Build the untrained network, in train mode on the CPU.
 
     Args:
-        architecture: a record of `ARCHITECTURES`.
+        architecture: an entry of `ARCHITECTURES`.
         num_classes: number of labels, background included.
-        norm: normalisation of the backbone ; the heads have what their architecture says.
+        norm: normalisation of the backbone; that of the heads is the architecture's.
         min_size: target of the shorter image side in pixels, torchvision's resize rule.
         max_size: limit of the longer image side in pixels.
         score_threshold: detections with a lower score are dropped.
@@ -263,12 +263,11 @@ def freeze_stem(model: MaskRCNN, architecture: Architecture) -> None:
 
 
 def _fix_pyramid_levels(model: MaskRCNN) -> None:
-    """State the RoI poolers' scales instead of letting them guess.
+    """Set the RoI poolers' scales instead of having them inferred.
 
-    Left alone, `MultiScaleRoIAlign` guesses the scale of each level from the shape of the FIRST
-    image that it ever sees and keeps the guess. A tiny or very long first image (where the coarse
-    grids are rounded up to one cell) makes it guess wrongly, and then every later image is pooled
-    from the wrong places.
+    `MultiScaleRoIAlign` infers the scale of each level from the shape of the FIRST image and keeps
+    it. For a tiny or very long first image (whose coarse grids are rounded up to one cell) the
+    inferred scale is wrong, and every later image is pooled from the wrong places.
     """
     levels = [int(math.log2(stride)) for stride in PYRAMID_STRIDES]
     for pool in (model.roi_heads.box_roi_pool, model.roi_heads.mask_roi_pool):

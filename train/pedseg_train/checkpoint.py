@@ -1,7 +1,7 @@
-"""Checkpoints: weights as safetensors with a JSON header that says how to rebuild the network.
+"""Checkpoints: weights as safetensors with a JSON header that describes the network.
 
-A checkpoint cannot run code when it is read. What only a resumed training needs lies in a file of
-its own beside it, see `tensor_files`.
+Reading a checkpoint runs no code. The state for resuming a training is a separate file, see
+`tensor_files`.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from .architectures import (
     assemble,
     norm_of,
 )
-from .tensor_files import writing
+from .tensor_files import atomic_write
 
 SCHEMA_VERSION = 1
 HEADER_KEY = "pedseg"
@@ -41,7 +41,7 @@ _LONGEST_HEADER = 100_000_000  # safetensors' own limit, in bytes
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointHeader:
-    """What a checkpoint says of itself.
+    """The description of a checkpoint.
 
     Attributes:
         architecture: registry name, e.g. `maskrcnn_resnet50_fpn`.
@@ -52,7 +52,7 @@ class CheckpointHeader:
         anchor_sizes: anchor side in resized pixels per pyramid level.
         recipe: the training settings (`Recipe.to_dict()`), empty if unknown.
         dataset_digest: folder name -> sha256 of the training data, empty if unknown.
-        split: how train and test were chosen, e.g. seed and image counts.
+        split: of the training data, e.g. seed and image counts.
         epoch: number of finished epochs.
         metrics: accuracy on the test images after that epoch.
         versions: library name -> version at training.
@@ -83,7 +83,7 @@ class CheckpointHeader:
     def of(
         cls, model: MaskRCNN, *, architecture: str, class_names: tuple[str, ...], **facts: Any
     ) -> CheckpointHeader:
-        """Describe `model`: what the model itself knows is read from it, the rest is `facts`."""
+        """Describe `model`, with further fields as `facts`."""
         norm = norm_of(model)
         return cls(
             architecture=architecture,
@@ -107,7 +107,7 @@ class CheckpointHeader:
 
     @classmethod
     def from_json(cls, text: str, source: str = "checkpoint") -> CheckpointHeader:
-        """Parse what `to_json` wrote; `source` names the file in errors.
+        """Parse the result of `to_json`; `source` names the file in errors.
 
         Raises:
             CheckpointError: the text is not a header, or of a newer schema than this pedseg reads.
@@ -127,7 +127,7 @@ class CheckpointHeader:
             return cls(**known)
         except (ValueError, TypeError, KeyError) as error:
             raise CheckpointError(
-                f"{source}: expected a pedseg checkpoint header, found text that is none "
+                f"{source}: expected a pedseg checkpoint header, found other text "
                 f"({error!r}); use a file that pedseg-train wrote"
             ) from error
 
@@ -138,7 +138,7 @@ class LoadedCheckpoint:
 
     Attributes:
         model: in eval mode on the CPU, float32.
-        header: what the file says of itself.
+        header: the description in the file.
         sha256: digest of the file's bytes, 64 hex digits.
     """
 
@@ -151,12 +151,12 @@ def save_checkpoint(path: Path, model: MaskRCNN, header: CheckpointHeader) -> No
     """Write the model's weights and `header` to `path`, atomically.
 
     Raises:
-        CheckpointError: the file could not be written; whatever stood at `path` is untouched.
+        CheckpointError: the file could not be written; a previous one is untouched.
     """
     tensors = {
         name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items()
     }
-    with writing(Path(path)) as temporary:
+    with atomic_write(Path(path)) as temporary:
         save_file(tensors, temporary, metadata={HEADER_KEY: header.to_json()})
 
 
@@ -175,11 +175,11 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def load_checkpoint(path: Path) -> LoadedCheckpoint:
-    """Rebuild the model that `save_checkpoint` wrote.
+    """Load the model that `save_checkpoint` wrote.
 
     Raises:
         CheckpointError: the file is missing, no checkpoint of pedseg, damaged, of a newer schema
-            or an architecture that this pedseg does not know.
+            or of an unknown architecture.
     """
     path = Path(path)
     header, tensors = _read(path, weights=True)
@@ -187,20 +187,20 @@ def load_checkpoint(path: Path) -> LoadedCheckpoint:
         model = assemble_from(header)
     except InputError as error:
         raise CheckpointError(f"{path}: {error}; upgrade pedseg") from error
-    _load_all(model, tensors, path)
+    _load_weights(model, tensors, path)
     return LoadedCheckpoint(model.eval(), header, sha256_of(path))
 
 
 def with_settings(loaded: LoadedCheckpoint, **settings: float | None) -> LoadedCheckpoint:
-    """The checkpoint with other sizes or thresholds than it was trained with.
+    """The checkpoint with other image sizes or thresholds.
 
     Args:
-        loaded: stays as it is; where anything changes, the result has weights of its own.
+        loaded: is not modified; a changed result has weights of its own.
         settings: `min_size`, `max_size`, `score_threshold`, `nms_threshold`,
             `detections_per_image`, as in `CheckpointHeader`; None keeps the checkpoint's.
 
     Raises:
-        InputError: sizes or thresholds that cannot be.
+        InputError: invalid sizes or thresholds.
     """
     changes: dict[str, Any] = {name: value for name, value in settings.items() if value is not None}
     if not changes:
@@ -221,14 +221,14 @@ def with_settings(loaded: LoadedCheckpoint, **settings: float | None) -> LoadedC
 
 
 def assemble_from(header: CheckpointHeader, **training: int) -> MaskRCNN:
-    """The untrained module tree that `header` describes, in train mode on the CPU.
+    """Build the untrained network that `header` describes, in train mode on the CPU.
 
     Args:
         header: of a checkpoint.
-        training: `box_batch` and `proposals` of `assemble`, where it is to be trained further.
+        training: `box_batch` and `proposals` of `assemble`, to train it further.
 
     Raises:
-        InputError: an architecture or setting that this pedseg does not know.
+        InputError: an unknown architecture or invalid setting.
     """
     if header.architecture not in ARCHITECTURES:
         raise InputError(
@@ -279,8 +279,8 @@ def _read(path: Path, *, weights: bool) -> tuple[CheckpointHeader, dict[str, tor
     return CheckpointHeader.from_json(text, source=str(path)), tensors
 
 
-def _load_all(model: MaskRCNN, tensors: Mapping[str, torch.Tensor], path: Path) -> None:
-    """Load every tensor, or say which do not fit."""
+def _load_weights(model: MaskRCNN, tensors: Mapping[str, torch.Tensor], path: Path) -> None:
+    """Load every tensor; raise CheckpointError if some do not fit."""
     own = model.state_dict()
     wrong = sorted(
         name

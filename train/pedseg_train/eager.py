@@ -43,10 +43,10 @@ def resolve_device(device: str) -> torch.device:
 
 @contextlib.contextmanager
 def float32_only() -> Iterator[None]:
-    """Keep torch from rounding float32 to TF32 on CUDA; holds for the whole process meanwhile.
+    """Disable TF32 on CUDA for the whole process while the block runs.
 
-    torch lets cuDNN's convolutions use TF32 unless told otherwise; eager would then not be the
-    float32 truth.
+    By default torch lets cuDNN's convolutions round float32 to TF32; eager would then be no float32
+    reference.
     """
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = False
@@ -60,20 +60,20 @@ def float32_only() -> Iterator[None]:
 class EagerSegmenter:
     """Turns images into detections with torchvision's own `MaskRCNN.forward`, in float32.
 
-    This is the truth that artifacts are compared with. Order and number of the detections are
-    torchvision's. Not thread-safe: torchvision's module is hooked while a call lasts.
+    This is the reference that artifacts are compared with. Order and number of the detections are
+    torchvision's. Not thread-safe: a call registers hooks on the model.
 
     Args:
-        model: the network; is put in eval mode on `device`.
+        model: the network; put in eval mode on `device`.
         class_names: one name per label, background first.
         device: see `resolve_device`.
-        paste: let torchvision paste its masks into full frames. They are thrown away, since
-            `Detections` pastes on demand; it is part of the time of eager, and of nothing else.
+        paste: let torchvision paste its masks into full frames. The result is discarded, since
+            `Detections` pastes on demand; it only counts in the timing of eager.
 
     Attributes:
         model: the network, in eval mode on `device`.
         class_names: one name per label, background first.
-        device: where it runs.
+        device: of the model.
     """
 
     def __init__(
@@ -87,11 +87,11 @@ class EagerSegmenter:
         self.device = resolve_device(device)
         self.model = model.to(self.device).float().eval()
         self.class_names = class_names
-        self._keep = _keep_roi_masks if paste else _take_roi_masks
+        self._keep = _copy_roi_masks if paste else _remove_roi_masks
 
     @property
     def provider(self) -> str:
-        """What really runs the model, e.g. `torch:cpu`."""
+        """What runs the model, e.g. `torch:cpu`."""
         return f"torch:{self.device}"
 
     def __call__(self, image: NDArray[np.uint8]) -> Detections:
@@ -99,14 +99,14 @@ class EagerSegmenter:
         return self.predict([image])[0]
 
     def with_noise(self, image: NDArray[np.uint8], *, noise: float, seed: int) -> Detections:
-        """Detect in one image, uint8 [H, W, 3] RGB, while the RPN's answers are moved a little.
+        """Detect in one image, uint8 [H, W, 3] RGB, with noise on the RPN's outputs.
 
-        What changes by noise of the size of rounding is decided by rounding.
+        Detections that change under noise of the size of rounding errors depend on rounding.
 
         Args:
-            image: to detect in.
-            noise: standard deviation of what is added to the RPN's objectness logits and to its box
-                deltas, which are shares of an anchor's size.
+            image: uint8 [H, W, 3] RGB.
+            noise: standard deviation of the noise on the RPN's objectness logits and box deltas
+                (fractions of an anchor's size).
             seed: of the noise.
         """
         hook = self.model.rpn.head.register_forward_hook(_add_noise(noise, seed))
@@ -119,8 +119,8 @@ class EagerSegmenter:
     def predict(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
         """Detect in several images, uint8 [H, W, 3] RGB each, in one forward.
 
-        torchvision pads all images of a call to one size, so that answers differ a little from
-        those of one image at a time: for throughput, not for the truth.
+        torchvision pads all images of a call to one size, so that the results differ slightly from
+        those of one image at a time: for throughput, not as the reference.
         """
         for image in images:
             if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
@@ -131,14 +131,14 @@ class EagerSegmenter:
             torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1).float() / 255
             for image in images
         ]
-        soft: list[torch.Tensor] = []
-        hook = self.model.roi_heads.register_forward_hook(self._keep(soft))
+        soft_masks: list[torch.Tensor] = []
+        hook = self.model.roi_heads.register_forward_hook(self._keep(soft_masks))
         try:
             with float32_only():
                 found = self.model(tensors)
         finally:
             hook.remove()
-        # Under autocast some answers are in half precision, of which numpy has only one kind.
+        # Under autocast some outputs are bfloat16, which numpy lacks.
         return [
             Detections(
                 boxes=one["boxes"].float().cpu().numpy(),
@@ -148,7 +148,7 @@ class EagerSegmenter:
                 image_size=(image.shape[0], image.shape[1]),
                 class_names=self.class_names,
             )
-            for one, masks, image in zip(found, soft, images, strict=True)
+            for one, masks, image in zip(found, soft_masks, images, strict=True)
         ]
 
 
@@ -156,16 +156,16 @@ def _add_noise(noise: float, seed: int) -> Any:
     """A forward hook that adds noise to all logits and box deltas of an `RPNHead`."""
     random = torch.Generator().manual_seed(seed)
 
-    def moved(level: torch.Tensor) -> torch.Tensor:
+    def perturbed(level: torch.Tensor) -> torch.Tensor:
         return level + noise * torch.randn(level.shape, generator=random).to(level.device)
 
     def hook(_module: nn.Module, _inputs: Any, result: Any) -> Any:
-        return tuple([moved(level) for level in levels] for levels in result)
+        return tuple([perturbed(level) for level in levels] for levels in result)
 
     return hook
 
 
-def _keep_roi_masks(kept: list[torch.Tensor]) -> Any:
+def _copy_roi_masks(kept: list[torch.Tensor]) -> Any:
     """A forward hook that keeps the RoI heads' masks [D, 1, 28, 28] before they are pasted."""
 
     def hook(_module: nn.Module, _inputs: Any, result: Any) -> None:
@@ -175,8 +175,8 @@ def _keep_roi_masks(kept: list[torch.Tensor]) -> Any:
     return hook
 
 
-def _take_roi_masks(kept: list[torch.Tensor]) -> Any:
-    """The same, but torchvision then finds no masks to paste."""
+def _remove_roi_masks(kept: list[torch.Tensor]) -> Any:
+    """A forward hook that keeps and removes them, which leaves torchvision none to paste."""
 
     def hook(_module: nn.Module, _inputs: Any, result: Any) -> None:
         detections, _losses = result

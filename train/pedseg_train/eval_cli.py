@@ -18,26 +18,26 @@ from pedseg_runtime.files import write_json
 from .data import SegmentationDataset, open_dataset
 from .evaluation.analysis import Analysis, analyse
 from .evaluation.bootstrap import RESAMPLES, ApDifference, compare_ap
-from .evaluation.images import check_suffix, write_images
+from .evaluation.images import check_suffix, write_image_rows
 from .evaluation.outcomes import SCORE
 from .evaluation.recording import Recording
-from .evaluation.subject import PARTS, Subject, choose_pictures, open_subject
+from .evaluation.subject import SPLIT_CHOICES, EvaluatedModel, open_model, select_images
 
-__all__ = ["choose_pictures", "evaluate_file", "main"]
+__all__ = ["evaluate_file", "main", "select_images"]
 
 FILE = click.Path(path_type=Path)
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
-    """What measuring a file gave.
+class Evaluation:
+    """The evaluation of one file.
 
     Attributes:
-        dataset: all pictures.
-        recording: what was found on those that were measured on.
-        analysis: what that amounts to.
-        difference: from another model on the same pictures; None if none was named.
-        facts: how it came about, as JSON types.
+        dataset: all images.
+        recording: detections and truth of the evaluated ones.
+        analysis: of the recording.
+        difference: from another model on the same images; None without --compare.
+        facts: model, data, split, provider and time, as JSON types.
     """
 
     dataset: SegmentationDataset
@@ -60,10 +60,10 @@ class Measured:
 @click.option(
     "--split",
     "part",
-    type=Choice(PARTS),
+    type=Choice(SPLIT_CHOICES),
     default="test",
     show_default=True,
-    help="Which pictures: those of the run's split.json if it lies beside MODEL, "
+    help="Which images: those of the run's split.json if it lies beside MODEL, "
     "else of the tutorial's split.",
 )
 @click.option("--split-file", type=FILE, help="Another split file.")
@@ -82,9 +82,9 @@ class Measured:
     type=click.IntRange(min=0),
     default=RESAMPLES,
     show_default=True,
-    help="Draws of the intervals; 0 leaves them out.",
+    help="Bootstrap draws for the intervals; 0 leaves them out.",
 )
-@click.option("--images", type=FILE, help="Folder of a COCO file's pictures, if it is elsewhere.")
+@click.option("--images", type=FILE, help="Folder of a COCO file's images, if it is elsewhere.")
 @click.option(
     "--categories",
     type=Many(click.STRING),
@@ -95,8 +95,8 @@ class Measured:
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--output", "file", type=FILE, help="Also write the JSON to this file.")
-@click.option("--per-image", type=FILE, help="Write a row per picture to this .csv or .json file.")
-@click.option("--report", type=FILE, help="Write an HTML page to look at to this file.")
+@click.option("--per-image", type=FILE, help="Write a row per image to this .csv or .json file.")
+@click.option("--report", type=FILE, help="Write an HTML report to this file.")
 def main(
     model: Path,
     as_json: bool,
@@ -105,28 +105,28 @@ def main(
     report: Path | None,
     **options: Any,
 ) -> None:
-    """Measure MODEL on a dataset.
+    """Evaluate MODEL on a dataset.
 
     MODEL is a checkpoint, an exported artifact, or the coco_results.json that pedseg-predict
     --format coco wrote.
     """
     if per_image is not None:
         check_suffix(per_image)
-    measured = evaluate_file(model, **options)
+    evaluation = evaluate_file(model, **options)
     if file is not None:
-        write_json(file, measured.to_dict())
+        write_json(file, evaluation.to_dict())
     if per_image is not None:
-        write_images(per_image, measured.analysis.rows)
+        write_image_rows(per_image, evaluation.analysis.rows)
     if report is not None:
-        _write_report(report, model, measured)
+        _write_report(report, model, evaluation)
     if as_json:
-        click.echo(json.dumps(measured.to_dict(), indent=2, allow_nan=False))
+        click.echo(json.dumps(evaluation.to_dict(), indent=2, allow_nan=False))
     else:
-        output.print(measured.analysis.table())
-        output.print(measured.analysis.summary(), markup=False)
-        if measured.difference is not None:
-            output.print(measured.difference.table())
-    _print_facts(measured.facts, [file, per_image, report])
+        output.print(evaluation.analysis.table())
+        output.print(evaluation.analysis.summary(), markup=False)
+        if evaluation.difference is not None:
+            output.print(evaluation.difference.table())
+    _print_facts(evaluation.facts, [file, per_image, report])
 
 
 def evaluate_file(
@@ -143,27 +143,27 @@ def evaluate_file(
     categories: Sequence[str] | None = None,
     image_ids: Path | None = None,
     device: str = "auto",
-) -> Measured:
-    """Measure a checkpoint, an artifact or COCO results on one part of a dataset.
+) -> Evaluation:
+    """Evaluate a checkpoint, an artifact or COCO results on one part of a dataset.
 
     Args:
         model: told apart by content, not by name.
         data: a dataset.
-        part: "test", "train", "val" or "all" pictures.
+        part: "test", "train", "val" or "all" images.
         split_file: another split than the one beside `model`.
         seed: of the tutorial's split, where there is no split file.
-        compare: another model, measured on the same pictures.
-        score: detections of at least this score are what a user sees.
+        compare: another model, evaluated on the same images.
+        score: the score threshold of matches and errors.
         resamples: draws of the intervals; 0 leaves them out.
-        images: folder of a COCO file's pictures, if it is elsewhere.
-        categories: of the dataset to measure a file of results on; all by default.
-        image_ids: what the ids in a file of results mean, see `read_predictions`.
+        images: folder of a COCO file's images, if it is elsewhere.
+        categories: of the dataset, for a file of results; all by default.
+        image_ids: COCO file with the image ids of results, see `read_predictions`.
         device: "auto", "cpu", "cuda" or "cuda:N".
 
     Raises:
         PedsegError: a file that cannot be used.
     """
-    with open_subject(model, device=device, images=image_ids) as subject:
+    with open_model(model, device=device, images=image_ids) as subject:
         if categories and subject.class_names is not None:
             raise InputError(
                 f"categories: expected none for a model that has its own classes "
@@ -173,9 +173,7 @@ def evaluate_file(
         dataset = open_dataset(
             data, class_names=subject.class_names, categories=categories, images=images
         )
-        indices, origin = choose_pictures(
-            model, dataset, part=part, seed=seed, split_file=split_file
-        )
+        indices, origin = select_images(model, dataset, part=part, seed=seed, split_file=split_file)
         started = time.perf_counter()
         recording = subject.record(dataset, indices)
     facts: dict[str, Any] = {
@@ -188,17 +186,17 @@ def evaluate_file(
     }
     difference = None
     if compare is not None:
-        with open_subject(compare, device=device, images=image_ids) as other:
+        with open_model(compare, device=device, images=image_ids) as other:
             _check_same_classes(compare, other, subject.class_names or dataset.class_names)
             reference = other.record(dataset, indices)
         difference = compare_ap(reference, recording, resamples=resamples or RESAMPLES)
         facts |= {"compared_with": str(compare), "compared_provider": other.provider}
     analysis = analyse(recording, dataset.names, score=score, resamples=resamples)
-    return Measured(dataset, recording, analysis, difference, facts)
+    return Evaluation(dataset, recording, analysis, difference, facts)
 
 
-def _check_same_classes(path: Path, other: Subject, expected: Sequence[str]) -> None:
-    """Labels of two models can be compared only if they mean the same."""
+def _check_same_classes(path: Path, other: EvaluatedModel, expected: Sequence[str]) -> None:
+    """Raise InputError unless both models have the same classes."""
     found = other.class_names
     if found is not None and tuple(found) != tuple(expected):
         raise InputError(
@@ -207,22 +205,22 @@ def _check_same_classes(path: Path, other: Subject, expected: Sequence[str]) -> 
         )
 
 
-def _write_report(report: Path, model: Path, measured: Measured) -> None:
+def _write_report(report: Path, model: Path, evaluation: Evaluation) -> None:
     from .report import write_model_report
 
     write_model_report(
         report,
         model=model,
-        dataset=measured.dataset,
-        recording=measured.recording,
-        analysis=measured.analysis,
-        facts=measured.facts,
+        dataset=evaluation.dataset,
+        recording=evaluation.recording,
+        analysis=evaluation.analysis,
+        facts=evaluation.facts,
     )
 
 
 def _print_facts(facts: dict[str, Any], written: list[Path | None]) -> None:
     notes.print(
-        f"{facts['part']} pictures by {facts['split']}, run by {facts['provider']}", markup=False
+        f"{facts['part']} images by {facts['split']}, run by {facts['provider']}", markup=False
     )
     if "compared_with" in facts:
         notes.print(

@@ -1,7 +1,7 @@
-"""The parts of a Mask R-CNN behind its pyramid, in the sizes that the registry offers.
+"""The RPN and heads of a Mask R-CNN, in the variants of the registry.
 
-Each function takes the pyramid's channels and the number of labels, background included, and gives
-keyword arguments for torchvision's `MaskRCNN`.
+Each function takes the pyramid's channels and the number of labels, background included, and
+returns keyword arguments for torchvision's `MaskRCNN`.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ BOX_CELLS = 7  # side of the pooled features that the box head sees
 
 
 def standard_heads(channels: int, num_classes: int) -> dict[str, Any]:  # noqa: ARG001
-    """What torchvision's `maskrcnn_resnet50_fpn` has: the defaults of `MaskRCNN`."""
+    """The heads of torchvision's `maskrcnn_resnet50_fpn`: the defaults of `MaskRCNN`."""
     return {"num_classes": num_classes}
 
 
 def normalised_heads(channels: int, num_classes: int) -> dict[str, Any]:
-    """What torchvision's `maskrcnn_resnet50_fpn_v2` has: batch norm, a deeper RPN and box head."""
+    """The heads of `maskrcnn_resnet50_fpn_v2`: batch norm, a deeper RPN and box head."""
     return {
         "num_classes": num_classes,
         "rpn_head": RPNHead(channels, ANCHORS_PER_CELL, conv_depth=2),
@@ -40,7 +40,7 @@ def normalised_heads(channels: int, num_classes: int) -> dict[str, Any]:
 
 
 def light_heads(channels: int, num_classes: int, hidden: int = 256) -> dict[str, Any]:
-    """A narrower box head, and half the mask convolutions with batch norm: quick to learn."""
+    """A narrower box head, and half the mask convolutions with batch norm: quick to train."""
     return {
         "box_head": TwoMLPHead(channels * BOX_CELLS**2, hidden),
         "box_predictor": FastRCNNPredictor(hidden, num_classes),
@@ -50,10 +50,10 @@ def light_heads(channels: int, num_classes: int, hidden: int = 256) -> dict[str,
 
 
 def initialise_heads(model: MaskRCNN) -> None:
-    """Start the box and mask head as Detectron does, where nothing trained is loaded.
+    """Initialise the box and mask head as Detectron does, where no trained weights are loaded.
 
     With the default initialisation of linear layers the signal shrinks from layer to layer, and
-    the predictors begin with strong opinions about nothing.
+    untrained predictors start with confident outputs.
     """
     heads = model.roi_heads
     if isinstance(heads.box_head, TwoMLPHead):

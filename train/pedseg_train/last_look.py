@@ -1,4 +1,4 @@
-"""The end of a run: its best checkpoint on pictures that it has not learnt from."""
+"""The final evaluation of a run: its best checkpoint on held-out images."""
 
 from __future__ import annotations
 
@@ -18,13 +18,15 @@ from .run_folder import RunFolder
 PANEL_IMAGES = 4
 
 
-def look(folder: RunFolder, data: RunData, split: Split, device: torch.device) -> CocoResult:
-    """Measure the best checkpoint on the test pictures, draw the panel and write the report.
+def final_evaluation(
+    folder: RunFolder, data: RunData, split: Split, device: torch.device
+) -> CocoResult:
+    """Evaluate the best checkpoint on the test images, draw the panel and write the report.
 
-    Where a split has no test pictures, those that chose the checkpoint are looked at.
+    A split without test images is evaluated on its validation images.
 
     Args:
-        folder: of the run; its best checkpoint is there.
+        folder: of the run, with its best checkpoint.
         data: the dataset.
         split: of the run.
         device: where the network runs.

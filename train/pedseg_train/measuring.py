@@ -1,4 +1,4 @@
-"""Accuracy of a network in training: spread over processes, and to be interrupted."""
+"""Evaluation during training: distributed over processes, and interruptible."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from .evaluation import CocoResult, Recording, count, labelled, merge, record
 from .run_data import RunData
 
 
-def measuring(
+def make_evaluator(
     data: RunData,
     indices: Sequence[int],
     *,
@@ -26,40 +26,42 @@ def measuring(
     processes: Processes,
     stop: StopRequest,
 ) -> Callable[[MaskRCNN], CocoResult]:
-    """A function that measures a network on some pictures.
+    """Make a function that evaluates a network on some images.
 
-    Every process runs the network on its share; all of them get the result of all pictures.
+    Every process runs the network on its share, and all get the result over all images.
 
     Args:
         data: the dataset.
-        indices: the pictures, each once.
+        indices: the images, each once.
         device: where the network runs.
-        processes: that measure together.
-        stop: ends the measuring between two pictures; the function raises `StoppedError`.
+        processes: that share the images.
+        stop: interrupts between two images; the function then raises `StoppedError`.
     """
-    mine_of_all = indices[processes.rank :: processes.world]
-    truth = labelled(data.dataset, mine_of_all)
+    own_indices = indices[processes.rank :: processes.world]
+    truth = labelled(data.dataset, own_indices)
 
-    def measure(model: MaskRCNN) -> CocoResult:
+    def evaluate(model: MaskRCNN) -> CocoResult:
         segment = EagerSegmenter(
             model, class_names=data.class_names, device=str(device), paste=False
         )
-        mine: Recording | None = None
+        own: Recording | None = None
         # The others must learn that this process stops, or they would wait for its share.
         with contextlib.suppress(StoppedError):
-            mine = record(_until(stop, segment), data.dataset, mine_of_all, truth=truth)
-        shares = processes.gathered(mine)
+            own = record(_unless_stopped(stop, segment), data.dataset, own_indices, truth=truth)
+        shares = processes.gathered(own)
         if any(share is None for share in shares):
-            raise StoppedError("stopped while measuring")
+            raise StoppedError("stopped while evaluating")
         return processes.from_first(lambda: count(merge([s for s in shares if s is not None])))
 
-    return measure
+    return evaluate
 
 
-def _until(stop: StopRequest, segment: EagerSegmenter) -> Callable[[NDArray[np.uint8]], Detections]:
+def _unless_stopped(
+    stop: StopRequest, segment: EagerSegmenter
+) -> Callable[[NDArray[np.uint8]], Detections]:
     def segment_unless_stopped(image: NDArray[np.uint8]) -> Detections:
         if stop:
-            raise StoppedError("stopped while measuring")
+            raise StoppedError("stopped while evaluating")
         return segment(image)
 
     return segment_unless_stopped

@@ -1,4 +1,4 @@
-"""Building a Mask R-CNN that is ready to be trained on given classes."""
+"""Build a Mask R-CNN to be trained on given classes."""
 
 from __future__ import annotations
 
@@ -66,17 +66,17 @@ def build_model(
     Args:
         name: a name of `ARCHITECTURES`.
         class_names: one name per label, background first.
-        weights: "coco", "imagenet", "none" or a path (see `pretrained`).
+        weights: "coco", "imagenet", "none" or a path, see `pretrained`.
         min_size: target of the shorter image side in pixels, torchvision's resize rule.
         max_size: limit of the longer image side in pixels.
         score_threshold: detections with a lower score are dropped.
         nms_threshold: IoU above which the lower-scoring box of a class is dropped.
         detections_per_image: at most so many detections are kept.
-        anchor_sizes: anchor side in resized pixels per pyramid level; weights of a whole detector
-            bring their own.
+        anchor_sizes: anchor side in resized pixels per pyramid level; detection
+            weights bring their own.
         box_batch: boxes per image that the box head sees in training.
         proposals: region proposals per image in training.
-        notify: is told in one line how many tensors were loaded.
+        notify: called with one line on the number of tensors loaded.
 
     Raises:
         InputError: an unknown architecture, weights that do not exist for it, or impossible sizes.

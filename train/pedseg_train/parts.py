@@ -1,4 +1,4 @@
-"""The named parts of a network, for freezing some and for training some more slowly."""
+"""Named parameter groups of a network, to be frozen or trained with their own learning rate."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from torchvision.models.detection import MaskRCNN
 
 from .architectures import Architecture
 
-PARTS = ("stem", "stage1", "stage2", "stage3", "stage4", "pyramid", "rpn", "box", "mask")
+PARAMETER_GROUPS = ("stem", "stage1", "stage2", "stage3", "stage4", "pyramid", "rpn", "box", "mask")
 _BODY = "backbone.body."
-_OTHERS = {
+_PREFIXES = {
     "backbone.fpn.": "pyramid",
     "rpn.": "rpn",
     "roi_heads.box_": "box",
@@ -18,19 +18,19 @@ _OTHERS = {
 }
 
 
-def part_of(parameter: str, model: MaskRCNN, architecture: Architecture) -> str:
-    """The part of `PARTS` that a parameter belongs to.
+def parameter_group(parameter: str, model: MaskRCNN, architecture: Architecture) -> str:
+    """The group of `PARAMETER_GROUPS` that a parameter belongs to.
 
-    Stage k is what lies between the outputs k - 1 and k of the body; of the first stage, what
+    Stage k lies between the outputs k - 1 and k of the body; the part of the first stage that
     torchvision freezes when fine-tuning is the stem.
 
     Args:
         parameter: its name in `model.named_parameters()`.
         model: of that architecture.
-        architecture: says which modules of the body make the stem and end the stages.
+        architecture: names the modules of the body that make the stem and end the stages.
     """
     if not parameter.startswith(_BODY):
-        return next(part for prefix, part in _OTHERS.items() if parameter.startswith(prefix))
+        return next(group for prefix, group in _PREFIXES.items() if parameter.startswith(prefix))
     child = parameter.removeprefix(_BODY).partition(".")[0]
     if child in architecture.stem:
         return "stem"
@@ -39,15 +39,15 @@ def part_of(parameter: str, model: MaskRCNN, architecture: Architecture) -> str:
     return f"stage{1 + sum(end < order.index(child) for end in ends)}"
 
 
-def stage_number(part: str) -> int | None:
-    """1 to 4 for a part of the body, finest first; None for the others."""
-    if part == "stem":
+def stage_number(group: str) -> int | None:
+    """1 to 4 for a group of the body, finest first; None for the others."""
+    if group == "stem":
         return 1
-    return int(part.removeprefix("stage")) if part.startswith("stage") else None
+    return int(group.removeprefix("stage")) if group.startswith("stage") else None
 
 
-def freeze(model: MaskRCNN, architecture: Architecture, parts: Iterable[str]) -> None:
-    """Exclude exactly these parts from training."""
-    frozen = set(parts)
+def freeze(model: MaskRCNN, architecture: Architecture, groups: Iterable[str]) -> None:
+    """Exclude exactly these groups from training."""
+    frozen = set(groups)
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(part_of(name, model, architecture) not in frozen)
+        parameter.requires_grad_(parameter_group(name, model, architecture) not in frozen)

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 from pedseg_runtime.files import replacing
 
 from .evaluation import Annotated, Segment, record
-from .evaluation.outcomes import judge
+from .evaluation.outcomes import find_outcomes
 from .report import plots
 from .report.drawing import draw_pair
 
@@ -55,7 +55,7 @@ def save_panel(path: Path, segment: Segment, dataset: Annotated, indices: Sequen
     recording = record(segment, dataset, indices, description="drawing")
     rows = []
     for index, outcome, (truth, _) in zip(
-        indices, judge(recording, "segm"), recording.by_image(), strict=True
+        indices, find_outcomes(recording, "segm"), recording.by_image(), strict=True
     ):
         left, right = draw_pair(dataset.image(index), truth, outcome)
         rows.append((_scaled(left), _scaled(right)))

@@ -1,4 +1,4 @@
-"""Where starting weights come from, and how they are fitted to a network.
+"""Starting weights: finding them and loading them into a network.
 
 "coco"      torchvision's detection weights, where it has some for the architecture
 "imagenet"  torchvision's classification weights for the backbone
@@ -39,13 +39,13 @@ _WITHOUT_EPS = MaskRCNN_ResNet50_FPN_Weights.COCO_V1
 
 @dataclass(frozen=True, slots=True)
 class Pretrained:
-    """Starting weights and what they ask of the network.
+    """Starting weights and what they require of the network.
 
     Attributes:
-        source: where they come from, for messages.
+        source: name or file, for messages.
         norm: the backbone's normalisation that they need.
         tensors: state dict with the names of `MaskRCNN.state_dict()` or of a backbone alone.
-        anchor_sizes: the anchors that they were trained with, None if any will do.
+        anchor_sizes: the anchors that they were trained with; None for any.
     """
 
     source: str
@@ -75,10 +75,10 @@ def find_pretrained(architecture: Architecture, weights: str | Path) -> Pretrain
         kind = "backbone_weights" if weights == "imagenet" else "detection_weights"
         found = getattr(architecture, kind)
         if found is None:
-            having = [a.name for a in ARCHITECTURES.values() if getattr(a, kind) is not None]
+            available = [a.name for a in ARCHITECTURES.values() if getattr(a, kind) is not None]
             raise InputError(
                 f"weights: torchvision has no {weights} weights for {architecture.name}, only for "
-                f'{", ".join(having)}; use "none" or a file'
+                f'{", ".join(available)}; use "none" or a file'
             )
         if found is _WITHOUT_EPS:
             norm = Norm(norm.kind, eps=0.0)
@@ -96,28 +96,28 @@ def load_pretrained(model: MaskRCNN, pretrained: Pretrained) -> tuple[int, int]:
     """Copy every tensor that fits into `model`.
 
     Returns:
-        (loaded, total): how many of the model's tensors were loaded, of how many.
+        (loaded, total): number of the model's tensors loaded, and of all.
 
     Raises:
-        CheckpointError: not one tensor fits.
+        CheckpointError: no tensor fits.
     """
     own = model.state_dict()
-    state = _with_best_names(pretrained.tensors, own)
+    state = _match_names(pretrained.tensors, own)
     fitting = {
         name: tensor
         for name, tensor in state.items()
         if name not in own or own[name].shape == tensor.shape
     }
     missing, _ = model.load_state_dict(fitting, strict=False)
-    counted = [name for name in own if not name.endswith("num_batches_tracked")]
-    loaded = len(counted) - len(set(counted) & set(missing))
+    names = [name for name in own if not name.endswith("num_batches_tracked")]
+    loaded = len(names) - len(set(names) & set(missing))
     if loaded == 0:
         raise CheckpointError(
             f"{pretrained.source}: none of its {len(state)} tensors fits the network's "
-            f"{len(counted)} (first found: {next(iter(state), 'nothing')}); "
+            f"{len(names)} (first found: {next(iter(state), 'nothing')}); "
             "use weights of the same architecture"
         )
-    return loaded, len(counted)
+    return loaded, len(names)
 
 
 def _download(weights: Any) -> Mapping[str, torch.Tensor]:
@@ -164,10 +164,10 @@ def _from_file(path: Path, norm: Norm) -> Pretrained:
     return Pretrained(str(path), norm, state)
 
 
-def _with_best_names(
+def _match_names(
     state: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]
 ) -> dict[str, torch.Tensor]:
-    """`state` under the naming that matches the most of a detector's own names."""
+    """Rename `state` by the scheme that matches most of a detector's own names."""
     namings: tuple[Callable[[str], str], ...] = (
         lambda name: name,
         lambda name: f"backbone.body.{name}",

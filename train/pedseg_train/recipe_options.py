@@ -1,4 +1,4 @@
-"""The fields of a recipe as options of a command."""
+"""The fields of a recipe as command-line options."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from .recipes import Recipe, Setting, settings_of
 
 
 class RecipeCommand(Command):
-    """A command whose help shows the options of a recipe under the headings of their groups."""
+    """A command whose help lists the recipe's options by group."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the command's own options first, then one section per group."""
+        """Write the command's own options, then one section per group."""
         groups = {described.name: described.group for described in settings_of(Recipe)}
         sections: dict[str, list[tuple[str, str]]] = {}
         for parameter in self.get_params(ctx):

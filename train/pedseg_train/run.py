@@ -31,13 +31,13 @@ from .engine import (
     joined_processes,
     local_device,
 )
-from .last_look import look
-from .measuring import measuring
+from .last_look import final_evaluation
+from .measuring import make_evaluator
 from .models import build_for
 from .parts import freeze
 from .recipes import Recipe
 from .report import open_tensorboard
-from .run_data import RunData, choosing, describe_split
+from .run_data import RunData, describe_split, selection_part
 from .run_folder import RunFolder
 from .run_writer import Notify, RunWriter
 from .tensor_files import load_resume_state
@@ -58,31 +58,30 @@ def train(
     observers: Sequence[Observer] = (),
     notify: Notify = lambda _line: None,
 ) -> TrainedRun:
-    """Train by `recipe` on the dataset at `data` and leave everything in the folder `output`.
+    """Train by `recipe` on the dataset at `data` and write everything to the folder `output`.
 
-    On a CPU, a run that was interrupted and resumed ends with the same weights as one that was not,
-    wherever it was interrupted. Under torchrun, all its processes train together, and the first
-    writes.
+    On a CPU, a run that was interrupted anywhere and resumed ends with the same weights as an
+    uninterrupted one. Under torchrun all processes train together, and the first writes.
 
     Args:
         data: a dataset of any layout, see `open_dataset`; its classes are the model's.
         output: new or empty, unless `resume`.
         recipe: the settings.
         device: "auto", "cpu", "cuda" or "cuda:N".
-        resume: continue the run in `output`; recipe and dataset must be the ones it began with, but
-            for what does not change its path.
-        split_file: which pictures train, validate and test; the tutorial's rule without it.
-        images: folder of a COCO file's pictures, if it is elsewhere.
+        resume: continue the run in `output`; dataset and recipe must be the ones it began with,
+            except for settings that do not change the weights, see `Setting.exact`.
+        split_file: which images train, validate and test; the tutorial's rule without it.
+        images: folder of a COCO file's images, if it is elsewhere.
         save_every: steps between two states to resume from; 0 keeps one after every epoch only.
-        tensorboard: also write events for TensorBoard, if the package is there.
-        observers: are called in the first process when an epoch has been saved.
-        notify: is told in one line what happens.
+        tensorboard: also write events for TensorBoard, if it is installed.
+        observers: called in the first process after an epoch has been saved.
+        notify: called with one line per event.
 
     Returns:
         The finished run; in other processes than the first, the same without its files.
 
     Raises:
-        StoppedError: SIGTERM or SIGINT came; the state is saved.
+        StoppedError: on SIGTERM or SIGINT; the state is saved.
         TrainingError: `output` is in use, cannot be written, is no run to resume or was begun with
             other settings; or training cannot go on.
         PedsegError: dataset, weights or device cannot be used.
@@ -92,19 +91,22 @@ def train(
         raise DeviceError(f"amp: fp16 needs CUDA, found {torch_device}; use bf16 or none")
     stop = StopRequest()
     with joined_processes(torch_device) as processes:
-        speak: Notify = notify if processes.first else lambda _line: None
+        notify_first: Notify = notify if processes.first else lambda _line: None
         run = _Run(
             RunData.open(Path(data), categories=recipe.categories, images=images),
             RunFolder(Path(output)),
             recipe,
             torch_device,
             processes,
-            speak,
+            notify_first,
         )
-        state, split = run.begin(resume, split_file)
+        state, split = run.start(resume, split_file)
         try:
-            with stop.listening(speak), run.watched(state, tensorboard) as watching:
-                run.fit(state, split, stop, save_every, (*watching, *observers))
+            with (
+                stop.listening(notify_first),
+                run.tensorboard_observer(state, tensorboard) as tensorboard_observers,
+            ):
+                run.fit(state, split, stop, save_every, (*tensorboard_observers, *observers))
         except StoppedError as stopped:
             elsewhere = f" --images {images}" if images else ""
             raise StoppedError(
@@ -116,7 +118,7 @@ def train(
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """What the parts of a run share."""
+    """A training run: its data, folder and settings."""
 
     data: RunData
     folder: RunFolder
@@ -125,12 +127,12 @@ class _Run:
     processes: Processes
     notify: Notify
 
-    def begin(self, resume: bool, split_file: Path | None) -> tuple[TrainingState, Split]:
-        """The state to go on from, and the split; the first process prepares the folder."""
+    def start(self, resume: bool, split_file: Path | None) -> tuple[TrainingState, Split]:
+        """The state to train from, and the split; the first process prepares the folder."""
         torch.manual_seed(self.recipe.seed)
         if resume:
-            saved = self.processes.from_first(self._saved)
-            model = _assembled(CheckpointHeader.from_json(saved["header"]), self.recipe)
+            saved = self.processes.from_first(self._load_saved_state)
+            model = _rebuild_model(CheckpointHeader.from_json(saved["header"]), self.recipe)
         else:
             split = self.processes.from_first(lambda: self._new_split(split_file))
             model = build_for(self.recipe, class_names=self.data.class_names, notify=self.notify)
@@ -141,13 +143,13 @@ class _Run:
             state.load_state_dict(saved)
             done = f", step {state.progress.steps}" if state.progress.steps else ""
             self.notify(f"resuming after epoch {state.epoch} of {self.recipe.epochs}{done}")
-            split = self.processes.from_first(lambda: self._old_split(split_file))
+            split = self.processes.from_first(lambda: self._resumed_split(split_file))
         self.processes.from_first(lambda: self._write_settings(split))
         return state, split
 
     @contextlib.contextmanager
-    def watched(self, state: TrainingState, tensorboard: bool) -> Iterator[tuple[Observer, ...]]:
-        """TensorBoard as an observer, if it is wanted and there, in the first process."""
+    def logging(self, state: TrainingState, tensorboard: bool) -> Iterator[tuple[Observer, ...]]:
+        """TensorBoard as an observer, if wanted and installed, in the first process."""
         writer = None
         if tensorboard and self.processes.first:
             writer = open_tensorboard(self.folder.root, done=state.epoch, notify=self.notify)
@@ -166,15 +168,15 @@ class _Run:
         observers: Sequence[Observer],
     ) -> None:
         """Train to the end of the recipe."""
-        part, chosen = choosing(split)
-        writer = RunWriter(self.folder, self._facts(split), self.recipe, self.notify)
-        alone = "; no validation part, so that the test pictures choose the best epoch"
+        part, indices = selection_part(split)
+        writer = RunWriter(self.folder, self._header_fields(split), self.recipe, self.notify)
+        note = "; without a validation part the test images select the best epoch"
         self.notify(
             f"{self.recipe.architecture} on {self.device}"
             f"{f' in {self.processes.world} processes' if self.processes.world > 1 else ''}: "
-            f"{len(split.train)} pictures to train on, {len(split.val)} to validate on, "
+            f"{len(split.train)} images to train on, {len(split.val)} to validate on, "
             f"{len(split.test)} to test on, {self.recipe.epochs} epochs"
-            f"{alone if part == 'test' else ''}"
+            f"{note if part == 'test' else ''}"
         )
         fit(
             state,
@@ -183,11 +185,11 @@ class _Run:
                 recipe=self.recipe,
                 device=self.device,
                 name_of=self.data.name_of,
-                evaluate=measuring(
-                    self.data, chosen, device=self.device, processes=self.processes, stop=stop
+                evaluate=make_evaluator(
+                    self.data, indices, device=self.device, processes=self.processes, stop=stop
                 ),
-                save=writer.save_state if self.processes.first else _nothing,
-                observers=(writer.save_epoch, writer.save_curves, *observers, writer.tell),
+                save=writer.save_state if self.processes.first else _save_nothing,
+                observers=(writer.save_epoch, writer.save_curves, *observers, writer.notify_epoch),
                 save_every=save_every,
                 processes=self.processes,
                 stop=stop,
@@ -195,27 +197,27 @@ class _Run:
         )
 
     def finish(self, state: TrainingState, split: Split) -> TrainedRun:
-        """Measure the best checkpoint on the test pictures, where they have not chosen it."""
-        part, _ = choosing(split)
+        """Evaluate the best checkpoint on the test images, unless they have selected it."""
+        part, _ = selection_part(split)
         best = best_record(state.history)
         test = {kind: best[kind] for kind in ("bbox", "segm")}
         if self.processes.first:
-            result = look(self.folder, self.data, split, self.device)
+            result = final_evaluation(self.folder, self.data, split, self.device)
             if part != "test" and split.test:
                 test = {"bbox": result.bbox, "segm": result.segm}
                 write_json(self.folder.test, {"epoch": best["epoch"], **result.to_dict()})
         return TrainedRun(self.folder, tuple(state.history), part, test)
 
-    def _saved(self) -> dict[str, Any]:
-        self.folder.check_same(self.recipe, self.data.digest, self.processes.world)
-        self.folder.sweep()
+    def _load_saved_state(self) -> dict[str, Any]:
+        self.folder.check_resumable(self.recipe, self.data.digest, self.processes.world)
+        self.folder.remove_leftovers()
         return load_resume_state(self.folder.resume)
 
     def _new_split(self, split_file: Path | None) -> Split:
         self.folder.check_unused()
         return self.data.make_split(self.recipe, split_file)
 
-    def _old_split(self, split_file: Path | None) -> Split:
+    def _resumed_split(self, split_file: Path | None) -> Split:
         split = self.data.read_split(self.folder.split)
         if split_file is not None and self.data.read_split(split_file) != split:
             raise TrainingError(
@@ -225,14 +227,14 @@ class _Run:
         return split
 
     def _write_settings(self, split: Split) -> None:
-        """Only now, when everything else was fine, does a new run leave traces."""
+        """Write the run's settings; last, so that a run that cannot start leaves no files."""
         self.folder.check_writable()
         if not self.folder.split.is_file():
             self.data.write_split(self.folder.split, split)
         self.folder.write_settings(self.recipe, self.data.digest, self.processes.world)
 
-    def _facts(self, split: Split) -> dict[str, Any]:
-        """What the header of every checkpoint says; files are read by the first process only."""
+    def _header_fields(self, split: Split) -> dict[str, Any]:
+        """The fields of every checkpoint's header that describe the run."""
         described = describe_split(self.folder.split, split, self.recipe)
         return {
             "architecture": self.recipe.architecture,
@@ -243,10 +245,10 @@ class _Run:
         }
 
 
-def _assembled(header: CheckpointHeader, recipe: Recipe) -> MaskRCNN:
-    """The network of a resumed run; the starting weights are not needed again."""
+def _rebuild_model(header: CheckpointHeader, recipe: Recipe) -> MaskRCNN:
+    """The network of a resumed run, without loading the starting weights again."""
     return assemble_from(header, box_batch=recipe.box_batch, proposals=recipe.proposals)
 
 
-def _nothing(_state: TrainingState) -> None:
-    """What other processes than the first save."""
+def _save_nothing(_state: TrainingState) -> None:
+    """The `save` of all processes but the first."""

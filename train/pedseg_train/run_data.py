@@ -1,4 +1,4 @@
-"""What a run works on: the dataset, its classes, and which pictures do what."""
+"""The dataset of a run, its classes and its split."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class RunData:
     """A dataset as a run sees it.
 
     Attributes:
-        root: where it lies.
-        dataset: all pictures, without transforms.
+        root: its folder or file.
+        dataset: all images, without transforms.
         class_names: one name per label, background first.
-        digest: part of the dataset -> sha256.
+        digest: folder or file of the dataset -> sha256.
     """
 
     root: Path
@@ -44,17 +44,17 @@ class RunData:
 
         Args:
             root: a dataset of any layout.
-            categories: to keep; all if there are none.
-            images: folder of a COCO file's pictures, if it is elsewhere.
+            categories: to keep; all if empty.
+            images: folder of a COCO file's images, if it is elsewhere.
 
         Raises:
-            DatasetError: it is none, or lacks a category.
+            DatasetError: no dataset, or one without a named category.
         """
         dataset = open_dataset(root, categories=categories or None, images=images)
         return cls(root, dataset, dataset.class_names, dataset.digest())
 
     def make_split(self, recipe: Recipe, split_file: Path | None) -> Split:
-        """The split that a file names, or the tutorial's."""
+        """The split of the file if there is one, else the tutorial's."""
         if split_file is not None:
             return read_split(split_file, self.dataset)
         return tutorial_split(len(self.dataset), seed=recipe.seed, test=recipe.test)
@@ -64,26 +64,26 @@ class RunData:
         write_split(path, split, self.dataset)
 
     def read_split(self, path: Path) -> Split:
-        """The split that a run wrote."""
+        """Read what `write_split` wrote."""
         return read_split(path, self.dataset)
 
     def name_of(self, image_id: int) -> str:
-        """The file of a picture, for errors."""
+        """The file of an image, for errors."""
         return str(self.dataset.path(image_id))
 
 
-def choosing(split: Split) -> tuple[str, tuple[int, ...]]:
-    """The part whose pictures choose the best epoch, and their positions."""
+def selection_part(split: Split) -> tuple[str, tuple[int, ...]]:
+    """The part whose images select the best epoch, and their positions."""
     return ("val", split.val) if split.val else ("test", split.test)
 
 
 def describe_split(path: Path, split: Split, recipe: Recipe) -> dict[str, Any]:
-    """What a checkpoint's header says about the split in the file `path`."""
+    """The entry of a checkpoint's header about the split in the file `path`."""
     return {
         "seed": recipe.seed,
         "train": len(split.train),
         "val": len(split.val),
         "test": len(split.test),
-        "chosen_by": choosing(split)[0],
+        "chosen_by": selection_part(split)[0],
         "sha256": sha256_of(path) if path.is_file() else "",
     }

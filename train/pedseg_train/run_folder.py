@@ -1,15 +1,15 @@
-"""The files of a training run, and whether a folder may be begun in or continued.
+"""The files of a training run, and the checks before a run starts or resumes in a folder.
 
 RUN/recipe.json        the settings, what was overridden, the dataset's digest
-RUN/split.json         which pictures train and which test, by name
+RUN/split.json         images of train, val and test, by name
 RUN/metrics.jsonl      one line per epoch: losses, learning rate, seconds, COCO numbers
 RUN/best.safetensors   the checkpoint with the best mask AP
 RUN/last.safetensors   the checkpoint of the last epoch
-RUN/last.resume.pt     what `resume` continues from
-RUN/test.json          the best checkpoint on the test pictures, where others chose it
+RUN/last.resume.pt     the training state for --resume
+RUN/test.json          accuracy of the best checkpoint on the test images, if val selected it
 RUN/curves.png         losses, learning rate and AP by epoch
-RUN/report.html        data, recipe, curves, accuracy, best and worst pictures on one page
-RUN/panel.png          test pictures: ground truth beside the best checkpoint's detections
+RUN/report.html        data, recipe, curves, accuracy, best and worst images on one page
+RUN/panel.png          test images: ground truth beside the best checkpoint's detections
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class RunFolder:
 
     @property
     def split(self) -> Path:
-        """Which pictures train and which test."""
+        """The images of train, val and test."""
         return self.root / "split.json"
 
     @property
@@ -66,12 +66,12 @@ class RunFolder:
 
     @property
     def resume(self) -> Path:
-        """What a resumed training continues from."""
+        """The training state that a resumed run continues from."""
         return self.root / "last.resume.pt"
 
     @property
     def test(self) -> Path:
-        """The best checkpoint on the test pictures."""
+        """Accuracy of the best checkpoint on the test images."""
         return self.root / "test.json"
 
     @property
@@ -86,7 +86,7 @@ class RunFolder:
 
     @property
     def report(self) -> Path:
-        """The page to look at."""
+        """The HTML report."""
         return self.root / "report.html"
 
     def read_recipe(self) -> Recipe:
@@ -102,7 +102,7 @@ class RunFolder:
             )
 
     def check_writable(self) -> None:
-        """Make the folder; raise TrainingError where nothing can be written into it."""
+        """Make the folder; raise TrainingError unless it is writable."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.root):
@@ -113,20 +113,22 @@ class RunFolder:
                 f"{error.strerror or error}; change its permissions or choose another --output"
             ) from error
 
-    def sweep(self) -> None:
-        """Remove what a killed process left half written."""
+    def remove_leftovers(self) -> None:
+        """Remove the partial files of a killed process."""
         for leftover in self.root.glob(".*-????????.*"):  # the names that `replacing` gives
             leftover.unlink(missing_ok=True)
 
-    def check_same(self, recipe: Recipe, digest: Mapping[str, str], processes: int = 1) -> None:
-        """Raise TrainingError if the run began with other data or settings that decide its path."""
+    def check_resumable(
+        self, recipe: Recipe, digest: Mapping[str, str], processes: int = 1
+    ) -> None:
+        """Raise TrainingError if other data or settings would change the run's weights."""
         settings = self._read_settings()
-        begun = Recipe.from_dict(settings["recipe"])
-        before: dict[str, str] = settings["dataset_digest"]
-        differences = begun.breaks(recipe) + [
-            f"content of {part}: {before.get(part, 'nothing')[:12]} -> {found[:12]}"
+        original = Recipe.from_dict(settings["recipe"])
+        original_digest: dict[str, str] = settings["dataset_digest"]
+        differences = original.resume_conflicts(recipe) + [
+            f"content of {part}: {original_digest.get(part, 'nothing')[:12]} -> {found[:12]}"
             for part, found in digest.items()
-            if before.get(part) != found
+            if original_digest.get(part) != found
         ]
         if settings["processes"] != processes:
             differences.append(f"processes: {settings['processes']} -> {processes}")
@@ -137,7 +139,7 @@ class RunFolder:
             )
 
     def write_settings(self, recipe: Recipe, digest: Mapping[str, str], processes: int = 1) -> None:
-        """Record recipe, what it overrides of its preset, the dataset's digest, the processes."""
+        """Write recipe, overrides of its preset, dataset digest and number of processes."""
         write_json(
             self.recipe,
             {

@@ -1,4 +1,4 @@
-"""What a run writes while it trains: checkpoints, metrics and the state to continue from."""
+"""The files written during training: checkpoints, metrics and the state to resume from."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class RunWriter:
 
     Attributes:
         folder: of the run.
-        facts: what every checkpoint's header says besides the model and its accuracy.
+        facts: the fields of a checkpoint's header besides model and accuracy.
         recipe: the settings.
-        notify: is told in one line what happens.
+        notify: called with one line per event.
     """
 
     folder: RunFolder
@@ -36,7 +36,7 @@ class RunWriter:
     notify: Notify
 
     def save_epoch(self, state: TrainingState) -> None:
-        """Write checkpoints and metrics. The resume state comes last: it tells what is finished."""
+        """Write checkpoints and metrics, and last the resume state, which says what is finished."""
         record = state.history[-1]
         header = self._header(state)
         if best_record(state.history) is record:
@@ -48,7 +48,7 @@ class RunWriter:
         self.save_state(state)
 
     def save_state(self, state: TrainingState) -> None:
-        """Write what a resumed run continues from, within an epoch too."""
+        """Write the state to resume from, also within an epoch."""
         save_resume_state(
             self.folder.resume, {"header": self._header(state).to_json(), **state.state_dict()}
         )
@@ -57,8 +57,8 @@ class RunWriter:
         """Draw the curves of all finished epochs."""
         pictures.save_curves(self.folder.curves, state.history)
 
-    def tell(self, state: TrainingState) -> None:
-        """Say in one line how the last epoch went."""
+    def notify_epoch(self, state: TrainingState) -> None:
+        """Describe the last epoch in one line."""
         self.notify(_describe_epoch(state.history[-1], self.recipe))
 
     def _header(self, state: TrainingState) -> CheckpointHeader:
@@ -73,13 +73,13 @@ class RunWriter:
 
 def _describe_epoch(record: Record, recipe: Recipe) -> str:
     seconds = record["seconds"] + record["evaluation_seconds"]
-    left = (recipe.epochs - record["epoch"]) * seconds
+    remaining = (recipe.epochs - record["epoch"]) * seconds
     numbers = ", ".join(
         f"{title} AP {'-' if record[kind]['AP'] is None else format(record[kind]['AP'], '.3f')}"
         for title, kind in (("box", "bbox"), ("mask", "segm"))
     )
-    ahead = f", about {left / 60:.1f} min left" if left else ""
+    eta = f", about {remaining / 60:.1f} min left" if remaining else ""
     return (
         f"epoch {record['epoch']}/{recipe.epochs}: loss {record['losses']['loss']:.3f}, "
-        f"{numbers}, {record['images_per_second']:.1f} img/s, {seconds:.0f} s{ahead}"
+        f"{numbers}, {record['images_per_second']:.1f} img/s, {seconds:.0f} s{eta}"
     )

@@ -1,4 +1,4 @@
-"""The same training with several seeds: how much of a result is luck."""
+"""The same training with several seeds: mean and spread of the results."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ _TITLES = {"bbox": "box", "segm": "mask"}
 
 @dataclass(frozen=True, slots=True)
 class SeededRuns:
-    """Runs that differ in nothing but their seed.
+    """Runs that differ only in their seed.
 
     Attributes:
-        root: the folder of their folders.
+        root: the folder that holds theirs.
         seeds: one per run.
         runs: in the order of seeds.
     """
@@ -40,13 +40,13 @@ class SeededRuns:
 
     @property
     def best(self) -> TrainedRun:
-        """The run with the highest mask AP in the epoch that was chosen, the first of equals."""
+        """The run with the highest mask AP in its best epoch, the first of equals."""
         return max(self.runs, key=lambda run: run.best["segm"]["AP"] or 0.0)
 
     def spread(self) -> dict[str, dict[str, float | None]]:
-        """Of each number on the test pictures: mean, standard deviation (n - 1), least, greatest.
+        """Mean, standard deviation (n - 1), least and greatest of each number on the test images.
 
-        None where a run has no such number, or the deviation of a single run.
+        None where a run lacks the number, and for the deviation of a single run.
         """
         return {
             f"{kind}_{name}": _spread([run.test[kind][name] for run in self.runs])
@@ -63,17 +63,17 @@ class SeededRuns:
         }
 
     def table(self) -> Table:
-        """A row per seed, then mean and standard deviation; test pictures, for a terminal."""
-        table = Table(title=f"test pictures, {len(self.runs)} seeds")
+        """A row per seed, then mean and standard deviation; test images, for a terminal."""
+        table = Table(title=f"test images, {len(self.runs)} seeds")
         table.add_column("seed")
         for kind, name in NUMBERS:
             table.add_column(f"{_TITLES[kind]} {name}", justify="right")
         for seed, run in zip(self.seeds, self.runs, strict=True):
-            table.add_row(str(seed), *(_shown(run.test[kind][name]) for kind, name in NUMBERS))
+            table.add_row(str(seed), *(_format(run.test[kind][name]) for kind, name in NUMBERS))
         table.add_section()
         spread = self.spread().values()
-        table.add_row("mean", *(_shown(numbers["mean"]) for numbers in spread))
-        table.add_row("deviation", *(_shown(numbers["deviation"]) for numbers in spread))
+        table.add_row("mean", *(_format(numbers["mean"]) for numbers in spread))
+        table.add_row("deviation", *(_format(numbers["deviation"]) for numbers in spread))
         return table
 
 
@@ -85,21 +85,21 @@ def train_seeds(
     resume: bool = False,
     split_file: Path | None = None,
     notify: Notify = lambda _line: None,
-    **others: Any,
+    **train_arguments: Any,
 ) -> SeededRuns:
     """Train with `count` seeds from the recipe's on, each in a folder of its own in `output`.
 
-    All runs have the split of the first, so that the spread is that of training alone. The result
-    is also written to `output`/seeds.json.
+    All runs share the split of the first, so that the spread is that of training alone. The
+    result is also written to `output`/seeds.json.
 
     Args:
         count: number of seeds, at least 1.
         output: new or empty, unless `resume`.
         recipe: its seed is the first.
-        resume: continue the runs that were begun and start the others.
+        resume: resume the started runs and start the others.
         split_file: as for `train`.
-        notify: is told in one line what happens.
-        others: further arguments of `train`.
+        notify: called with one line per event.
+        train_arguments: further arguments of `train`.
 
     Raises:
         InputError: a count below 1.
@@ -112,15 +112,15 @@ def train_seeds(
     for seed in seeds:
         folder = RunFolder(Path(output) / f"seed{seed}")
         notify(f"seed {seed}, {len(runs) + 1} of {count}: {folder.root}")
-        begun = resume and folder.resume.is_file()
+        started = resume and folder.resume.is_file()
         runs.append(
             train(
                 output=folder.root,
                 recipe=dataclasses.replace(recipe, seed=seed),
-                resume=begun,
+                resume=started,
                 split_file=runs[0].folder.split if runs else split_file,
                 notify=notify,
-                **others,
+                **train_arguments,
             )
         )
     result = SeededRuns(Path(output), seeds, tuple(runs))
@@ -140,5 +140,5 @@ def _spread(values: Sequence[float | None]) -> dict[str, float | None]:
     }
 
 
-def _shown(value: float | None) -> str:
+def _format(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}"

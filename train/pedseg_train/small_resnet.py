@@ -1,4 +1,4 @@
-"""A residual trunk of ten layers and half ResNet-18's width, for training from nothing on a CPU."""
+"""A ResNet of ten layers and half ResNet-18's width, for training from scratch on a CPU."""
 
 from __future__ import annotations
 

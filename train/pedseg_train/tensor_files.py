@@ -1,4 +1,4 @@
-"""Files of tensors: written whole or not at all, read without running code that is in them."""
+"""Tensor files: written atomically, read without running code in them."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from pedseg_runtime.files import replacing
 
 
 def save_resume_state(path: Path, state: Mapping[str, Any]) -> None:
-    """Write what a resumed training needs (tensors, numbers, strings, lists, dicts), atomically.
+    """Write the state of a training (tensors, numbers, strings, lists, dicts), atomically.
 
     Raises:
-        CheckpointError: the file could not be written; whatever stood at `path` is untouched.
+        CheckpointError: the file could not be written; a previous one is untouched.
     """
-    # Through Python's file, since torch's own does not tell why it could not write.
-    with writing(path) as temporary, temporary.open("wb") as stream:
+    # Through Python's file, since torch's own errors lack the reason.
+    with atomic_write(path) as temporary, temporary.open("wb") as stream:
         torch.save(dict(state), stream)
 
 
@@ -29,11 +29,11 @@ def load_resume_state(path: Path) -> dict[str, Any]:
     """Read what `save_resume_state` wrote; no code in the file is run.
 
     Raises:
-        CheckpointError: the file is missing or not such a state.
+        CheckpointError: the file is missing or no such state.
     """
     if not path.is_file():
         raise CheckpointError(
-            f"{path}: no such file; a run can be resumed only once it has saved its state, start "
+            f"{path}: no such file; a run can be resumed only after it has saved its state, start "
             "it again in a new folder"
         )
     state = load_tensors_only(path)
@@ -43,7 +43,7 @@ def load_resume_state(path: Path) -> dict[str, Any]:
 
 
 def load_tensors_only(path: Path) -> Any:
-    """What `torch.save` wrote, if it is made of tensors and plain values; no code is run.
+    """Read what `torch.save` wrote, tensors and plain values only; no code is run.
 
     Raises:
         CheckpointError: torch refuses the file.
@@ -58,16 +58,16 @@ def load_tensors_only(path: Path) -> Any:
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[Path]:
-    """As `replacing`, with one line for a full disk or a folder that must not be written to.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """As `replacing`, with a CheckpointError for a full disk or a read-only folder.
 
     Raises:
-        CheckpointError: the file could not be written; whatever stood at `path` is untouched.
+        CheckpointError: the file could not be written; a previous one is untouched.
     """
     try:
         with replacing(path) as temporary:
             yield temporary
-    # A full disk is an OSError to Python, a RuntimeError to torch, and safetensors has its own.
+    # A full disk is an OSError in Python, a RuntimeError in torch, and safetensors has its own.
     except (OSError, RuntimeError, SafetensorError) as error:
         raise CheckpointError(
             f"{path}: could not be written ({_reason(error)}); what was saved there before is "
@@ -76,7 +76,7 @@ def writing(path: Path) -> Iterator[Path]:
 
 
 def _reason(error: Exception) -> str:
-    """The operating system's reason, also where torch complains of what followed from it."""
+    """The operating system's reason, also where torch raised a follow-up error."""
     found: BaseException | None = error
     while found is not None:
         if isinstance(found, OSError) and found.strerror:

@@ -35,24 +35,24 @@ from .trained_run import TrainedRun
 @click.option(
     "--split-file",
     type=click.Path(path_type=Path),
-    help="Which pictures train, validate and test, by name.",
+    help="Which images train, validate and test, by name.",
 )
 @click.option(
     "--images",
     type=click.Path(path_type=Path),
-    help="Folder of a COCO file's pictures, if it is elsewhere.",
+    help="Folder of a COCO file's images, if it is elsewhere.",
 )
 @click.option("--resume", is_flag=True, help="Continue the run in --output.")
 @click.option(
     "--save-every",
     type=click.IntRange(min=0),
     default=0,
-    help="Steps between two states to resume from; without it after every epoch.",
+    help="Steps between two saved states to resume from; 0 saves one after every epoch.",
 )
 @click.option(
     "--seeds",
     type=click.IntRange(min=1),
-    help="Train so many times, with seeds from --seed on, and report mean and spread.",
+    help="Train this many times, with seeds from --seed on, and report mean and spread.",
 )
 @click.option("--tensorboard", is_flag=True, help="Write events for TensorBoard too.")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
@@ -71,7 +71,7 @@ def main(
     as_json: bool,
     **settings: Any,
 ) -> None:
-    """Fine-tune a Mask R-CNN and measure it after every epoch.
+    """Fine-tune a Mask R-CNN and evaluate it after every epoch.
 
     Settings that are not given come from the preset, or from the run that is resumed. For several
     GPUs: torchrun --nproc-per-node N -m pedseg_train.train_cli, with the same options.
@@ -109,7 +109,7 @@ def main(
 
 
 def _base_recipe(run: Path, preset: str | None, resume: bool) -> Recipe:
-    """The recipe that options are applied to."""
+    """The recipe before options are applied."""
     if resume and preset is None:
         return RunFolder(run).read_recipe()
     return RECIPES[preset or "tutorial"]
@@ -126,11 +126,11 @@ def _print_result(result: TrainedRun | SeededRuns) -> None:
         return
     best = result.best
     output.print(
-        f"best epoch {best['epoch']} of {len(result.history)}, chosen by the {result.chosen_by} "
-        f"pictures: {_accuracy(best)}"
+        f"best epoch {best['epoch']} of {len(result.history)}, selected by the {result.chosen_by} "
+        f"images: {_accuracy(best)}"
     )
     if result.chosen_by != "test":
-        output.print(f"on the test pictures: {_accuracy(result.test)}")
+        output.print(f"on the test images: {_accuracy(result.test)}")
     for path in (result.folder.best, result.folder.report, result.folder.curves):
         output.print(f"  {path}", markup=False)
 

@@ -1,4 +1,4 @@
-"""What a finished training run leaves."""
+"""The result of a training run."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from .run_folder import RunFolder
 
 @dataclass(frozen=True, slots=True)
 class TrainedRun:
-    """What a finished run leaves.
+    """The result of a finished run.
 
     Attributes:
         folder: its files.
         history: one record per epoch, as in metrics.jsonl.
-        chosen_by: the part of the split that chose the best epoch, "val" or "test".
-        test: the best checkpoint's numbers on the test pictures.
+        chosen_by: the part of the split that selected the best epoch, "val" or "test".
+        test: the best checkpoint's numbers on the test images.
     """
 
     folder: RunFolder

@@ -15,7 +15,7 @@ Masks = dict[str, NDArray[np.uint8]]
 
 @pytest.fixture
 def smooth() -> Callable[..., Image.Image]:
-    """A picture of soft patches by seed: of another size it still looks the same."""
+    """An image of soft patches by seed: of another size it still looks the same."""
 
     def make(seed: int, size: tuple[int, int] = (30, 20)) -> Image.Image:
         patches = np.random.default_rng(seed).integers(0, 256, (4, 5, 3), np.uint8)
@@ -33,8 +33,8 @@ def make_dataset(tmp_path: Path) -> Callable[[Masks], Path]:
         for folder in ("PNGImages", "PedMasks"):
             (root / folder).mkdir(parents=True)
         for seed, (name, ids) in enumerate(masks.items()):
-            picture = np.random.default_rng(seed).integers(0, 256, (*ids.shape, 3), np.uint8)
-            Image.fromarray(picture).save(root / "PNGImages" / f"{name}.png")
+            image = np.random.default_rng(seed).integers(0, 256, (*ids.shape, 3), np.uint8)
+            Image.fromarray(image).save(root / "PNGImages" / f"{name}.png")
             Image.fromarray(ids).save(root / "PedMasks" / f"{name}_mask.png")
         return root
 
@@ -52,7 +52,7 @@ def two_people() -> NDArray[np.uint8]:
 
 @pytest.fixture
 def dataset(make_dataset, two_people) -> Path:
-    """Four pictures: "a" holds two people, "b" is an empty street, "c" and "d" one person each."""
+    """Four images: "a" holds two people, "b" is an empty street, "c" and "d" one person each."""
     one = np.where(two_people == 1, two_people, 0).astype(np.uint8)
     return make_dataset({"c": one, "a": two_people, "b": np.zeros_like(one), "d": one.T.copy()})
 
@@ -62,7 +62,7 @@ Document = dict[str, Any]
 
 @pytest.fixture
 def document() -> Document:
-    """Three pictures of 20x30 pixels: polygons, run lengths of both kinds, a crowd, two classes.
+    """Three images of 20x30 pixels: polygons, run lengths of both kinds, a crowd, two classes.
 
     "b" has no annotation. The ids are out of order and have gaps.
     """
@@ -96,7 +96,7 @@ def annotation(number: int, image: int, category: int, segmentation: Any, **more
 
 @pytest.fixture
 def write_coco(tmp_path: Path) -> Callable[[Document], Path]:
-    """Write a document as annotations.json, with a noise picture for every image in `images`."""
+    """Write a document as annotations.json, with a noise image for every image in `images`."""
 
     def write(document: Document) -> Path:
         root = tmp_path / "coco"
@@ -104,8 +104,8 @@ def write_coco(tmp_path: Path) -> Callable[[Document], Path]:
             path = root / "images" / image["file_name"].replace("\\", "/")
             path.parent.mkdir(parents=True, exist_ok=True)
             shape = (image["height"], image["width"], 3)
-            picture = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
-            Image.fromarray(picture).save(path)
+            image = np.random.default_rng(seed).integers(0, 256, shape, np.uint8)
+            Image.fromarray(image).save(path)
         (root / "annotations.json").write_text(json.dumps(document))
         return root / "annotations.json"
 

@@ -35,15 +35,15 @@ def test_streets_can_be_made_checked_and_shown(run, tmp_path):
     options = ("--images", 2, "--min-size", 128, "--max-size", 140)
     made = run("synthesize", root, *options)
     assert made.exit_code == 0
-    assert "2 pictures with" in made.stdout
+    assert "2 images with" in made.stdout
     assert f"pedseg-data show {root}" in made.stderr
     checked = run("check", root)
     assert checked.exit_code == 0
     assert "0 errors, 0 warnings" in checked.stdout
     shown = run("show", root, "--output", sheet, "--count", 2, "--columns", 1)
     assert shown.exit_code == 0
-    with Image.open(sheet) as picture:
-        assert picture.height > 400
+    with Image.open(sheet) as image:
+        assert image.height > 400
 
 
 def test_synthesize_can_answer_in_json(run, tmp_path):
@@ -118,7 +118,7 @@ def test_a_coco_file_can_be_checked_shown_and_converted(run, coco, tmp_path):
         "convert", coco, tmp_path / "people", "--to", "pennfudan", "--categories", "person"
     )
     assert converted.exit_code == 0, converted.stderr
-    assert "3 pictures with 1 instances\n  1 crowd regions left out" in converted.stdout
+    assert "3 images with 1 instances\n  1 crowd regions left out" in converted.stdout
     back = run("convert", tmp_path / "people", tmp_path / "coco2", "--to", "coco", "--json")
     assert json.loads(back.stdout)["instances"] == 1
     assert f"pedseg-data check {tmp_path / 'coco2'}" in back.stderr
@@ -138,7 +138,7 @@ def test_a_split_is_written_and_checked(run, dataset, smooth, tmp_path):
     file = tmp_path / "split.json"
     made = run("split", dataset, "--output", file, "--val", 0, "--test", 0.5, "--seed", 3)
     assert made.exit_code == 0, made.stderr
-    assert "3 pictures in 1 groups kept together" in made.stdout
+    assert "3 images in 1 groups kept together" in made.stdout
     checked = run("check", dataset, "--split-file", file)
     assert checked.exit_code == 0
     assert "near-identical across the split" in checked.stdout

@@ -35,7 +35,7 @@ def test_an_empty_street_has_a_place(make_dataset):
 
 
 @pytest.mark.parametrize(("count", "columns"), [(0, 1), (1, 0)])
-def test_no_pictures_or_columns_are_refused(dataset, count, columns):
+def test_no_images_or_columns_are_refused(dataset, count, columns):
     with pytest.raises(InputError, match="at least 1"):
         draw_contact_sheet(dataset, count=count, columns=columns)
 
@@ -49,7 +49,7 @@ def test_classes_are_named_where_there_is_more_than_people(coco, dataset, monkey
     captions = []
     monkeypatch.setattr(
         "pedseg_train.data.contact_sheet.draw_instances",
-        lambda picture, masks, boxes, names: captions.append(names) or Image.fromarray(picture),
+        lambda image, masks, boxes, names: captions.append(names) or Image.fromarray(image),
     )
     draw_contact_sheet(coco)
     draw_contact_sheet(dataset, count=1)

@@ -73,17 +73,17 @@ def test_coco_to_coco_keeps_classes_crowds_and_areas(coco, tmp_path):
     before, after = open_pictures(coco), open_pictures(tmp_path / "clean")
     assert after.class_names == before.class_names
     for index in range(3):
-        (picture, expected), (same, found) = before.sample(index), after.sample(index)
-        assert np.array_equal(picture, same)
+        (image, expected), (same, found) = before.sample(index), after.sample(index)
+        assert np.array_equal(image, same)
         for field in ("masks", "labels", "areas", "crowd"):
             assert np.array_equal(getattr(found, field), getattr(expected, field))
 
 
 def test_one_category_becomes_people_and_crowds_are_counted(coco, tmp_path):
-    pictures = open_pictures(coco, categories=["person"])
-    count = convert(pictures, tmp_path / "back", to=Layout.PENNFUDAN)
+    dataset = open_pictures(coco, categories=["person"])
+    count = convert(dataset, tmp_path / "back", to=Layout.PENNFUDAN)
     assert (count["instances"], count["crowds"]) == (1, 1)
-    assert np.array_equal(ids_of(tmp_path / "back", "a") > 0, pictures.sample(0)[1].masks[0])
+    assert np.array_equal(ids_of(tmp_path / "back", "a") > 0, dataset.sample(0)[1].masks[0])
 
 
 def test_several_categories_are_refused(coco, tmp_path):
@@ -121,20 +121,20 @@ def test_overlapping_pixels_can_go_to_the_first(overlapping, tmp_path):
 
 def test_other_formats_become_png(document, write_coco, tmp_path):
     document["images"][1]["file_name"] = "day/a.jpg"
-    pictures = open_pictures(write_coco(document), categories=["person"])
-    count = convert(pictures, tmp_path / "back", to=Layout.PENNFUDAN, link=True)
+    dataset = open_pictures(write_coco(document), categories=["person"])
+    count = convert(dataset, tmp_path / "back", to=Layout.PENNFUDAN, link=True)
     assert count["reencoded"] == 1
     back = open_pictures(tmp_path / "back")
     assert back.names == ("b", "c", "day_a")
-    assert np.array_equal(back.image(2), pictures.image(2))
+    assert np.array_equal(back.image(2), dataset.image(2))
 
 
 def test_names_that_only_folders_tell_apart_are_refused(document, write_coco, tmp_path):
     document["images"][0]["file_name"] = "x/a.png"
     document["images"][1]["file_name"] = "x_a.png"
-    pictures = open_pictures(write_coco(document), categories=["person"])
+    dataset = open_pictures(write_coco(document), categories=["person"])
     with pytest.raises(DatasetError, match="without their folders"):
-        convert(pictures, tmp_path / "back", to=Layout.PENNFUDAN)
+        convert(dataset, tmp_path / "back", to=Layout.PENNFUDAN)
 
 
 def test_more_than_255_people_get_ids_of_16_bits(make_dataset, tmp_path):
@@ -153,11 +153,11 @@ def test_a_folder_in_use_is_refused(dataset, tmp_path):
         convert(open_pictures(dataset), tmp_path / "full", to=Layout.COCO)
 
 
-def test_a_damaged_picture_leaves_nothing_behind(dataset, tmp_path):
-    pictures = open_pictures(dataset)
+def test_a_damaged_image_leaves_nothing_behind(dataset, tmp_path):
+    source = open_pictures(dataset)
     (dataset / "PNGImages" / "d.png").write_bytes(b"x")
     with pytest.raises(DatasetError, match=r"d\.png"):
-        convert(pictures, tmp_path / "out" / "coco", to=Layout.COCO)
+        convert(source, tmp_path / "out" / "coco", to=Layout.COCO)
     assert list((tmp_path / "out").iterdir()) == []
 
 

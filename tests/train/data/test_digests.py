@@ -25,7 +25,7 @@ def test_one_changed_byte_changes_the_digest_of_its_folder_alone(dataset, file):
     assert combined_digest(dataset) != combined
 
 
-def test_a_renamed_picture_changes_the_digest(dataset):
+def test_a_renamed_image_changes_the_digest(dataset):
     before = dataset_digest(dataset)["PNGImages"]
     (dataset / "PNGImages" / "a.png").rename(dataset / "PNGImages" / "e.png")
     assert dataset_digest(dataset)["PNGImages"] != before

@@ -22,7 +22,7 @@ def test_a_sound_dataset_is_counted_and_measured(dataset):
     assert report.spreads["picture width"].greatest == 30
 
 
-def test_progress_counts_pictures(dataset):
+def test_progress_counts_images(dataset):
     seen = []
     check_dataset(dataset, progress=lambda done, total: seen.append((done, total)))
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
@@ -54,8 +54,7 @@ def test_a_mask_of_another_size_is_an_error(dataset):
         (
             "error",
             "PedMasks/a_mask.png",
-            "expected the picture's size 30x20, found 5x4; picture and mask must cover the same "
-            "pixels",
+            "expected the picture's size 30x20, found 5x4; picture and mask must cover the same pixels",
         )
     ]
 
@@ -77,14 +76,14 @@ def test_doubles_and_foreign_files_are_warnings(dataset):
     (dataset / "PedMasks" / ".DS_Store").write_text("")
     assert found(check_dataset(dataset)) == [
         ("warning", "PNGImages/Thumbs.db", "expected PNG files only, found another; not used"),
-        ("warning", "PNGImages/b.png", "expected different pictures, found the same as a.png"),
+        ("warning", "PNGImages/b.png", "expected different images, found the same as a.png"),
     ]
 
 
 def test_no_usable_pair_is_an_error(make_dataset):
     report = check_dataset(make_dataset({}))
     assert [each.message for each in report.errors] == [
-        "expected pictures with masks, found none that can be used"
+        "expected images with masks, found none that can be used"
     ]
 
 

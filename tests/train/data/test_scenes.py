@@ -14,7 +14,7 @@ from pedseg_train.data.scenes.composition import Thing, ids_of, without_hidden_p
 from pedseg_train.data.scenes.figures import draw_person
 from pedseg_train.data.scenes.paint import Cutout, Fabric, Light, Sheet
 from pedseg_train.data.scenes.pose import random_pose
-from pedseg_train.data.scenes.wardrobe import random_look
+from pedseg_train.data.scenes.wardrobe import random_appearance
 
 LIGHT = Light(side=0.3, strength=0.3)
 
@@ -66,10 +66,12 @@ def test_a_fabric_shows_its_colors(pattern):
 @given(st.integers(0, 2**32), st.floats(18, 110))
 def test_a_person_stands_on_the_ground_and_is_as_tall_as_said(seed, scale):
     rng = np.random.default_rng(seed)
-    look = random_look(rng)
-    cutout = draw_person(look, random_pose(rng, build=look.build), scale=scale, light=LIGHT)
+    appearance = random_appearance(rng)
+    cutout = draw_person(
+        appearance, random_pose(rng, build=appearance.build), scale=scale, light=LIGHT
+    )
     rows = np.flatnonzero((alpha(cutout) >= 128).any(axis=1)) + cutout.top
-    tall = look.height * scale
+    tall = appearance.height * scale
     assert -0.05 * tall - 2 <= rows[-1] <= 0.1 * tall + 1
     assert 0.88 * tall - 2 <= -rows[0] <= 1.1 * tall + 2
 

@@ -12,11 +12,11 @@ from pedseg_train.data.similarity import (
     BITS,
     LIMIT,
     Pair,
-    connected,
+    connected_groups,
     difference_hash,
     folder_groups,
+    image_hashes,
     near_identical,
-    picture_hashes,
 )
 from pedseg_train.data.synthesize import draw_scene
 
@@ -26,31 +26,31 @@ def streets():
     return [draw_scene(5, index)[0] for index in range(8)]
 
 
-def compressed(picture):
+def compressed(image):
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=60)
+    Image.fromarray(image).save(file, "JPEG", quality=60)
     return np.asarray(Image.open(file).convert("RGB"))
 
 
-def shrunk(picture):
-    height, width = picture.shape[:2]
-    return np.asarray(Image.fromarray(picture).resize((width * 2 // 3, height * 2 // 3)))
+def shrunk(image):
+    height, width = image.shape[:2]
+    return np.asarray(Image.fromarray(image).resize((width * 2 // 3, height * 2 // 3)))
 
 
-def brightened(picture):
-    return np.clip(picture * 1.1 + 8, 0, 255).astype(np.uint8)
+def brightened(image):
+    return np.clip(image * 1.1 + 8, 0, 255).astype(np.uint8)
 
 
-def noisy(picture):
-    noise = np.random.default_rng(0).normal(0, 4, picture.shape)
-    return np.clip(picture + noise, 0, 255).astype(np.uint8)
+def noisy(image):
+    noise = np.random.default_rng(0).normal(0, 4, image.shape)
+    return np.clip(image + noise, 0, 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize("change", [compressed, shrunk, brightened, noisy])
 @pytest.mark.slow
 def test_copies_stay_near_and_other_streets_far(streets, change):
-    hashes = np.stack([difference_hash(picture) for picture in streets])
-    copies = np.stack([difference_hash(change(picture)) for picture in streets])
+    hashes = np.stack([difference_hash(image) for image in streets])
+    copies = np.stack([difference_hash(change(image)) for image in streets])
     distance = (hashes[:, None] != copies[None]).sum(axis=-1)
     assert distance.diagonal().max() <= LIMIT
     assert (distance + np.eye(8) * BITS).min() > LIMIT
@@ -74,10 +74,10 @@ def test_pairs_are_those_that_a_comparison_of_all_finds(hashes, limit):
         for second in range(first + 1, len(bits))
         if (bits[first] != bits[second]).sum() <= limit
     ]
-    assert connected(pairs) == connected(every)
+    assert connected_groups(pairs) == connected_groups(every)
 
 
-def test_the_same_file_is_named_even_where_a_third_picture_looks_the_same(dataset, smooth):
+def test_the_same_file_is_named_even_where_a_third_image_looks_the_same(dataset, smooth):
     images = dataset / "PNGImages"
     smooth(1).save(images / "a.png")
     for name in "bc":
@@ -89,10 +89,10 @@ def test_the_same_file_is_named_even_where_a_third_picture_looks_the_same(datase
     ]
 
 
-def test_a_thousand_equal_pictures_are_not_a_million_pairs():
+def test_a_thousand_equal_images_are_not_a_million_pairs():
     pairs = near_identical(np.zeros((1000, BITS), bool))
     assert len(pairs) == 999
-    assert [len(group) for group in connected(pairs)] == [1000]
+    assert [len(group) for group in connected_groups(pairs)] == [1000]
 
 
 def test_blocks_meet_each_other(monkeypatch):
@@ -103,7 +103,7 @@ def test_blocks_meet_each_other(monkeypatch):
 
 def test_groups_are_what_pairs_connect():
     pairs = [Pair(4, 9, 1), Pair(1, 3, 0), Pair(3, 4, 2), Pair(6, 7, 0)]
-    assert connected(pairs) == [(1, 3, 4, 9), (6, 7)]
+    assert connected_groups(pairs) == [(1, 3, 4, 9), (6, 7)]
 
 
 def test_names_in_one_folder_are_a_group():
@@ -114,10 +114,10 @@ def test_leaks_are_named_with_their_parts(dataset, smooth):
     images = dataset / "PNGImages"
     for name, size in (("a", (30, 20)), ("b", (60, 40)), ("c", (30, 20))):
         smooth(1, size).save(images / f"{name}.png")
-    pictures = open_pictures(dataset)
+    opened = open_pictures(dataset)
     seen = []
     leaks = find_leaks(
-        pictures,
+        opened,
         Split(train=(0,), val=(1,), test=(2, 3)),
         progress=lambda done, total: seen.append((done, total)),
     )
@@ -125,10 +125,10 @@ def test_leaks_are_named_with_their_parts(dataset, smooth):
     assert re.fullmatch(r"a in train looks like \(distance \d+ of 256\) b in val", str(leaks[1]))
     assert {leak.distance for leak in leaks} != {0}
     assert seen[-1] == (4, 4)
-    assert find_leaks(pictures, Split(train=(0, 1, 2), test=(3,))) == []
-    assert find_leaks(pictures, Split(train=(0, 1), test=(3,))) == []
+    assert find_leaks(opened, Split(train=(0, 1, 2), test=(3,))) == []
+    assert find_leaks(opened, Split(train=(0, 1), test=(3,))) == []
 
 
 @pytest.mark.photos
 def test_real_photographs_are_told_apart(photos):
-    assert near_identical(picture_hashes(open_pictures(photos))) == []
+    assert near_identical(image_hashes(open_pictures(photos))) == []

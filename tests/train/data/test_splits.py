@@ -10,7 +10,7 @@ from pedseg_train.data import PennFudanDataset, Split, read_split, tutorial_spli
 
 
 @given(count=st.integers(2, 400), seed=st.integers(0, 2**32))
-def test_every_picture_is_on_exactly_one_side(count, seed):
+def test_every_image_is_on_exactly_one_side(count, seed):
     split = tutorial_split(count, seed=seed)
     assert sorted(split.train + split.test) == list(range(count))
     assert split.train
@@ -51,20 +51,20 @@ def test_how_many_are_for_testing(count, test, expected):
 
 
 @pytest.mark.parametrize(("count", "test"), [(1, None), (0, None), (10, 10), (10, -1)])
-def test_a_split_without_training_pictures_is_refused(count, test):
+def test_a_split_without_training_images_is_refused(count, test):
     with pytest.raises(DatasetError, match=f"found {count}"):
         tutorial_split(count, test=test)
 
 
-def test_a_picture_on_both_sides_is_refused():
+def test_an_image_on_both_sides_is_refused():
     with pytest.raises(DatasetError, match="once"):
         Split(train=(0, 1), test=(1,))
 
 
-def test_a_split_file_names_pictures_and_reads_back(dataset, tmp_path):
-    pictures = PennFudanDataset(dataset)
+def test_a_split_file_names_images_and_reads_back(dataset, tmp_path):
+    opened = PennFudanDataset(dataset)
     split = Split(train=(2, 0), val=(1,), test=(3,))
-    write_split(tmp_path / "split.json", split, pictures, made={"seed": 7})
+    write_split(tmp_path / "split.json", split, opened, made={"seed": 7})
     assert json.loads((tmp_path / "split.json").read_text()) == {
         "schema_version": 2,
         "made": {"seed": 7},
@@ -72,7 +72,7 @@ def test_a_split_file_names_pictures_and_reads_back(dataset, tmp_path):
         "val": ["b"],
         "test": ["d"],
     }
-    assert read_split(tmp_path / "split.json", pictures) == split
+    assert read_split(tmp_path / "split.json", opened) == split
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_split_file_names_pictures_and_reads_back(dataset, tmp_path):
         pytest.param('{"schema_version": 1, "train": [1], "test": []}', "'train'", id="numbers"),
         pytest.param(
             '{"schema_version": 1, "train": ["x", "y"], "test": []}',
-            "the picture 'x' and 1 more, which the dataset lacks",
+            "the image 'x' and 1 more, which the dataset lacks",
             id="another dataset",
         ),
     ],

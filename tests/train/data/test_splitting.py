@@ -8,7 +8,7 @@ from pedseg_train.data import fraction_split
 
 @st.composite
 def groupings(draw):
-    """A number of pictures, and disjoint groups of two to four of them."""
+    """A number of images, and disjoint groups of two to four of them."""
     count = draw(st.integers(20, 120))
     order = draw(st.permutations(range(count)))
     groups, place = [], 0
@@ -19,7 +19,7 @@ def groupings(draw):
 
 
 @given(grouping=groupings(), seed=st.integers(0, 2**32))
-def test_every_picture_is_in_one_part_and_groups_stay_together(grouping, seed):
+def test_every_image_is_in_one_part_and_groups_stay_together(grouping, seed):
     count, groups = grouping
     split = fraction_split(count, val=0.2, test=0.3, seed=seed, groups=groups)
     parts = split.parts().values()
@@ -31,7 +31,7 @@ def test_every_picture_is_in_one_part_and_groups_stay_together(grouping, seed):
 
 
 @given(count=st.integers(10, 500), seed=st.integers(0, 100))
-def test_single_pictures_fill_the_parts_exactly(count, seed):
+def test_single_images_fill_the_parts_exactly(count, seed):
     split = fraction_split(count, val=0.1, test=0.2, seed=seed)
     assert (len(split.val), len(split.test)) == (round(0.1 * count), round(0.2 * count))
 
@@ -59,9 +59,9 @@ def test_fractions_that_leave_nothing_to_train_on_are_refused(val, test):
 @pytest.mark.parametrize(
     ("count", "groups", "message"),
     [
-        pytest.param(3, [], r"pictures for val \(10% of 3\)", id="few pictures"),
+        pytest.param(3, [], r"images for val \(10% of 3\)", id="few images"),
         pytest.param(20, [range(20)], "largest group that must stay together has 20", id="group"),
-        pytest.param(0, [], "pictures for train", id="nothing"),
+        pytest.param(0, [], "images for train", id="nothing"),
     ],
 )
 def test_a_part_that_would_be_empty_is_refused(count, groups, message):

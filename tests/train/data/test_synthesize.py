@@ -19,9 +19,9 @@ pytestmark = pytest.mark.slow
 @settings(max_examples=25)
 @given(seed=st.integers(0, 2**63), index=st.integers(0, 10**6))
 def test_every_scene_is_well_formed(seed, index):
-    picture, ids = draw_scene(seed, index, min_size=128, max_size=300)
-    assert picture.dtype == ids.dtype == np.uint8
-    assert picture.shape == (*ids.shape, 3)
+    image, ids = draw_scene(seed, index, min_size=128, max_size=300)
+    assert image.dtype == ids.dtype == np.uint8
+    assert image.shape == (*ids.shape, 3)
     assert all(128 <= side <= 300 for side in ids.shape)
     count = int(ids.max())
     assert np.array_equal(np.unique(ids[ids > 0]), np.arange(1, count + 1))
@@ -31,7 +31,7 @@ def test_every_scene_is_well_formed(seed, index):
         assert mask.any(axis=0).sum() >= 3
         assert mask.any(axis=1).sum() >= 3
     again, same_ids = draw_scene(seed, index, min_size=128, max_size=300)
-    assert np.array_equal(picture, again)
+    assert np.array_equal(image, again)
     assert np.array_equal(ids, same_ids)
 
 
@@ -45,10 +45,10 @@ def test_streets_vary_and_some_are_empty():
 @pytest.mark.parametrize(
     ("width", "height"), [(16, 16), (30, 400), (400, 30), (640, 480)], ids=lambda side: f"{side}px"
 )
-def test_a_street_fits_into_any_picture(width, height):
+def test_a_street_fits_into_any_image(width, height):
     for seed in range(3):
-        picture, ids = street.draw_street(np.random.default_rng(seed), width=width, height=height)
-        assert picture.shape == (height, width, 3)
+        image, ids = street.draw_street(np.random.default_rng(seed), width=width, height=height)
+        assert image.shape == (height, width, 3)
         assert ids.shape == (height, width)
 
 
@@ -56,9 +56,9 @@ def test_people_differ_from_what_is_behind_them():
     """The ids mark what was drawn: a person's rim separates it from its surroundings."""
     steps = []
     for index in range(12):
-        picture, ids = draw_scene(8, index, min_size=160, max_size=200)
+        image, ids = draw_scene(8, index, min_size=160, max_size=200)
         rim = (ids[:, 1:] > 0) != (ids[:, :-1] > 0)
-        difference = np.abs(np.diff(picture.astype(int), axis=1)).sum(axis=2)
+        difference = np.abs(np.diff(image.astype(int), axis=1)).sum(axis=2)
         if rim.any():
             steps.append(difference[rim].mean() / difference[~rim].mean())
     assert np.mean(steps) > 1.5
@@ -158,7 +158,7 @@ def test_an_interrupted_run_keeps_the_earlier_synthesis(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     "options",
     [
-        pytest.param({"images": 0}, id="no pictures"),
+        pytest.param({"images": 0}, id="no images"),
         pytest.param({"seed": -1}, id="negative seed"),
         pytest.param({"min_size": 64}, id="tiny"),
         pytest.param({"min_size": 300, "max_size": 200}, id="reversed"),

@@ -10,7 +10,7 @@ import torch
 from pedseg_train.architectures import ARCHITECTURES, FROZEN, assemble, freeze_stem
 from pedseg_train.engine.parameters import make_optimizer, parameter_groups, set_learning_rate
 from pedseg_train.engine.state import averaged_model
-from pedseg_train.parts import PARTS, freeze, part_of
+from pedseg_train.parts import PARAMETER_GROUPS, freeze, parameter_group
 from pedseg_train.recipes import RECIPES
 
 pytestmark = pytest.mark.slow
@@ -30,8 +30,10 @@ def frozen(model):
 
 
 def test_every_parameter_has_a_part(model):
-    found = {part_of(name, model, model.architecture) for name, _ in model.named_parameters()}
-    assert found == set(PARTS) - {"stage1"}  # which the stem of these networks fills
+    found = {
+        parameter_group(name, model, model.architecture) for name, _ in model.named_parameters()
+    }
+    assert found == set(PARAMETER_GROUPS) - {"stage1"}  # which the stem of these networks fills
 
 
 def test_freezing_the_stem_is_what_torchvision_does(model):
@@ -46,7 +48,10 @@ def test_freezing_the_stem_is_what_torchvision_does(model):
 def test_freezing_names_exactly_the_parts(model):
     freeze(model, model.architecture, ["stage2", "mask"])
     names = frozen(model)
-    assert {part_of(name, model, model.architecture) for name in names} == {"stage2", "mask"}
+    assert {parameter_group(name, model, model.architecture) for name in names} == {
+        "stage2",
+        "mask",
+    }
     freeze(model, model.architecture, [])
     assert not frozen(model)
 
@@ -79,7 +84,7 @@ def test_each_stage_has_its_rate_and_norms_do_not_decay(model):
     expected = {"stem": 5e-4, "stage2": 5e-3, "stage3": 5e-2, "stage4": 0.5}
     for group in parameter_groups(model, recipe):
         for parameter in group["params"]:
-            part = part_of(names[id(parameter)], model, model.architecture)
+            part = parameter_group(names[id(parameter)], model, model.architecture)
             assert group["factor"] == pytest.approx(expected.get(part, 1.0))
             assert group["weight_decay"] == (recipe.weight_decay if parameter.ndim > 1 else 0.0)
 

@@ -24,22 +24,22 @@ def annotation(image: int, box, category: int = 1, **more):
 
 @pytest.fixture(scope="session")
 def scene():
-    """A function that makes a recording of one picture per argument: (truth, found).
+    """A function that makes a recording of one image per argument: (truth, found).
 
     Truth is a list of boxes, or of (box, category) or (box, category, iscrowd); found one of
     (box, score) or (box, score, category).
     """
 
-    def make(*pictures, class_names=("background", "person")) -> Recording:
+    def make(*images, class_names=("background", "person")) -> Recording:
         truth, found = [], []
-        for image, (people, detections) in enumerate(pictures):
+        for image, (people, detections) in enumerate(images):
             for person in people:
                 box, *rest = person if isinstance(person, tuple) else (person,)
                 category, crowd = (*rest, *(1, 0)[len(rest) :])
                 truth.append(annotation(image, box, category, iscrowd=crowd))
             for box, score, *category in detections:
                 found.append(annotation(image, box, *category, score=score))
-        sizes = [{"id": image, "height": SIZE, "width": SIZE} for image in range(len(pictures))]
+        sizes = [{"id": image, "height": SIZE, "width": SIZE} for image in range(len(images))]
         return Recording(sizes, truth, found, class_names)
 
     return make

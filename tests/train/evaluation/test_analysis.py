@@ -12,7 +12,7 @@ from rich.console import Console
 
 from pedseg_runtime.errors import InputError
 from pedseg_train.evaluation import analyse, count, merge
-from pedseg_train.evaluation.images import write_images
+from pedseg_train.evaluation.images import write_image_rows
 
 PERSON, OTHER, THIRD = [20, 20, 40, 100], [80, 20, 40, 100], [140, 30, 40, 90]
 NEAR = [25, 20, 40, 100]
@@ -47,7 +47,7 @@ def test_every_interval_holds_its_value(analysis):
             assert one.low < one.high
 
 
-def test_sums_over_the_pictures_are_the_totals(analysis):
+def test_sums_over_the_images_are_the_totals(analysis):
     errors = analysis.errors("segm")
     rows = analysis.rows
     assert sum(row.people for row in rows) == errors["people"] == 4
@@ -57,7 +57,7 @@ def test_sums_over_the_pictures_are_the_totals(analysis):
     assert sum(row.found for row in rows) == errors["found"] == 5
 
 
-def test_a_row_tells_how_well_a_picture_went(analysis, recording, scene):
+def test_a_row_tells_how_well_an_image_went(analysis, recording, scene):
     first, second, third, fourth = analysis.rows
     assert (first.image, first.found, first.matched, first.false_alarms) == ("first", 3, 2, 1)
     assert first.mean_iou == pytest.approx((35 / 45 + 1) / 2)
@@ -125,7 +125,7 @@ def test_twelve_numbers_are_cocoevals_summary(recording, capsys):
 
 
 def test_shares_of_several_processes_merge_into_the_whole(recording):
-    """The last share repeats a picture, as samplers do that even out the shares."""
+    """The last share repeats an image, as samplers do that even out the shares."""
 
     def share(*images):
         def of(entries, key):
@@ -143,7 +143,7 @@ def test_shares_of_several_processes_merge_into_the_whole(recording):
 @pytest.mark.parametrize("suffix", [".csv", ".json"])
 def test_rows_are_written_and_read_back(analysis, tmp_path, suffix):
     path = tmp_path / f"rows{suffix}"
-    write_images(path, analysis.rows)
+    write_image_rows(path, analysis.rows)
     text = path.read_text()
     rows = json.loads(text) if suffix == ".json" else list(csv.DictReader(text.splitlines()))
     assert [row["image"] for row in rows] == list(NAMES)
@@ -154,7 +154,7 @@ def test_rows_are_written_and_read_back(analysis, tmp_path, suffix):
 
 def test_another_suffix_is_refused_before_anything_is_written(analysis, tmp_path):
     with pytest.raises(InputError, match=r"ends in \.csv or \.json"):
-        write_images(tmp_path / "rows.xlsx", analysis.rows)
+        write_image_rows(tmp_path / "rows.xlsx", analysis.rows)
     assert not list(tmp_path.iterdir())
 
 

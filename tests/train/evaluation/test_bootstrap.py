@@ -36,7 +36,7 @@ def annotation(image: int, box, category: int = 1, **more):
 
 
 def streets(images: int = 60, *, seed: int = 0) -> Recording:
-    """Pictures with 0 to 4 people of one category, nothing found yet."""
+    """Images with 0 to 4 people of one category, nothing found yet."""
     random = np.random.default_rng(seed)
     truth = [
         annotation(image, [40 * place + random.uniform(0, 5), random.uniform(0, 90), 30, 100])
@@ -65,24 +65,24 @@ def found(street: Recording, *, jitter: float, missed: float = 0.0, seed: int = 
 
 
 def copied(recording: Recording, copies) -> Recording:
-    """A dataset in which every picture stands `copies` times, side by side."""
-    pictures = np.repeat(np.arange(len(copies)), copies).tolist()
+    """A dataset in which every image stands `copies` times, side by side."""
+    originals = np.repeat(np.arange(len(copies)), copies).tolist()
 
     def move(entries):
         return [
             {**entry, "image_id": place}
-            for place, picture in enumerate(pictures)
+            for place, image in enumerate(originals)
             for entry in entries
-            if entry["image_id"] == picture
+            if entry["image_id"] == image
         ]
 
-    images = [{**recording.images[picture], "id": i} for i, picture in enumerate(pictures)]
+    images = [{**recording.images[image], "id": i} for i, image in enumerate(originals)]
     return Recording(images, move(recording.truth), move(recording.found))
 
 
 @st.composite
 def recordings(draw) -> Recording:
-    """A few pictures, up to three categories, crowds, tied scores, empty pictures."""
+    """A few images, up to three categories, crowds, tied scores, empty images."""
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     images, categories = draw(st.integers(1, 5)), draw(st.integers(1, 3))
     crowds, ties = draw(st.booleans()), draw(st.booleans())
@@ -112,7 +112,7 @@ def same(value: float, expected: float | None) -> bool:
 
 
 @given(recordings())
-def test_every_picture_once_is_cocoevals_ap_to_the_last_bit(recording):
+def test_every_image_once_is_cocoevals_ap_to_the_last_bit(recording):
     result = count(recording)
     once = np.ones(len(recording.images), np.int64)
     for kind in ("bbox", "segm"):
@@ -129,8 +129,8 @@ def test_a_draw_is_cocoevals_ap_on_a_dataset_with_copies(recording, data):
         for entry, place in zip(recording.found, spread, strict=True)
     ]
     recording = dataclasses.replace(recording, found=distinct)
-    pictures = len(recording.images)
-    copies = data.draw(st.lists(st.integers(0, 3), min_size=pictures, max_size=pictures))
+    images = len(recording.images)
+    copies = data.draw(st.lists(st.integers(0, 3), min_size=images, max_size=images))
     value = Matches.of(recording, "bbox").average_precision(np.array(copies))
     if any(copies):
         assert same(value, count(copied(recording, copies)).bbox["AP"])
@@ -156,7 +156,7 @@ def test_a_model_beside_itself_loses_nothing():
 
 
 def test_a_real_loss_is_seen():
-    """One person in eight is missed: about ten points of AP, whatever pictures are drawn."""
+    """One person in eight is missed: about ten points of AP, whatever images are drawn."""
     street = streets(120)
     difference = compare_ap(
         found(street, jitter=1), found(street, jitter=1, missed=0.125), resamples=300
@@ -185,7 +185,7 @@ def test_pairing_makes_the_interval_narrower_than_either_sides_own():
     assert paired.high - paired.low < 0.7 * 100 * (alone.high - alone.low)
 
 
-def test_more_pictures_make_the_interval_narrower():
+def test_more_images_make_the_interval_narrower():
     widths = []
     for images in (30, 270):
         one = ap_intervals(found(streets(images), jitter=3), resamples=200)["segm"]["AP"]
@@ -203,8 +203,8 @@ def test_the_seed_decides_the_draws():
     assert (first.bbox.low, first.bbox.high) != (other.bbox.low, other.bbox.high)
 
 
-def test_the_order_of_the_pictures_does_not_matter():
-    """COCOeval sorts the ids; the copies must fall on the same pictures."""
+def test_the_order_of_the_images_does_not_matter():
+    """COCOeval sorts the ids; the copies must fall on the same images."""
     street = found(streets(20), jitter=3)
     backwards = dataclasses.replace(street, images=street.images[::-1])
     assert ap_intervals(street, resamples=20) == ap_intervals(backwards, resamples=20)
@@ -237,18 +237,18 @@ def test_results_are_json_and_readable():
     assert f"{difference.segm.low:+.2f} to {difference.segm.high:+.2f}" in console.export_text()
 
 
-def test_nobody_on_the_pictures_is_refused():
+def test_nobody_on_the_images_is_refused():
     nobody = dataclasses.replace(streets(3), truth=[])
-    with pytest.raises(InputError, match="found none on 3 pictures"):
+    with pytest.raises(InputError, match="found none on 3 images"):
         compare_ap(nobody, nobody)
-    with pytest.raises(InputError, match="found none on 3 pictures"):
+    with pytest.raises(InputError, match="found none on 3 images"):
         ap_intervals(nobody)
 
 
-def test_sides_of_other_pictures_are_refused():
-    with pytest.raises(InputError, match="the same pictures"):
+def test_sides_of_other_images_are_refused():
+    with pytest.raises(InputError, match="the same images"):
         compare_ap(found(streets(5), jitter=1), found(streets(6), jitter=1))
-    with pytest.raises(InputError, match="the same pictures"):
+    with pytest.raises(InputError, match="the same images"):
         compare_ap(found(streets(5), jitter=1), found(streets(5, seed=3), jitter=1))
 
 

@@ -11,7 +11,13 @@ from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
 from pedseg_train.evaluation import Recording
-from pedseg_train.evaluation.outcomes import FALSE_ALARMS, MISSES, FalseAlarm, Miss, judge
+from pedseg_train.evaluation.outcomes import (
+    FALSE_NEGATIVE_REASONS,
+    FALSE_POSITIVE_REASONS,
+    FalseNegative,
+    FalsePositive,
+    find_outcomes,
+)
 
 SIZE = 200
 PERSON = [20, 20, 40, 100]
@@ -21,40 +27,40 @@ CAR = ("background", "person", "car")
 
 
 def reasons(recording, score=0.5, kind="segm"):
-    """Reasons of the false alarms, then of the misses, of the only picture."""
-    (outcome,) = judge(recording, kind, score=score)
-    return [one.reason for one in outcome.false_alarms], [one.reason for one in outcome.missed]
+    """Reasons of the false alarms, then of the misses, of the only image."""
+    (outcome,) = find_outcomes(recording, kind, score=score)
+    return [one.reason for one in outcome.false_positives], [one.reason for one in outcome.missed]
 
 
 @pytest.mark.parametrize("kind", ["bbox", "segm"])
 def test_a_detection_on_the_spot_finds_its_person(scene, kind):
     recording = scene(([PERSON], [(PERSON, 0.9)]))
-    (outcome,) = judge(recording, kind)
-    assert (len(outcome.matched), outcome.false_alarms, outcome.missed) == (1, [], ())
+    (outcome,) = find_outcomes(recording, kind)
+    assert (len(outcome.matched), outcome.false_positives, outcome.missed) == (1, [], ())
     assert outcome.matched[0].overlap == pytest.approx(1.0)
 
 
 def test_a_second_detection_is_a_duplicate(scene):
     assert reasons(scene(([PERSON], [(PERSON, 0.9), (PERSON, 0.8)]))) == (
-        [FalseAlarm.DUPLICATE],
+        [FalsePositive.DUPLICATE],
         [],
     )
 
 
 def test_a_shifted_detection_is_badly_localised_and_so_is_the_miss(scene):
     recording = scene(([PERSON], [(SHIFTED, 0.9)]))
-    assert reasons(recording) == ([FalseAlarm.LOCALISATION], [Miss.LOCALISATION])
+    assert reasons(recording) == ([FalsePositive.LOCALISATION], [FalseNegative.LOCALISATION])
 
 
 def test_a_detection_of_nobody_is_background_and_its_neighbour_missed_entirely(scene):
     recording = scene(([PERSON], [(FAR, 0.9)]))
-    assert reasons(recording) == ([FalseAlarm.BACKGROUND], [Miss.ENTIRELY])
+    assert reasons(recording) == ([FalsePositive.BACKGROUND], [FalseNegative.ENTIRELY])
 
 
 def test_a_good_detection_below_the_score_is_told_from_none(scene):
     recording = scene(([PERSON, FAR], [(PERSON, 0.4)]))
-    assert reasons(recording) == ([], [Miss.LOW_SCORE, Miss.ENTIRELY])
-    assert reasons(recording, score=0.3) == ([], [Miss.ENTIRELY])
+    assert reasons(recording) == ([], [FalseNegative.LOW_SCORE, FalseNegative.ENTIRELY])
+    assert reasons(recording, score=0.3) == ([], [FalseNegative.ENTIRELY])
 
 
 def test_a_detection_of_exactly_the_score_is_shown(scene):
@@ -63,36 +69,36 @@ def test_a_detection_of_exactly_the_score_is_shown(scene):
 
 def test_another_class_on_the_spot_is_named(scene):
     recording = scene(([PERSON], [(PERSON, 0.9, 2)]), class_names=CAR)
-    assert reasons(recording) == ([FalseAlarm.CLASS], [Miss.CLASS])
+    assert reasons(recording) == ([FalsePositive.CLASS], [FalseNegative.CLASS])
 
 
 def test_another_class_nearby_explains_the_alarm_but_not_the_miss(scene):
     recording = scene(([PERSON], [(SHIFTED, 0.9, 2)]), class_names=CAR)
-    assert reasons(recording) == ([FalseAlarm.CLASS_AND_LOCALISATION], [Miss.ENTIRELY])
+    assert reasons(recording) == ([FalsePositive.CLASS_AND_LOCALISATION], [FalseNegative.ENTIRELY])
 
 
 def test_a_crowd_region_asks_for_nothing_and_blames_nobody(scene):
     recording = scene(([(PERSON, 1, 1)], [(PERSON, 0.9), (SHIFTED, 0.8), (FAR, 0.7)]))
-    (outcome,) = judge(recording, "segm")
+    (outcome,) = find_outcomes(recording, "segm")
     assert outcome.people == 0
-    assert [one.reason for one in outcome.shown] == [FalseAlarm.BACKGROUND]  # half in is in
+    assert [one.reason for one in outcome.shown] == [FalsePositive.BACKGROUND]  # half in is in
 
 
 def test_the_better_score_takes_the_person_even_with_the_smaller_overlap(scene):
     near = [24, 20, 40, 100]
-    (outcome,) = judge(scene(([PERSON], [(PERSON, 0.6), (near, 0.9)])), "segm")
+    (outcome,) = find_outcomes(scene(([PERSON], [(PERSON, 0.6), (near, 0.9)])), "segm")
     assert [one.annotation["score"] for one in outcome.matched] == [0.9]
-    assert [one.reason for one in outcome.false_alarms] == [FalseAlarm.DUPLICATE]
+    assert [one.reason for one in outcome.false_positives] == [FalsePositive.DUPLICATE]
 
 
 def test_every_reason_has_a_meaning():
-    assert list(FALSE_ALARMS) == list(FalseAlarm)
-    assert list(MISSES) == list(Miss)
+    assert list(FALSE_POSITIVE_REASONS) == list(FalsePositive)
+    assert list(FALSE_NEGATIVE_REASONS) == list(FalseNegative)
 
 
 @st.composite
 def recordings(draw) -> Recording:
-    """Crowded pictures of up to three classes, with crowd regions and overlaps of every size."""
+    """Crowded images of up to three classes, with crowd regions and overlaps of every size."""
     random = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     images, classes = draw(st.integers(1, 3)), draw(st.integers(1, 3))
 
@@ -127,7 +133,7 @@ def test_the_matching_is_cocoevals(recording, kind, score):
                 expected[(one["image_id"], bool(matched))] += 1
     found = Counter(
         (outcome.image, one.person is not None)
-        for outcome in judge(recording, kind, score=score)
+        for outcome in find_outcomes(recording, kind, score=score)
         for one in outcome.shown
     )
     assert found == expected
@@ -135,9 +141,9 @@ def test_the_matching_is_cocoevals(recording, kind, score):
 
 @given(recordings(), st.sampled_from([0.0, 0.5]))
 def test_nobody_is_counted_twice(recording, score):
-    for outcome in judge(recording, "segm", score=score):
+    for outcome in find_outcomes(recording, "segm", score=score):
         assert len(outcome.matched) + len(outcome.missed) == outcome.people
-        assert len(outcome.matched) + len(outcome.false_alarms) == len(outcome.shown)
+        assert len(outcome.matched) + len(outcome.false_positives) == len(outcome.shown)
         people = [id(one.person) for one in outcome.matched] + [
             id(one.annotation) for one in outcome.missed
         ]

@@ -25,7 +25,7 @@ CLASSES = ("background", "person")
 
 @pytest.fixture(scope="module")
 def recording(toy):
-    """What a network with random weights finds on all toy pictures."""
+    """What a network with random weights finds on all toy images."""
     torch.manual_seed(0)
     model = build_model(
         "maskrcnn_resnet18_fpn", min_size=64, max_size=96, score_threshold=0.0,

@@ -28,10 +28,10 @@ def detections_of(boxes, scores, image_size, roi_masks=None) -> Detections:
 
 
 class Rectangles:
-    """People who fill their boxes; picture i's first pixel is i, to be recognised by."""
+    """People who fill their boxes; image i's first pixel is i, to be recognised by."""
 
-    def __init__(self, *boxes_per_picture):
-        self.boxes = boxes_per_picture
+    def __init__(self, *boxes_per_image):
+        self.boxes = boxes_per_image
 
     def __len__(self):
         return len(self.boxes)
@@ -52,11 +52,11 @@ class Rectangles:
         }
 
 
-def answer(*per_picture):
-    """A segmenter that answers picture i with the (boxes, scores) at position i."""
+def answer(*per_image):
+    """A segmenter that answers image i with the (boxes, scores) at position i."""
 
     def segment(image):
-        boxes, scores = per_picture[image[0, 0, 0]]
+        boxes, scores = per_image[image[0, 0, 0]]
         return detections_of(boxes, scores, SIZE)
 
     return segment
@@ -75,7 +75,7 @@ def test_perfect_predictions_score_one():
         assert {name: numbers[name] for name in NUMBERS if name != "AR1"} == pytest.approx(
             dict.fromkeys(set(NUMBERS) - {"AR1"}, 1.0)
         )
-    assert result.bbox["AR1"] == pytest.approx(2 / 3)  # one guess for each of two pictures
+    assert result.bbox["AR1"] == pytest.approx(2 / 3)  # one guess for each of two images
     assert (result.images, result.instances, result.detections) == (2, 3, 3)
 
 
@@ -112,7 +112,7 @@ def test_wrong_mask_in_a_right_box_loses_mask_ap_only():
     assert result.segm["AP"] == 0.0
 
 
-def test_picture_without_people_counts_its_false_alarms():
+def test_image_without_people_counts_its_false_alarms():
     dataset = Rectangles([BIG], [])
     quiet = evaluate(answer(([BIG], [0.8]), ([], [])), dataset, [0, 1])
     noisy = evaluate(answer(([BIG], [0.8]), ([OTHER], [0.9])), dataset, [0, 1])
@@ -126,13 +126,13 @@ def test_nobody_anywhere_is_none_and_valid_json():
     json.dumps(result.to_dict(), allow_nan=False)
 
 
-def test_only_the_asked_pictures_are_evaluated():
+def test_only_the_asked_images_are_evaluated():
     dataset = Rectangles([BIG], [OTHER])
     result = evaluate(answer(None, ([OTHER], [0.9])), dataset, [1])
     assert (result.images, result.bbox["AP"]) == (1, pytest.approx(1.0))
 
 
-def test_a_picture_named_twice_is_refused():
+def test_an_image_named_twice_is_refused():
     """COCOeval would count its people twice and itself once."""
     with pytest.raises(InputError, match="found 1 of them again"):
         evaluate(answer(([BIG], [0.9])), Rectangles([BIG]), [0, 0])

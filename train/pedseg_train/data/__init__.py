@@ -1,6 +1,6 @@
-"""Datasets in the Penn-Fudan layout and in COCO JSON: reading, splitting, checking and making them.
+"""Datasets in the Penn-Fudan layout and in COCO JSON: read, split, check, convert and make them.
 
-The names below are loaded when first used: `pedseg-data` needs no torch and must not wait for it.
+The names below are imported on first use, so that `pedseg-data` starts without torch.
 """
 
 from __future__ import annotations

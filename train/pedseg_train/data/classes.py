@@ -1,4 +1,4 @@
-"""Which of a dataset's categories are used, and which label each of them gets."""
+"""Select a dataset's categories and assign their labels."""
 
 from __future__ import annotations
 
@@ -18,22 +18,21 @@ def select_classes(
     categories: Sequence[str] | None = None,
     class_names: Sequence[str] | None = None,
 ) -> tuple[tuple[str, ...], dict[str, int]]:
-    """Choose classes and number them.
+    """Select classes and assign labels.
 
     Args:
         source: the dataset, for messages.
         known: the names of its categories, in the order of their ids.
         categories: the names to keep; all by default. Labels follow the order of `known`.
-        class_names: the names and the order of a model, background first, instead of the dataset's
-            own: labels are positions in it, a class that the dataset lacks has no instances, and
-            categories that it does not name are left out.
+        class_names: a model's class names, background first, instead of the dataset's own: labels
+            are positions in it, classes that the dataset lacks have no instances, and other
+            categories are left out.
 
     Returns:
         The class names, background first, and the label of every category that is kept.
 
     Raises:
-        DatasetError: a category that the dataset lacks, none at all, or classes of which it has
-            none.
+        DatasetError: an unknown category, no category, or none of the model's classes.
     """
     if class_names is not None:
         labels = {name: label for label, name in enumerate(class_names) if label and name in known}

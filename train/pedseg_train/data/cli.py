@@ -29,7 +29,7 @@ from .report import CheckReport
 from .similarity import find_leaks
 from .splits import read_split
 
-PICTURE = click.Path(path_type=Path, dir_okay=False)
+IMAGE_FILE = click.Path(path_type=Path, dir_okay=False)
 PROBLEMS_SHOWN = 20
 
 
@@ -45,7 +45,7 @@ def main() -> None:
 @click.argument("data", type=FOLDER)
 @dataset_options
 @click.option(
-    "--split-file", type=FOLDER, help="Also look for near-identical pictures across its parts."
+    "--split-file", type=FOLDER, help="Also look for near-identical images across its parts."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def check(
@@ -55,7 +55,7 @@ def check(
     split_file: Path | None,
     as_json: bool,
 ) -> None:
-    """Read all of DATA and tell what is there and what is wrong.
+    """Read all of DATA, count it and report problems.
 
     Exit code 1 if there is an error, 0 if there are warnings only.
     """
@@ -64,11 +64,9 @@ def check(
             data, categories=categories, images=images, progress=reporter(bar, "Reading")
         )
         if split_file is not None and not report.errors:
-            pictures = open_pictures(data, categories=categories, images=images)
-            split = read_split(split_file, pictures)
-            report.take_leaks(
-                find_leaks(pictures, split, progress=reporter(bar, "Comparing pictures"))
-            )
+            dataset = open_pictures(data, categories=categories, images=images)
+            split = read_split(split_file, dataset)
+            report.add_leaks(find_leaks(dataset, split, progress=reporter(bar, "Comparing images")))
     if as_json:
         click.echo(json.dumps(report.to_dict()))
     else:
@@ -85,9 +83,9 @@ def check(
 @main.command()
 @click.argument("data", type=FOLDER)
 @dataset_options
-@click.option("--output", type=PICTURE, required=True, help="The sheet, a PNG or JPEG file.")
-@click.option("--count", type=int, default=8, show_default=True, help="How many pictures.")
-@click.option("--columns", type=int, default=2, show_default=True, help="How many in a row.")
+@click.option("--output", type=IMAGE_FILE, required=True, help="The sheet, a PNG or JPEG file.")
+@click.option("--count", type=int, default=8, show_default=True, help="Number of images.")
+@click.option("--columns", type=int, default=2, show_default=True, help="Images per row.")
 def show(
     data: Path,
     categories: Sequence[str] | None,
@@ -96,7 +94,7 @@ def show(
     count: int,
     columns: int,
 ) -> None:
-    """Draw a sheet of pictures from DATA with their masks, boxes and class names."""
+    """Draw a contact sheet of images from DATA with their masks, boxes and class names."""
     if output.suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise click.BadParameter(
             f"expected a name that ends in .png or .jpg, found {output.name!r}",
@@ -117,7 +115,7 @@ for command in (split, convert, synthesize, download):
 
 
 def _print_problems(report: CheckReport) -> None:
-    """The worst problems, one a line, and the verdict."""
+    """Print the worst problems, one per line, and the summary."""
     for problem in report.problems[:PROBLEMS_SHOWN]:
         color = "red" if problem.severity == "error" else "yellow"
         console.output.print(f"[{color}]{problem.severity}[/{color}]", end=" ")

@@ -1,4 +1,4 @@
-"""What the commands of `pedseg-data` share: arguments, progress, and what to type next."""
+"""Shared by the commands of `pedseg-data`: options, progress, and the next commands to run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def dataset_options(function: Function) -> Function:
     """Add `--categories` and `--images`, as `open_dataset` takes them."""
     for option in (
         click.option(
-            "--images", type=FOLDER, help="Folder of a COCO file's pictures, if it is elsewhere."
+            "--images", type=FOLDER, help="Folder of a COCO file's images, if it is elsewhere."
         ),
         click.option(
             "--categories",
@@ -36,7 +36,7 @@ def dataset_options(function: Function) -> Function:
 
 
 def reporter(bar: Bar, description: str) -> Progress:
-    """What moves a progress bar."""
+    """A progress callback that updates a task of `bar`."""
     task = bar.add_task(description, total=None)
     return lambda done, total: bar.update(task, completed=done, total=total)
 
@@ -44,7 +44,7 @@ def reporter(bar: Bar, description: str) -> Progress:
 def dataset_words(
     data: Path, categories: Sequence[str] | None = None, images: Path | None = None
 ) -> str:
-    """`data` with the options of `dataset_options`, as one types them."""
+    """`data` with its `dataset_options`, as on the command line."""
     words = [str(data)]
     if categories:
         words += ["--categories", ",".join(categories)]
@@ -54,15 +54,15 @@ def dataset_words(
 
 
 def check_command(dataset: str) -> str:
-    """How to check a dataset, given as `dataset_words`."""
+    """The command that checks a dataset, given as `dataset_words`."""
     return f"pedseg-data check {dataset}"
 
 
 def show_command(dataset: str) -> str:
-    """How to look at a dataset, given as `dataset_words`."""
+    """The command that draws a contact sheet of a dataset, given as `dataset_words`."""
     return f"pedseg-data show {dataset} --output sheet.png"
 
 
 def train_command(dataset: str) -> str:
-    """How to train on a dataset, given as `dataset_words`."""
+    """The command that trains on a dataset, given as `dataset_words`."""
     return f"pedseg-train --data {dataset} --output runs/first"

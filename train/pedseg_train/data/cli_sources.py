@@ -1,4 +1,4 @@
-"""`pedseg-data synthesize` and `download`: where a dataset comes from."""
+"""`pedseg-data synthesize` and `download`: make or fetch a dataset."""
 
 from __future__ import annotations
 
@@ -24,11 +24,15 @@ from .digests import is_official
 
 @click.command(cls=console.Command)
 @click.argument("folder", type=FOLDER)
-@click.option("--images", type=int, default=120, show_default=True, help="How many pictures.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Which pictures.")
-@click.option("--min-size", type=int, default=240, show_default=True, help="Least side in pixels.")
-@click.option("--max-size", type=int, default=420, show_default=True, help="Greatest side.")
-@click.option("--force", is_flag=True, help="Also replace a dataset that was not made here.")
+@click.option("--images", type=int, default=120, show_default=True, help="Number of images.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the images.")
+@click.option(
+    "--min-size", type=int, default=240, show_default=True, help="Smallest side in pixels."
+)
+@click.option(
+    "--max-size", type=int, default=420, show_default=True, help="Largest side in pixels."
+)
+@click.option("--force", is_flag=True, help="Also replace a dataset that was not synthesized.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def synthesize(
     folder: Path,
@@ -41,7 +45,7 @@ def synthesize(
 ) -> None:
     """Draw street scenes with pedestrians into FOLDER.
 
-    The same seed gives the same pictures. Another synthesis in FOLDER is replaced.
+    The same seed gives the same images. Another synthesis in FOLDER is replaced.
     """
     with console.progress_bar() as bar:
         summary = synthesis.synthesize(
@@ -57,7 +61,7 @@ def synthesize(
         click.echo(json.dumps({"folder": str(folder), **summary}))
     else:
         console.output.print(
-            f"{folder}: {images} pictures with {summary['instances']} people, "
+            f"{folder}: {images} images with {summary['instances']} people, "
             f"{summary['empty_streets']} empty streets (seed {seed})",
             markup=False,
         )
@@ -72,18 +76,18 @@ def synthesize(
 
 @click.command(cls=console.Command)
 @click.argument("folder", type=FOLDER)
-@click.option("--url", default=downloading.URL, show_default=True, help="Where the archive is.")
+@click.option("--url", default=downloading.URL, show_default=True, help="Address of the archive.")
 @click.option(
     "--archive",
     type=click.Path(path_type=Path, exists=True, dir_okay=False),
     help="Use this local archive instead.",
 )
-@click.option("--any-content", is_flag=True, help="Do not insist on the official pictures.")
+@click.option("--any-content", is_flag=True, help="Accept other content than the official images.")
 def download(folder: Path, url: str, archive: Path | None, any_content: bool) -> None:
     """Fetch Penn-Fudan (170 photographs, 52 MB) and unpack it as FOLDER.
 
-    The photographs may be used for research and not be passed on. An interrupted download goes on
-    where it ended.
+    The photographs may be used for research and not be redistributed. An interrupted download
+    resumes where it ended.
     """
     with console.progress_bar() as bar:
         report = reporter(bar, "Fetching (kB)")

@@ -1,4 +1,4 @@
-"""A sheet to look at: pictures beside their masks, and both together."""
+"""Contact sheet of a dataset: images, masks, and both together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .opening import open_pictures
 from .pennfudan import PERSON
 from .protocol import Instances, LabelledPictures
 
-_PANEL = 260  # pixels that a picture's longer side gets
+_PANEL = 260  # pixels of an image's longer side
 _GAP, _CAPTION, _MARGIN = 6, 26, 18
 _PAPER, _CARD, _INK, _FAINT = (250, 250, 248), (32, 34, 38), (40, 42, 46), (130, 132, 138)
 
@@ -29,16 +29,16 @@ def draw_contact_sheet(
     categories: Sequence[str] | None = None,
     images: str | Path | None = None,
 ) -> Image.Image:
-    """Pictures of a dataset, spread evenly over it, each as picture, masks, and both with boxes.
+    """Draw images spread evenly over a dataset, each as image, masks, and both with boxes.
 
-    Where there is more than people, every instance bears the name of its class.
+    In datasets of more than people, instances are labelled with their class.
 
     Args:
         root: the dataset, of any layout; see `open_dataset`.
-        count: how many pictures; fewer if there are fewer.
-        columns: how many pictures stand in a row.
+        count: number of images; fewer if there are fewer.
+        columns: images per row.
         categories: the categories to show; all by default.
-        images: the folder of a COCO file's pictures.
+        images: the folder of a COCO file's images.
 
     Raises:
         DatasetError: no dataset, or a damaged file.
@@ -46,9 +46,9 @@ def draw_contact_sheet(
     """
     if count < 1 or columns < 1:
         raise InputError(f"count and columns: expected at least 1, found {count} and {columns}")
-    pictures = open_pictures(root, categories=categories, images=images)
-    chosen = np.linspace(0, len(pictures) - 1, min(count, len(pictures))).round().astype(int)
-    strips = [_strip(pictures, int(index)) for index in chosen]
+    dataset = open_pictures(root, categories=categories, images=images)
+    chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)
+    strips = [_draw_strip(dataset, int(index)) for index in chosen]
     columns = min(columns, len(strips))
     rows = -(-len(strips) // columns)
     wide, high = strips[0].size
@@ -64,31 +64,31 @@ def draw_contact_sheet(
     return sheet
 
 
-def _strip(pictures: LabelledPictures, index: int) -> Image.Image:
-    """Three panels of one picture above its caption."""
-    picture, instances = pictures.sample(index)
+def _draw_strip(dataset: LabelledPictures, index: int) -> Image.Image:
+    """Three panels of one image above its caption."""
+    image, instances = dataset.sample(index)
     boxes = instances.boxes.astype(np.float32) + np.array([0, 0, 1, 1], np.float32)
     together = draw_instances(
-        picture, instances.masks, boxes, _captions(instances, pictures.class_names)
+        image, instances.masks, boxes, _captions(instances, dataset.class_names)
     )
-    colored = _colored(instances.masks, picture.shape[:2])
-    panels = (Image.fromarray(picture), colored, together)
+    masks = _draw_masks(instances.masks, image.shape[:2])
+    panels = (Image.fromarray(image), masks, together)
     strip = Image.new("RGB", (3 * _PANEL + 2 * _GAP, _PANEL + _CAPTION), _PAPER)
     for place, panel in enumerate(panels):
-        # Masks keep their hard edges, pictures do not.
+        # Masks keep their hard edges, images do not.
         method = Image.Resampling.NEAREST if place == 1 else Image.Resampling.LANCZOS
-        strip.paste(_fitted(panel, method), (place * (_PANEL + _GAP), 0))
+        strip.paste(_fit(panel, method), (place * (_PANEL + _GAP), 0))
     pen = ImageDraw.Draw(strip)
     font = ImageFont.load_default(size=14)
-    pen.text((2, _PANEL + 5), pictures.names[index], fill=_INK, font=font)
-    number = _number(len(instances), only_people=pictures.class_names[1:] == (PERSON,))
-    facts = f"{number}, {picture.shape[1]} x {picture.shape[0]}"
+    pen.text((2, _PANEL + 5), dataset.names[index], fill=_INK, font=font)
+    count = _count_text(len(instances), only_people=dataset.class_names[1:] == (PERSON,))
+    facts = f"{count}, {image.shape[1]} x {image.shape[0]}"
     pen.text((strip.width - 2, _PANEL + 5), facts, fill=_FAINT, font=font, anchor="ra")
     return strip
 
 
 def _captions(instances: Instances, class_names: Sequence[str]) -> list[str] | None:
-    """The class of every instance; none if all are people and nobody is in a crowd."""
+    """The class of every instance; None for people without crowd regions."""
     if len(class_names) == 2 and class_names[1] == PERSON and not instances.crowd.any():
         return None
     return [
@@ -97,14 +97,14 @@ def _captions(instances: Instances, class_names: Sequence[str]) -> list[str] | N
     ]
 
 
-def _number(count: int, *, only_people: bool) -> str:
+def _count_text(count: int, *, only_people: bool) -> str:
     if only_people:
         return {0: "empty street", 1: "1 person"}.get(count, f"{count} people")
     return {0: "no instances", 1: "1 instance"}.get(count, f"{count} instances")
 
 
-def _colored(masks: NDArray[np.bool_], size: tuple[int, ...]) -> Image.Image:
-    """Every instance in its colour on a dark ground."""
+def _draw_masks(masks: NDArray[np.bool_], size: tuple[int, ...]) -> Image.Image:
+    """Every instance in its colour on a dark background."""
     colors = np.empty((*size[:2], 3), np.uint8)
     colors[:] = _CARD
     for index, mask in enumerate(masks):
@@ -112,11 +112,11 @@ def _colored(masks: NDArray[np.bool_], size: tuple[int, ...]) -> Image.Image:
     return Image.fromarray(colors)
 
 
-def _fitted(picture: Image.Image, method: Image.Resampling) -> Image.Image:
-    """The picture as large as fits into a square card."""
-    scale = _PANEL / max(picture.size)
-    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+def _fit(image: Image.Image, method: Image.Resampling) -> Image.Image:
+    """The image scaled to fit a square card."""
+    scale = _PANEL / max(image.size)
+    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
     card = Image.new("RGB", (_PANEL, _PANEL), _CARD)
     corner = ((_PANEL - size[0]) // 2, (_PANEL - size[1]) // 2)
-    card.paste(picture.resize(size, method), corner)
+    card.paste(image.resize(size, method), corner)
     return card

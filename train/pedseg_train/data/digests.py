@@ -1,6 +1,6 @@
-r"""Digests of a dataset's content: is it the official one, is it the one that was trained on.
+r"""Digests of a dataset's content, to recognise the official one and the one trained on.
 
-The rule, in this one place: a folder's digest is SHA-256 over its PNG files in the order of their
+A folder's digest is SHA-256 over its PNG files in the order of their
 names, each contributing `name.encode() + b"\0" + digest`, with the file name including its suffix
 and the SHA-256 of the file as 32 raw bytes.
 """
@@ -14,7 +14,7 @@ from pedseg_runtime.files import sha256_of
 
 from .layout import IMAGES, MASKS, check_root, png_files
 
-# Of the official archive with its 170 pictures.
+# Of the official archive with its 170 images.
 OFFICIAL = {
     IMAGES: "25726ca9b61bd01c8202c223408b15ca682e94671db2bf58132feeb12cbf1267",
     MASKS: "2066a9acd9b98288a2388326ce9603209ab0ec98995d0ab8dfc8bc0d88df9b2d",
@@ -32,16 +32,16 @@ def dataset_digest(root: str | Path) -> dict[str, str]:
 
 
 def combined_digest(root: str | Path) -> str:
-    """One digest of pictures and masks, 64 hex digits, for checkpoints and reports.
+    """One digest of images and masks, 64 hex digits, for checkpoints and reports.
 
     Raises:
         DatasetError: `root` is no dataset folder.
     """
-    return combine(dataset_digest(root))
+    return combine_digests(dataset_digest(root))
 
 
-def combine(digests: dict[str, str]) -> str:
-    """The combined digest of what `dataset_digest` returned."""
+def combine_digests(digests: dict[str, str]) -> str:
+    """The combined digest of the result of `dataset_digest`."""
     lines = "".join(f"{folder} {digest}\n" for folder, digest in sorted(digests.items()))
     return hashlib.sha256(lines.encode()).hexdigest()
 
@@ -61,15 +61,15 @@ def digest_of_files(digests: dict[str, str], *, as_text: bool = False) -> str:
 
 
 def is_official(root: Path) -> bool:
-    """Whether `root` holds the official pictures and masks, to the byte."""
+    """Whether `root` holds the official images and masks, to the byte."""
     return are_official({folder: file_digests(root / folder) for folder in OFFICIAL})
 
 
 def are_official(files: dict[str, dict[str, str]]) -> bool:
-    """Whether these are the official files: for each folder what `file_digests` returned.
+    """Whether these are the official files: for each folder the result of `file_digests`.
 
-    The constants do not say whether they were made from raw digests or from hex digits. Either
-    proves the content, so both are accepted.
+    Whether the constants were made from raw digests or hex digits is unknown. Either proves the
+    content, so both are accepted.
     """
     return any(
         all(digest_of_files(files[name], as_text=text) == OFFICIAL[name] for name in OFFICIAL)

@@ -1,4 +1,4 @@
-"""Fetch the official Penn-Fudan archive: resumable, checked, and never half in place."""
+"""Fetch the official Penn-Fudan archive: resumable, verified, installed atomically."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from .layout import Progress, check_root
 URL = "https://www.cis.upenn.edu/~jshi/ped_html/PennFudanPed.zip"
 TIMEOUT = 30.0  # seconds without a byte
 _CHUNK = 1 << 16
-_LARGEST = 1 << 30  # bytes after unpacking; the official archive has about 50 million
-_BY_HAND = (
+_MAX_UNPACKED = 1 << 30  # bytes after unpacking; the official archive has about 50 million
+_MANUAL_HINT = (
     "or fetch the archive by hand and give it with --archive FILE (unpacked by hand, the folder "
     "PennFudanPed works as it is)"
 )
@@ -39,16 +39,16 @@ def download(
 ) -> Path:
     """Fetch, check and unpack the dataset, so that `root` holds PNGImages and PedMasks.
 
-    What was received stays in `ROOT.zip.part` beside `root` until it is complete, and a later call
-    goes on from there. An archive with other content is removed, and `root` is left untouched.
+    A partial download stays in `ROOT.zip.part` beside `root`, and a later call resumes it. An
+    archive with other content is removed, and `root` is left untouched.
 
     Args:
-        root: the folder to make; must not exist or be empty.
-        url: where the archive is.
-        archive: a local archive to use instead; it is not changed.
-        trusted: tells whether an unpacked dataset is the expected one.
-        timeout: seconds without a byte after which the server is given up.
-        progress: called with the bytes received and their total after every piece.
+        root: the folder to make; new or empty.
+        url: of the archive.
+        archive: a local archive to use instead; not modified.
+        trusted: whether an unpacked dataset is the expected one.
+        timeout: seconds without a byte before giving up.
+        progress: called after every chunk with the bytes received and the total.
 
     Returns:
         `root`.
@@ -72,7 +72,7 @@ def download(
     try:
         _install(part, root, trusted)
     except DownloadError:
-        part.unlink()  # complete but wrong: going on from it would only fail again
+        part.unlink()  # complete but wrong: resuming it would fail again
         raise
     part.unlink()
     return root
@@ -81,46 +81,46 @@ def download(
 def fetch(
     url: str, part: Path, *, timeout: float = TIMEOUT, progress: Progress | None = None
 ) -> None:
-    """Receive `url` into the file `part`, going on from what it already holds.
+    """Download `url` into the file `part`, resuming from its content.
 
     Raises:
-        DownloadError: not reachable, refused, or interrupted; `part` keeps what was received.
+        DownloadError: not reachable, refused, or interrupted; `part` is kept.
     """
     if not url.startswith(("http://", "https://")):
         raise DownloadError(f"{url}: expected an http or https address")
-    have = part.stat().st_size if part.exists() else 0
+    offset = part.stat().st_size if part.exists() else 0
     request = urllib.request.Request(url, headers={"User-Agent": "pedseg"})
-    if have:
-        request.add_header("Range", f"bytes={have}-")
+    if offset:
+        request.add_header("Range", f"bytes={offset}-")
     try:
         with urllib.request.urlopen(request, timeout=timeout) as response:
-            _receive(response, part, have, progress)
+            _receive(response, part, offset, progress)
     except urllib.error.HTTPError as error:
         with error:
-            if error.code == 416 and have:
-                if _total(error.headers) != have:  # the part is of another file: start anew
+            if error.code == 416 and offset:
+                if _total(error.headers) != offset:  # the part is of another file: start over
                     part.unlink()
                     fetch(url, part, timeout=timeout, progress=progress)
                 return
         raise DownloadError(
-            f"{url}: the server answered {error.code} {error.reason}; try later, {_BY_HAND}"
+            f"{url}: the server answered {error.code} {error.reason}; try later, {_MANUAL_HINT}"
         ) from error
     except (OSError, http.client.HTTPException) as error:
         reason = getattr(error, "reason", None) or error
         raise DownloadError(
-            f"{url}: could not be fetched ({reason}); try again, which goes on where this ended, "
-            f"{_BY_HAND}"
+            f"{url}: could not be fetched ({reason}); try again, which resumes where this ended, "
+            f"{_MANUAL_HINT}"
         ) from error
 
 
 def _receive(
-    response: http.client.HTTPResponse, part: Path, have: int, progress: Progress | None
+    response: http.client.HTTPResponse, part: Path, offset: int, progress: Progress | None
 ) -> None:
-    """Append what comes to `part`, or start over if the server sends everything again."""
+    """Append the response to `part`, or start over if the server sends the whole file."""
     resumed = response.status == 206
-    if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+    if resumed and not response.headers.get("Content-Range", "").startswith(f"bytes {offset}-"):
         raise http.client.HTTPException("the server sent another part than it was asked for")
-    done = have if resumed else 0
+    done = offset if resumed else 0
     length = response.headers.get("Content-Length")
     total = done + int(length) if length else 0
     with part.open("ab" if resumed else "wb") as stream:
@@ -134,20 +134,20 @@ def _receive(
 
 
 def _total(headers: Message) -> int | None:
-    """The size of the file on the server, from the answer to an impossible range."""
+    """The size of the file on the server, from its response to an invalid range."""
     match = re.fullmatch(r"bytes \*/(\d+)", headers.get("Content-Range", ""))
     return int(match[1]) if match else None
 
 
 def _install(archive: Path, root: Path, trusted: Callable[[Path], bool]) -> None:
-    """Unpack beside `root`, check, and rename."""
+    """Unpack beside `root`, verify, and rename."""
     with tempfile.TemporaryDirectory(prefix=f".{root.name}-", dir=root.parent) as temporary:
         content = Path(temporary) / "content"
         unpack(archive, content)
         found = _dataset_in(content, archive)
         if not trusted(found):
             raise DownloadError(
-                f"{archive}: expected the official pictures and masks, found other content "
+                f"{archive}: expected the official images and masks, found other content "
                 "(their digests differ); fetch the archive anew, or accept it with --any-content"
             )
         if root.exists():
@@ -156,17 +156,19 @@ def _install(archive: Path, root: Path, trusted: Callable[[Path], bool]) -> None
 
 
 def unpack(archive: Path, folder: Path) -> None:
-    """Unpack a zip archive into `folder`; nothing is ever written outside of it.
+    """Unpack a zip archive into `folder`, never outside of it.
 
     Raises:
-        DownloadError: no archive, a damaged one, or one with members that do not belong there.
+        DownloadError: no archive, a damaged one, or one with unsafe members.
     """
     try:
         with zipfile.ZipFile(archive) as bundle:
             for member in bundle.infolist():
                 _check_member(archive, member)
-            if sum(member.file_size for member in bundle.infolist()) > _LARGEST:
-                raise DownloadError(f"{archive}: expected at most {_LARGEST} bytes, found more")
+            if sum(member.file_size for member in bundle.infolist()) > _MAX_UNPACKED:
+                raise DownloadError(
+                    f"{archive}: expected at most {_MAX_UNPACKED} bytes, found more"
+                )
             bundle.extractall(folder)
     except FileNotFoundError:
         raise DownloadError(f"{archive}: expected a zip archive, found nothing") from None

@@ -1,4 +1,4 @@
-"""What a dataset holds, and what is wrong with it."""
+"""Check a dataset: read every file, count, and report problems."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .opening import coco_file
 from .pennfudan import PERSON, people
 from .report import CheckReport
 
-Measured = dict[str, list[float]]
+Measurements = dict[str, list[float]]
 
 
 def check_dataset(
@@ -36,16 +36,16 @@ def check_dataset(
     images: str | Path | None = None,
     progress: Progress | None = None,
 ) -> CheckReport:
-    """Read every file of a dataset and report what is there and what is wrong.
+    """Read every file of a dataset and report counts, sizes and problems.
 
     Args:
         path: the dataset, of any layout; see `open_dataset`.
-        categories: the categories to look at; all by default.
-        images: the folder of a COCO file's pictures.
-        progress: called with the number of pictures read and their total after each of them.
+        categories: the categories to check; all by default.
+        images: the folder of a COCO file's images.
+        progress: called after each image with the number read and the total.
 
     Raises:
-        DatasetError: `path` is no dataset at all. Everything else is reported.
+        DatasetError: `path` is no dataset. All other problems are reported.
     """
     file = coco_file(Path(path), images)
     if file is not None:
@@ -62,9 +62,9 @@ def _check_penn_fudan(root: Path, progress: Progress | None) -> CheckReport:
     report.official = are_official(files)
     images, masks = image_names(root), mask_names(root)
     _check_partners(report, set(images), set(masks))
-    _check_strangers(report)
-    _check_doubles(report, files[IMAGES])
-    measured: Measured = {}
+    _check_other_files(report)
+    _check_duplicates(report, files[IMAGES])
+    measured: Measurements = {}
     known = set(masks)
     for done, name in enumerate(images, 1):
         if name in known:
@@ -73,7 +73,7 @@ def _check_penn_fudan(root: Path, progress: Progress | None) -> CheckReport:
             progress(done, len(images))
     report.classes = {PERSON: report.instances}
     if not report.pairs:
-        _add(report, "error", root, "expected pictures with masks, found none that can be used")
+        _add(report, "error", root, "expected images with masks, found none that can be used")
     report.finish(measured)
     return report
 
@@ -85,12 +85,12 @@ def _check_partners(report: CheckReport, images: set[str], masks: set[str]) -> N
         _add(report, "error", image_path(report.root, name), message)
     for name in masks - images:
         partner = image_path(report.root, name).name
-        message = f"expected the picture {partner} in {IMAGES}, found nothing; not used"
+        message = f"expected the image {partner} in {IMAGES}, found nothing; not used"
         _add(report, "warning", mask_path(report.root, name), message)
 
 
-def _check_strangers(report: CheckReport) -> None:
-    """Files that no reader of the dataset looks at."""
+def _check_other_files(report: CheckReport) -> None:
+    """Warn of files that are not part of the dataset."""
     for folder in (IMAGES, MASKS):
         known = set(png_files(report.root / folder))
         for path in (report.root / folder).iterdir():
@@ -98,31 +98,31 @@ def _check_strangers(report: CheckReport) -> None:
                 _add(report, "warning", path, "expected PNG files only, found another; not used")
 
 
-def _check_doubles(report: CheckReport, digests: dict[str, str]) -> None:
-    """The same picture twice may end up on both sides of a split."""
+def _check_duplicates(report: CheckReport, digests: dict[str, str]) -> None:
+    """Warn of identical images, which may end up in different parts of a split."""
     first: dict[str, str] = {}
     for name, digest in sorted(digests.items()):
         if first.setdefault(digest, name) != name:
-            message = f"expected different pictures, found the same as {first[digest]}"
+            message = f"expected different images, found the same as {first[digest]}"
             _add(report, "warning", report.root / IMAGES / name, message)
 
 
-def _check_pair(report: CheckReport, name: str, measured: Measured) -> None:
-    """Read one picture with its mask and add to what was `measured`."""
+def _check_pair(report: CheckReport, name: str, measured: Measurements) -> None:
+    """Read one image with its mask and add to `measured`."""
     path = mask_path(report.root, name)
     try:
-        picture, ids = read_pair(report.root, name)
+        image, ids = read_pair(report.root, name)
     except DatasetError as error:
         message = str(error)
-        culprit = path if message.startswith(f"{path}: ") else image_path(report.root, name)
-        _add(report, "error", culprit, message.removeprefix(f"{culprit}: "))
+        unreadable = path if message.startswith(f"{path}: ") else image_path(report.root, name)
+        _add(report, "error", unreadable, message.removeprefix(f"{unreadable}: "))
         return
     found = people(ids)
     report.pairs += 1
     report.instances += len(found)
     report.empty += not len(found)
     if found.ids.tolist() != list(range(1, len(found) + 1)):
-        shown = _listed(found.ids.tolist())
+        shown = _format_ids(found.ids.tolist())
         _add(report, "warning", path, f"expected the ids 1 to {len(found)}, found {shown}")
     thin = found[~found.has_extent]
     for instance, (x1, y1, x2, y2) in zip(thin.ids.tolist(), thin.boxes.tolist(), strict=True):
@@ -133,8 +133,8 @@ def _check_pair(report: CheckReport, name: str, measured: Measured) -> None:
         _add(report, "warning", path, message)
     sides = found.boxes[:, 2:] - found.boxes[:, :2] + 1
     values = {
-        "picture width": [picture.shape[1]],
-        "picture height": [picture.shape[0]],
+        "picture width": [image.shape[1]],
+        "picture height": [image.shape[0]],
         "people in a picture": [len(found)],
         "person width": sides[:, 0].tolist(),
         "person height": sides[:, 1].tolist(),
@@ -144,7 +144,7 @@ def _check_pair(report: CheckReport, name: str, measured: Measured) -> None:
         measured.setdefault(key, []).extend(numbers)
 
 
-def _listed(ids: list[int]) -> str:
+def _format_ids(ids: list[int]) -> str:
     shown = ", ".join(str(value) for value in ids[:8])
     return f"{shown}, ..." if len(ids) > 8 else shown
 

@@ -1,4 +1,4 @@
-"""What a check of a dataset finds: numbers, digests, and everything that is wrong."""
+"""The result of checking a dataset: counts, digests and problems."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .similarity import Leak
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong.
+    """A problem of a dataset.
 
     Attributes:
-        severity: "error", the dataset cannot be used as it is, or "warning".
-        file: the file it is about, relative to the dataset.
-        message: what was expected and what was found.
+        severity: "error" if the dataset is unusable as it is, else "warning".
+        file: relative to the dataset.
+        message: the expectation and the finding.
     """
 
     severity: str
@@ -30,7 +30,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """The smallest, the middle and the greatest of some numbers."""
+    """Minimum, median and maximum of some numbers."""
 
     smallest: float
     median: float
@@ -47,15 +47,15 @@ class CheckReport:
     Attributes:
         root: the dataset.
         layout: "Penn-Fudan" or "COCO JSON".
-        pairs: pictures whose annotation can be read and is of their size.
-        instances: that can be used on those pictures.
-        empty: pictures without instances.
-        crowds: regions of many, which are not trained on; COCO alone has them.
+        pairs: images with a readable annotation of their size.
+        instances: usable instances on those images.
+        empty: images without instances.
+        crowds: crowd regions, which are not trained on; COCO only.
         classes: instances by class name.
-        spreads: smallest, median and greatest of what was measured, by name; pixels.
+        spreads: minimum, median and maximum of sizes (pixels) and counts, by name.
         digests: of the folders, see `digests`.
-        official: whether these are the pictures and masks of the official archive.
-        leaks: pictures that look the same in different parts of a split; None if none was given.
+        official: whether the content is that of the official archive.
+        leaks: near-identical images in different parts of a split; None without a split.
         problems: errors first.
     """
 
@@ -79,15 +79,15 @@ class CheckReport:
 
     @property
     def warnings(self) -> list[Problem]:
-        """The problems that can be lived with."""
+        """The problems that leave the dataset usable."""
         return [problem for problem in self.problems if problem.severity == "warning"]
 
     def add(self, severity: str, file: str, message: str) -> None:
-        """Note one thing that is wrong."""
+        """Add a problem."""
         self.problems.append(Problem(severity, file, message))
 
     def finish(self, measured: Mapping[str, Sequence[float]]) -> None:
-        """Sum up what was measured, and put errors first."""
+        """Summarise the measurements, and put errors first."""
         self.spreads = {
             name: Spread(float(min(values)), float(np.median(values)), float(max(values)))
             for name, values in measured.items()
@@ -95,11 +95,11 @@ class CheckReport:
         }
         self._sort()
 
-    def take_leaks(self, leaks: Sequence[Leak]) -> None:
-        """Add what a split has on both sides: an error if it is the very same file."""
+    def add_leaks(self, leaks: Sequence[Leak]) -> None:
+        """Add the leaks of a split: an error for the same file, else a warning."""
         self.leaks = list(leaks)
         for leak in leaks:
-            message = f"{leak}; `pedseg-data split` keeps such pictures together"
+            message = f"{leak}; `pedseg-data split` keeps such images together"
             self.add("error" if leak.identical else "warning", "split", message)
         self._sort()
 
@@ -107,7 +107,7 @@ class CheckReport:
         self.problems.sort(key=lambda problem: (problem.severity, problem.file))
 
     def summary(self) -> str:
-        """One line: whether the dataset can be used, and how much was found."""
+        """One line: whether the dataset is usable, and the number of problems."""
         verdict = "cannot be used as it is" if self.errors else "can be used"
         return f"{self.root} {verdict}: {len(self.errors)} errors, {len(self.warnings)} warnings"
 
@@ -141,13 +141,13 @@ class CheckReport:
         table.add_column(style="bold")
         table.add_column()
         table.add_row("layout", self.layout)
-        table.add_row("usable pictures", str(self.pairs))
+        table.add_row("usable images", str(self.pairs))
         table.add_row("instances", str(self.instances))
         for name, count in self.classes.items():
             table.add_row(f"  {name}", str(count))
         if self.crowds:
             table.add_row("crowd regions", str(self.crowds))
-        table.add_row("pictures without instances", str(self.empty))
+        table.add_row("images without instances", str(self.empty))
         for name, spread in self.spreads.items():
             table.add_row(f"{name} (min / median / max)", str(spread))
         if self.leaks is not None:

@@ -1,7 +1,7 @@
-"""Pictures that look the same: measured by a perceptual hash, grouped, and found across a split.
+"""Near-identical images by perceptual hash: pairs, groups, and leaks between parts of a split.
 
-The hash is the difference hash: the picture is shrunk to 17x16 grey cells, and every bit says
-whether a cell is darker than its right neighbour. It survives other sizes, compression, noise and
+The hash is the difference hash: the image is shrunk to 17x16 grey cells, and every bit says
+whether a cell is darker than its right neighbour. It is robust to scaling, compression, noise and
 brightness. Of 120 street photographs, copies that were compressed, shrunk, brightened, made noisy
 or cut by 1 % at each side differed by at most 29 of 256 bits, 25 in nearly all cases; no two
 different photographs by fewer than 90.
@@ -26,12 +26,12 @@ from .splits import Split
 
 SIDE = 16
 BITS = SIDE * SIDE
-LIMIT = 25  # bits; a tenth
+LIMIT = 25  # bits
 _BLOCK = 1024
 
 
 class Pair(NamedTuple):
-    """Two pictures, by position, and the number of bits that their hashes differ by."""
+    """Two images, by position, and the Hamming distance of their hashes."""
 
     first: int
     second: int
@@ -40,13 +40,13 @@ class Pair(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """Two pictures in different parts of a split that look the same.
+    """Two near-identical images in different parts of a split.
 
     Attributes:
         first, second: their names.
-        first_part, second_part: where they are: "train", "val" or "test".
-        distance: bits of 256 that their hashes differ by.
-        identical: whether the files are the same, to the byte.
+        first_part, second_part: "train", "val" or "test".
+        distance: Hamming distance of their hashes, of 256 bits.
+        identical: whether the files are equal to the byte.
     """
 
     first: str
@@ -57,50 +57,50 @@ class Leak:
     identical: bool
 
     def __str__(self) -> str:
-        how = (
+        relation = (
             "is the same file as"
             if self.identical
             else f"looks like (distance {self.distance} of {BITS})"
         )
-        return f"{self.first} in {self.first_part} {how} {self.second} in {self.second_part}"
+        return f"{self.first} in {self.first_part} {relation} {self.second} in {self.second_part}"
 
     def to_dict(self) -> dict[str, Any]:
         """Everything as JSON values."""
         return asdict(self)
 
 
-def difference_hash(picture: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """The hash of a picture uint8 [H, W, 3], bool [256]."""
-    grey = Image.fromarray(picture).convert("L").resize((SIDE + 1, SIDE), Image.Resampling.BOX)
+def difference_hash(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """The hash of an image uint8 [H, W, 3], bool [256]."""
+    grey = Image.fromarray(image).convert("L").resize((SIDE + 1, SIDE), Image.Resampling.BOX)
     cells = np.asarray(grey)
     return np.asarray((cells[:, 1:] > cells[:, :-1]).ravel())
 
 
-def picture_hashes(
-    pictures: LabelledPictures, *, progress: Progress | None = None
+def image_hashes(
+    dataset: LabelledPictures, *, progress: Progress | None = None
 ) -> NDArray[np.bool_]:
-    """The hash of every picture, bool [N, 256].
+    """The hash of every image, bool [N, 256].
 
     Raises:
-        DatasetError: a picture that cannot be read.
+        DatasetError: an unreadable image.
     """
-    hashes = np.zeros((len(pictures), BITS), np.bool_)
-    for index in range(len(pictures)):
-        hashes[index] = difference_hash(pictures.image(index))
+    hashes = np.zeros((len(dataset), BITS), np.bool_)
+    for index in range(len(dataset)):
+        hashes[index] = difference_hash(dataset.image(index))
         if progress is not None:
-            progress(index + 1, len(pictures))
+            progress(index + 1, len(dataset))
     return hashes
 
 
 def near_identical(hashes: NDArray[np.bool_], *, limit: int = LIMIT) -> list[Pair]:
-    """Pairs of pictures whose hashes differ by at most `limit` bits.
+    """Pairs of images whose hashes differ by at most `limit` bits.
 
-    Of pictures with the very same hash, each is paired with the first of them only, so that a
-    thousand black frames are no million pairs; the pairs still connect all that belong together.
+    Of images with the same hash, each is paired with the first only, so that a thousand black
+    frames do not make a million pairs; the pairs still connect the whole group.
 
     Args:
         hashes: bool [N, 256].
-        limit: the most bits that may differ.
+        limit: the largest distance in bits.
     """
     unique, first, which = np.unique(hashes, axis=0, return_index=True, return_inverse=True)
     pairs = [
@@ -118,7 +118,7 @@ def near_identical(hashes: NDArray[np.bool_], *, limit: int = LIMIT) -> list[Pai
     return sorted(pairs)
 
 
-def connected(pairs: Iterable[Pair]) -> list[tuple[int, ...]]:
+def connected_groups(pairs: Iterable[Pair]) -> list[tuple[int, ...]]:
     """The groups that `pairs` connect, each with two positions or more, ascending."""
     leader: dict[int, int] = {}
 
@@ -138,29 +138,29 @@ def connected(pairs: Iterable[Pair]) -> list[tuple[int, ...]]:
 
 
 def find_leaks(
-    pictures: LabelledPictures,
+    dataset: LabelledPictures,
     split: Split,
     *,
     limit: int = LIMIT,
     progress: Progress | None = None,
 ) -> list[Leak]:
-    """Near-identical pictures in different parts of `split`, the most alike first.
+    """Near-identical images in different parts of `split`, the most alike first.
 
-    Wherever pictures that look the same are in several parts, at least one pair of them is named.
+    Of every group of near-identical images in several parts, at least one pair is returned.
 
     Raises:
-        DatasetError: a picture that cannot be read.
+        DatasetError: an unreadable image.
     """
     part_of = {index: part for part, indices in split.parts().items() for index in indices}
-    pairs = near_identical(picture_hashes(pictures, progress=progress), limit=limit)
-    alike = {index for pair in pairs if not pair.distance for index in pair[:2]}
-    same = _same_files(pictures, alike)
+    pairs = near_identical(image_hashes(dataset, progress=progress), limit=limit)
+    same_hash = {index for pair in pairs if not pair.distance for index in pair[:2]}
+    same = _same_files(dataset, same_hash)
     leaks = []
     for pair in same | set(pairs):
         first_part, second_part = part_of.get(pair.first), part_of.get(pair.second)
         if first_part is None or second_part is None or first_part == second_part:
             continue
-        names = pictures.names[pair.first], pictures.names[pair.second]
+        names = dataset.names[pair.first], dataset.names[pair.second]
         leaks.append(Leak(*names, first_part, second_part, pair.distance, pair in same))
     return sorted(
         leaks, key=lambda leak: (not leak.identical, leak.distance, leak.first, leak.second)
@@ -175,12 +175,12 @@ def folder_groups(names: Sequence[str]) -> list[tuple[int, ...]]:
     return [tuple(group) for group in groups.values()]
 
 
-def _same_files(pictures: LabelledPictures, candidates: Iterable[int]) -> set[Pair]:
-    """Every picture whose file another has to the byte, paired with the first that has it."""
+def _same_files(dataset: LabelledPictures, candidates: Iterable[int]) -> set[Pair]:
+    """Images with byte-identical files, each paired with the first of them."""
     first: dict[str, int] = {}
     pairs = set()
     for index in sorted(candidates):
-        before = first.setdefault(sha256_of(pictures.path(index)), index)
-        if before != index:
-            pairs.add(Pair(before, index, 0))
+        original = first.setdefault(sha256_of(dataset.path(index)), index)
+        if original != index:
+            pairs.add(Pair(original, index, 0))
     return pairs

@@ -1,4 +1,4 @@
-"""Which pictures train, validate and test, by position and, in files, by name."""
+"""Splits into train, val and test: by position in memory, by name in files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pedseg_runtime.files import write_json
 from .protocol import LabelledPictures
 
 TUTORIAL_TEST = 50
-SMALL = 100
+SMALL_DATASET = 100
 SCHEMA_VERSION = 2
 PARTS = ("train", "val", "test")
 _PARTS_BY_SCHEMA = {1: ("train", "test"), 2: PARTS}
@@ -22,13 +22,13 @@ _PARTS_BY_SCHEMA = {1: ("train", "test"), 2: PARTS}
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Positions in a dataset that holds all pictures; no picture is in two parts.
+    """Positions in a dataset that holds all images; no image is in two parts.
 
     Attributes:
         train: positions to train on.
-        test: positions to measure on, once, at the end.
-        val: positions to choose by, such as the best epoch; empty where `test` does that as well,
-            as in the tutorial.
+        test: positions to test on, once, at the end.
+        val: positions to select the best epoch on; empty where `test` serves for both, as in the
+            tutorial.
     """
 
     train: tuple[int, ...]
@@ -36,9 +36,9 @@ class Split:
     val: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        every = self.train + self.val + self.test
-        if len(set(every)) != len(every):
-            raise DatasetError("a split must name every picture once; some occur twice")
+        positions = self.train + self.val + self.test
+        if len(set(positions)) != len(positions):
+            raise DatasetError("a split must name every image once; some are repeated")
 
     def parts(self) -> dict[str, tuple[int, ...]]:
         """The positions by part: "train", "val" and "test"."""
@@ -53,26 +53,26 @@ class Split:
 
 
 def tutorial_split(count: int, *, seed: int = 1, test: int | None = None) -> Split:
-    """The tutorial's split of `count` pictures: shuffled by `seed`, the last `test` for testing.
+    """The tutorial's split of `count` images: shuffled by `seed`, the last `test` for testing.
 
     The order is that of `torch.manual_seed(seed); torch.randperm(count)`, without touching the
     global generator.
 
     Args:
-        count: how many pictures there are; at least 2.
+        count: number of images; at least 2.
         seed: of the shuffle.
-        test: how many pictures to test on; 50 by default, a quarter if there are fewer than 100.
+        test: number of test images; 50 by default, a quarter if there are fewer than 100.
 
     Raises:
-        DatasetError: nothing would be left to train on.
+        DatasetError: no image would be left to train on.
     """
     import torch
 
     if test is None:
-        test = TUTORIAL_TEST if count >= SMALL else max(1, count // 4)
+        test = TUTORIAL_TEST if count >= SMALL_DATASET else max(1, count // 4)
     if not 0 <= test < count:
         raise DatasetError(
-            f"expected more pictures than the {test} to test on, found {count}; add pictures or "
+            f"expected more images than the {test} to test on, found {count}; add images or "
             "test on fewer"
         )
     order = torch.randperm(count, generator=torch.Generator().manual_seed(seed)).tolist()
@@ -82,13 +82,13 @@ def tutorial_split(count: int, *, seed: int = 1, test: int | None = None) -> Spl
 def write_split(
     path: Path, split: Split, dataset: LabelledPictures, *, made: Mapping[str, Any] | None = None
 ) -> None:
-    """Write `split` as JSON, by name, so that it survives pictures being added.
+    """Write `split` as JSON, by name, so that it stays valid when images are added.
 
     Args:
         path: of the file.
         split: positions in `dataset`.
-        dataset: all pictures.
-        made: how the split came about (rule, seed, ...), JSON types; kept for the reader's eyes.
+        dataset: all images.
+        made: how the split was made (rule, seed, ...), JSON types; for information only.
     """
     document: dict[str, Any] = {"schema_version": SCHEMA_VERSION}
     if made is not None:
@@ -97,12 +97,12 @@ def write_split(
 
 
 def read_split(path: Path, dataset: LabelledPictures) -> Split:
-    """Read a split by name; pictures of `dataset` that it does not name are in no part.
+    """Read a split by name; other images of `dataset` are in no part.
 
     Files of schema 1 have no "val"; theirs is empty.
 
     Raises:
-        DatasetError: no split file, or one that names pictures which `dataset` lacks, or one twice.
+        DatasetError: no split file, or one with unknown or repeated names.
     """
     content = _read(path)
     positions = {name: index for index, name in enumerate(dataset.names)}
@@ -110,7 +110,7 @@ def read_split(path: Path, dataset: LabelledPictures) -> Split:
     if unknown:
         more = f" and {len(unknown) - 1} more" if len(unknown) > 1 else ""
         raise DatasetError(
-            f"{path}: names the picture {unknown[0]!r}{more}, which the dataset lacks; was the "
+            f"{path}: names the image {unknown[0]!r}{more}, which the dataset lacks; was the "
             "split made for another dataset?"
         )
     _check_once(path, content)
@@ -123,14 +123,14 @@ def _check_once(path: Path, content: dict[str, list[str]]) -> None:
         for name in names:
             if name in seen:
                 raise DatasetError(
-                    f"{path}: expected every picture once, found {name!r} in {seen[name]!r} and "
+                    f"{path}: expected every image once, found {name!r} in {seen[name]!r} and "
                     f"again in {part!r}; take it out of one"
                 )
             seen[name] = part
 
 
 def _read(path: Path) -> dict[str, list[str]]:
-    """The lists of a split file, by part."""
+    """The names in a split file, by part."""
     expected = (
         f'expected a split file {{"schema_version": {SCHEMA_VERSION}, "train": [names], '
         '"val": [names], "test": [names]}'

@@ -1,4 +1,4 @@
-"""Make a split: seeded, by fractions, and never with related pictures in different parts."""
+"""Make a random split by fractions that keeps related images in one part."""
 
 from __future__ import annotations
 
@@ -19,26 +19,26 @@ def fraction_split(
     seed: int = 1,
     groups: Iterable[Sequence[int]] = (),
 ) -> Split:
-    """Share out `count` pictures at random, related ones together.
+    """Split `count` images at random, related ones together.
 
-    Groups are dealt in shuffled order to the first of test and val that has room for the whole
-    group, else to train. So the parts for measuring never exceed their share, and single pictures
-    fill what large groups left open.
+    In shuffled order, each group goes to the first of test and val with room for the whole group,
+    else to train. So test and val never exceed their fraction, and single images fill the gaps
+    that large groups leave.
 
     Args:
-        count: how many pictures there are.
+        count: number of images.
         val: the fraction to validate on, in 0..1.
         test: the fraction to test on, in 0..1; together with `val` below 1.
         seed: of the shuffle.
-        groups: positions that must stay together, e.g. `near_identical_groups`; disjoint. Pictures
-            in none of them stand alone.
+        groups: positions that must stay together, e.g. `connected_groups`; disjoint. Images
+            in no group stand alone.
 
     Returns:
         Positions in ascending order within each part.
 
     Raises:
-        InputError: fractions that make no sense.
-        DatasetError: a part that was asked for would be empty.
+        InputError: invalid fractions.
+        DatasetError: a requested part would be empty.
     """
     if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
         raise InputError(
@@ -56,15 +56,15 @@ def fraction_split(
         if fraction and not dealt[part]:
             largest = max((len(unit) for unit in units), default=0)
             raise DatasetError(
-                f"expected pictures for {part} ({fraction:.0%} of {count}), found none left; the "
-                f"largest group that must stay together has {largest}: add pictures, ask for "
+                f"expected images for {part} ({fraction:.0%} of {count}), found none left; the "
+                f"largest group that must stay together has {largest}: add images, ask for "
                 "another fraction, or group less"
             )
     return Split(**{part: tuple(sorted(positions)) for part, positions in dealt.items()})
 
 
 def _units(count: int, groups: Iterable[Sequence[int]]) -> list[tuple[int, ...]]:
-    """Every position once: the groups, and each other picture alone; in order of their first."""
+    """The groups and each other image alone, in order of their first position."""
     units = [tuple(group) for group in groups]
     grouped = {index for unit in units for index in unit}
     units.extend((index,) for index in range(count) if index not in grouped)

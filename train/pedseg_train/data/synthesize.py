@@ -17,34 +17,34 @@ from pedseg_runtime.files import write_json
 from .layout import IMAGES, MASKS, Progress, image_path, mask_path
 from .scenes.street import draw_street
 
-# Raise it with every change that moves a pixel of some scene.
+# Increment it with every change that affects a pixel.
 GENERATOR_VERSION = 1
 MARKER = "synthesis.json"
 README = "readme.txt"
-SMALLEST, LARGEST = 128, 2048
+MIN_SIDE, MAX_SIDE = 128, 2048
 _README = """Generated street scenes with pedestrians, in the layout of the Penn-Fudan database.
 
-PNGImages/street_00001.png      the picture
+PNGImages/street_00001.png      the image
 PedMasks/street_00001_mask.png  one grey channel: 0 is the background, 1..N are the people
-synthesis.json                  seed and settings: the same ones give the same pictures
+synthesis.json                  seed and settings: the same ones give the same images
 
-Drawn by `pedseg-data synthesize`; no photograph was used. Everybody may use them freely.
+Drawn by `pedseg-data synthesize` without photographs. Free to use.
 """
 
 
 def draw_scene(
     seed: int, index: int, *, min_size: int = 240, max_size: int = 420
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Scene number `index` of the dataset with `seed`, whatever the other scenes are.
+    """Draw scene number `index` of the dataset with `seed`, independent of the other scenes.
 
     Args:
         seed: of the dataset, not negative.
-        index: counts from 0.
-        min_size: the least width and height in pixels.
-        max_size: the greatest width and height in pixels.
+        index: from 0.
+        min_size: the smallest width and height in pixels.
+        max_size: the largest width and height in pixels.
 
     Returns:
-        The picture, uint8 [H, W, 3] RGB, and the ids of the people, uint8 [H, W], 0 background.
+        The image, uint8 [H, W, 3] RGB, and the ids of the people, uint8 [H, W], 0 background.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, index]))
     width, height = (int(side) for side in rng.integers(min_size, max_size, 2, endpoint=True))
@@ -63,24 +63,24 @@ def synthesize(
 ) -> dict[str, int | str]:
     """Write `images` scenes to the folder `root`.
 
-    Everything is made beside `root` and moved there at the end, so an interrupted run leaves
-    nothing behind. An earlier synthesis in `root` is replaced; other files in it are kept.
+    The dataset is made in a temporary folder and moved to `root` at the end, so that an interrupted
+    run leaves nothing behind. An earlier synthesis in `root` is replaced; other files are kept.
 
     Args:
         root: the folder to fill.
-        images: how many pictures.
-        seed: the same seed gives the same pictures, byte for byte with the same numpy and pillow.
-        min_size: the least width and height of a picture in pixels.
-        max_size: the greatest width and height of a picture in pixels.
-        force: also fill a folder that holds something else; its dataset, if any, is lost.
-        progress: called with the number of pictures done and `images` after each of them.
+        images: number of images.
+        seed: the same seed gives the same images, byte for byte with the same numpy and pillow.
+        min_size: the smallest width and height of an image in pixels.
+        max_size: the largest width and height of an image in pixels.
+        force: also use a folder that holds other files; a dataset in it is replaced.
+        progress: called after each image with the number done and the total.
 
     Returns:
-        What `synthesis.json` holds: the settings, and how many people and empty streets there are.
+        The content of `synthesis.json`: settings, and the number of people and empty streets.
 
     Raises:
-        DatasetError: `root` holds something else.
-        InputError: a number that makes no sense.
+        DatasetError: `root` holds other files.
+        InputError: an argument out of range.
     """
     _check_numbers(images, seed, min_size, max_size)
     _check_target(root, force)
@@ -91,9 +91,9 @@ def synthesize(
             (fresh / folder).mkdir(parents=True)
         people, empty = 0, 0
         for index in range(images):
-            picture, ids = draw_scene(seed, index, min_size=min_size, max_size=max_size)
+            image, ids = draw_scene(seed, index, min_size=min_size, max_size=max_size)
             name = f"street_{index + 1:05d}"
-            Image.fromarray(picture).save(image_path(fresh, name))
+            Image.fromarray(image).save(image_path(fresh, name))
             Image.fromarray(ids).save(mask_path(fresh, name))
             people += int(ids.max())
             empty += not ids.any()
@@ -121,15 +121,15 @@ def _check_numbers(images: int, seed: int, min_size: int, max_size: int) -> None
         raise InputError(f"images: expected at least 1, found {images}")
     if seed < 0:
         raise InputError(f"seed: expected 0 or more, found {seed}")
-    if not SMALLEST <= min_size <= max_size <= LARGEST:
+    if not MIN_SIDE <= min_size <= max_size <= MAX_SIDE:
         raise InputError(
-            f"sizes: expected {SMALLEST} <= smallest <= largest <= {LARGEST} pixels, found "
+            f"sizes: expected {MIN_SIDE} <= smallest <= largest <= {MAX_SIDE} pixels, found "
             f"{min_size} and {max_size}"
         )
 
 
 def _check_target(root: Path, force: bool) -> None:
-    """Refuse a folder that holds somebody else's files."""
+    """Raise DatasetError for a folder that holds other files."""
     if root.exists() and not root.is_dir():
         raise DatasetError(f"{root}: expected a folder to fill, found a file; choose another name")
     if force or not root.exists() or (root / MARKER).is_file() or not any(root.iterdir()):
@@ -141,7 +141,7 @@ def _check_target(root: Path, force: bool) -> None:
 
 
 def _move(fresh: Path, root: Path, old: Path) -> None:
-    """Put what was made in place of what is in `root`; the marker last, as a sign of success."""
+    """Replace the dataset in `root` by `fresh`; the marker comes last, as a sign of success."""
     root.mkdir(exist_ok=True)
     old.mkdir()
     (root / MARKER).unlink(missing_ok=True)

@@ -8,7 +8,7 @@ import torch
 from torchvision.models.detection import MaskRCNN
 
 from ..architectures import ARCHITECTURES
-from ..parts import part_of, stage_number
+from ..parts import parameter_group, stage_number
 from ..recipes import Recipe
 
 STAGES = 4
@@ -34,7 +34,7 @@ def parameter_groups(model: MaskRCNN, recipe: Recipe) -> list[dict[str, Any]]:
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        factor, stage = 1.0, stage_number(part_of(name, model, architecture))
+        factor, stage = 1.0, stage_number(parameter_group(name, model, architecture))
         if stage is not None:
             factor = recipe.backbone_lr * recipe.layer_decay ** (STAGES - stage)
         # Norms and biases are the parameters of one dimension.

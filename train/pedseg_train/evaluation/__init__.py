@@ -1,12 +1,13 @@
 """COCO accuracy of anything that segments an image: a checkpoint, an artifact, a function, a file.
 
-recording     what was found beside what is there
+recording     detections and ground truth
 result        COCO's twelve numbers
-matches       the same numbers for any mixture of the pictures
-bootstrap     intervals of AP, and of a difference of two
-outcomes      what became of every detection and every person, and why
-images        one row per picture
-analysis      all of that at once
+matches       AP of any resample of the images
+bootstrap     confidence intervals of AP, and of the difference of two models
+outcomes      matches, false positives and false negatives, with their reasons
+images        one row per image
+analysis      all of the above
+subject       the model that is evaluated, and the images
 predictions   COCO results from a file
 """
 

@@ -1,4 +1,4 @@
-"""Everything that is worth knowing of one recording: numbers, intervals, curves and errors."""
+"""The full analysis of one recording: COCO's numbers, intervals, curves and errors."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ from rich.text import Text
 from .bootstrap import CONFIDENCE, KINDS, RESAMPLES, ApInterval, ap_intervals
 from .images import ImageRow
 from .matches import AT50, AT75, RECALLS, Matches, OperatingPoint
-from .outcomes import SCORE, FalseAlarm, ImageOutcome, Miss, judge
+from .outcomes import SCORE, FalseNegative, FalsePositive, ImageOutcome, find_outcomes
 from .recording import Recording
-from .result import NUMBERS, CocoResult, Numbers, count_matched, shown
+from .result import NUMBERS, CocoResult, Numbers, count_matches, format_metric
 
 Intervals = dict[str, dict[str, ApInterval]]
 
 
 @dataclass(frozen=True, slots=True)
 class Analysis:
-    """What a model did on labelled pictures.
+    """How a model did on labelled images.
 
     Attributes:
         result: COCO's numbers.
-        intervals: "bbox" and "segm" -> "AP" and "AP50" -> value and interval; empty where nobody
-            is on the pictures or no resamples were asked for.
-        resamples: draws that the intervals come from.
+        intervals: "bbox" and "segm" -> "AP" and "AP50" -> value and interval; empty without
+            people or without resamples.
+        resamples: draws behind the intervals.
         confidence: of the intervals, in 0..1.
-        score: what `outcomes` and `rows` count detections from.
-        outcomes: kind -> what became of everything, picture by picture.
-        rows: one per picture, by masks.
-        precision: kind -> interpolated precision [T, 101] by overlap and recall; NaN if nobody is
-            there.
-        best: kind -> the score with the best F1 at an overlap of 0.5; None if nothing is right.
+        score: the score threshold of `outcomes` and `rows`.
+        outcomes: kind -> matches and errors, image by image.
+        rows: one per image, by masks.
+        precision: kind -> interpolated precision [T, 101] by overlap and recall; NaN without
+            people.
+        best: kind -> the score with the best F1 at an overlap of 0.5; None without a true positive.
     """
 
     result: CocoResult
@@ -51,17 +51,17 @@ class Analysis:
     best: dict[str, OperatingPoint | None]
 
     def errors(self, kind: str) -> dict[str, Any]:
-        """Misses and false alarms by reason, and the sums they belong to, as JSON types."""
+        """False negatives and false positives by reason, and the totals, as JSON types."""
         outcomes = self.outcomes[kind]
-        false_alarms = Counter(one.reason for image in outcomes for one in image.false_alarms)
-        misses = Counter(one.reason for image in outcomes for one in image.missed)
+        false_positives = Counter(one.reason for image in outcomes for one in image.false_positives)
+        false_negatives = Counter(one.reason for image in outcomes for one in image.missed)
         return {
             "score": self.score,
             "people": sum(image.people for image in outcomes),
             "found": sum(len(image.shown) for image in outcomes),
             "matched": sum(len(image.matched) for image in outcomes),
-            "missed": {str(reason): misses[reason] for reason in Miss},
-            "false_alarms": {str(reason): false_alarms[reason] for reason in FalseAlarm},
+            "missed": {str(reason): false_negatives[reason] for reason in FalseNegative},
+            "false_alarms": {str(reason): false_positives[reason] for reason in FalsePositive},
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -88,7 +88,7 @@ class Analysis:
         result = self.result
         table = Table(
             title=f"{result.detections} detections on {result.images} images with "
-            f"{result.instances} {self.things}",
+            f"{result.instances} {self.instance_noun}",
             caption=f"in brackets the {self.confidence:.0%} interval over images, "
             f"{self.resamples} resamples"
             if self.intervals
@@ -103,27 +103,27 @@ class Analysis:
             table.add_section()
             table.add_row(Text(f"{title} ({numbers['instances']})"), "", "")
             for name in ("AP", "AP50", "AP75"):
-                table.add_row(f"  {name}", *(shown(numbers[kind][name]) for kind in KINDS))
+                table.add_row(f"  {name}", *(format_metric(numbers[kind][name]) for kind in KINDS))
         return table
 
     @property
-    def things(self) -> str:
-        """What the instances are called: people, unless there are several classes."""
+    def instance_noun(self) -> str:
+        """What to call the instances: "people", or "instances" with several classes."""
         return "instances" if self.result.classes else "people"
 
     def cell(self, kind: str, name: str) -> str:
         """A number with its interval if there is one: `0.486 [0.43, 0.54]`."""
         interval = self.intervals.get(kind, {}).get(name)
         numbers: Numbers = getattr(self.result, kind)
-        return shown(numbers[name]) if interval is None else str(interval)
+        return format_metric(numbers[name]) if interval is None else str(interval)
 
     def summary(self) -> str:
-        """What a user sees at this score, in one line."""
+        """Matches and errors at the score threshold, in one line."""
         errors = self.errors("segm")
-        false_alarms = sum(errors["false_alarms"].values())
+        false_positives = sum(errors["false_alarms"].values())
         line = (
             f"at a score of {self.score:g}: {errors['matched']} of {errors['people']} "
-            f"{self.things} found, {false_alarms} false alarms"
+            f"{self.instance_noun} found, {false_positives} false positives"
         )
         best = self.best["segm"]
         if best is None:
@@ -140,12 +140,12 @@ def analyse(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> Analysis:
-    """Count a recording in every way that the reports show.
+    """Evaluate a recording in every way that the reports show.
 
     Args:
-        recording: what a model found.
-        names: of the pictures of the dataset, by position.
-        score: detections of at least this score are what a user sees.
+        recording: of a model.
+        names: of the images of the dataset, by position.
+        score: the score threshold of matches and errors.
         resamples: draws of the intervals; 0 leaves them out.
         confidence: of the intervals, in 0..1.
         seed: of the draws.
@@ -158,9 +158,9 @@ def analyse(
             recording, matches=matches, resamples=resamples, confidence=confidence, seed=seed
         )
     once = np.ones(len(recording.images), np.int64)
-    outcomes = {kind: judge(recording, kind, score=score) for kind in KINDS}
+    outcomes = {kind: find_outcomes(recording, kind, score=score) for kind in KINDS}
     return Analysis(
-        result=count_matched(recording, matched),
+        result=count_matches(recording, matched),
         intervals=intervals,
         resamples=resamples,
         confidence=confidence,
@@ -168,14 +168,14 @@ def analyse(
         outcomes=outcomes,
         rows=_rows(recording, names, outcomes["segm"], matches["segm"]),
         precision={kind: side.precision(once) for kind, side in matches.items()},
-        best={kind: side.best_point() for kind, side in matches.items()},
+        best={kind: side.best_operating_point() for kind, side in matches.items()},
     )
 
 
 def _rows(
     recording: Recording, names: Sequence[str], outcomes: list[ImageOutcome], matches: Matches
 ) -> list[ImageRow]:
-    """One row per picture, in the order of the recording; COCOeval's is that of the ids."""
+    """One row per image, in the order of the recording; COCOeval's is that of the ids."""
     ids = sorted(image["id"] for image in recording.images)
     precisions = dict(zip(ids, matches.image_precisions(), strict=True))
     return [ImageRow.of(names[one.image], one, precisions[one.image]) for one in outcomes]

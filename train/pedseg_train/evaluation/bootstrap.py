@@ -1,8 +1,7 @@
-"""How sure an AP is: bootstrap over pictures, for one model or for two on the same pictures.
+"""Bootstrap intervals of AP over images, for one model or for two on the same images.
 
-Pictures are drawn with replacement, as if others of the same kind had been taken. Two models meet
-the same draw, so that hard and easy pictures cancel and only their difference is left (a paired
-bootstrap).
+Images are drawn with replacement. Two models share every draw (a paired bootstrap), so that hard
+and easy images cancel and only the models' difference is left.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True, slots=True)
 class ApInterval:
-    """An AP in 0..1 with the interval that other pictures of the same kind would put it in."""
+    """An AP in 0..1 with its confidence interval."""
 
     value: float
     low: float
@@ -47,7 +46,7 @@ class KindDifference:
     Attributes:
         reference, candidate: AP in 0..1, equal to COCOeval's.
         difference: candidate - reference in points (hundredths of AP); negative is a loss.
-        low, high: bounds of the interval of the difference, in points.
+        low, high: bounds of the difference's interval, in points.
     """
 
     reference: float
@@ -59,13 +58,13 @@ class KindDifference:
 
 @dataclass(frozen=True, slots=True)
 class ApDifference:
-    """What a candidate gains or loses in AP against a reference on the same pictures.
+    """The difference in AP of a candidate and a reference on the same images.
 
     Attributes:
         bbox, segm: the two kinds of AP.
-        images: labelled pictures that both sides saw.
+        images: number of labelled images.
         instances: people on them.
-        resamples: draws that the intervals come from.
+        resamples: draws behind the intervals.
         confidence: of the intervals, in 0..1.
     """
 
@@ -77,7 +76,7 @@ class ApDifference:
     confidence: float
 
     def kinds(self) -> dict[str, KindDifference]:
-        """The difference by what a reader calls it: `box AP`, `mask AP`."""
+        """The differences by title: `box AP`, `mask AP`."""
         return {name: getattr(self, kind) for kind, name in KINDS.items()}
 
     def to_dict(self) -> dict[str, Any]:
@@ -124,17 +123,17 @@ def ap_intervals(
     """AP and AP50 of one model, by kind "bbox" and "segm", with percentile bootstrap intervals.
 
     Args:
-        recording: what the model found; it must have people in its truth.
-        matches: of the recording by kind, where they are known already.
-        resamples: how many draws of pictures.
+        recording: of the model; its truth must have people.
+        matches: of the recording by kind, if already computed.
+        resamples: number of draws.
         confidence: of the intervals, in 0..1.
-        seed: of the draws; the same seed draws the same pictures.
+        seed: of the draws; the same seed draws the same images.
 
     Returns:
         `{"bbox": {"AP": ..., "AP50": ...}, "segm": ...}`
 
     Raises:
-        InputError: no picture, nobody on them, or an argument out of range.
+        InputError: no images, no people, or an argument out of range.
     """
     _check(recording, resamples, confidence)
     intervals = {}
@@ -156,26 +155,25 @@ def compare_ap(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> ApDifference:
-    """The difference in AP of two models on the same pictures, with its interval.
+    """The difference in AP of two models on the same images, with its interval.
 
-    A draw in which nobody is on any picture has no AP; it is left out of the intervals, which can
-    only happen with a handful of pictures.
+    A draw without people has no AP and is left out of the intervals, which can only happen with a
+    handful of images.
 
     Args:
-        reference: what the one found.
-        candidate: what the other found on the same pictures of the same dataset.
-        resamples: how many draws of pictures.
+        reference: recording of the one model.
+        candidate: recording of the other on the same images of the same dataset.
+        resamples: number of draws.
         confidence: of the intervals, in 0..1.
-        seed: of the draws; the same seed draws the same pictures.
+        seed: of the draws; the same seed draws the same images.
 
     Raises:
-        InputError: other pictures or people on one side, nobody on the pictures, or an argument out
-            of range.
+        InputError: different images or people, no people, or an argument out of range.
     """
     _check(reference, resamples, confidence)
     if reference.images != candidate.images or reference.truth != candidate.truth:
         raise InputError(
-            f"expected two models on the same pictures, found {len(reference.images)} pictures "
+            f"expected two models on the same images, found {len(reference.images)} images "
             f"with {len(reference.truth)} people and {len(candidate.images)} with "
             f"{len(candidate.truth)}, or others; record both on the same part of one dataset"
         )
@@ -207,13 +205,13 @@ def compare_ap(
 def _resample(
     sides: Sequence[Matches], count: int, resamples: int, seed: int, name: str
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """AP and AP50 of every side on all `count` pictures, and on every draw of them that has any.
+    """AP and AP50 of every side on all `count` images, and on every draw with people.
 
     Returns:
         [S, 2] and [R, S, 2].
 
     Raises:
-        InputError: no draw has one.
+        InputError: no draw has people.
     """
     generator = np.random.default_rng(seed)
     draws = generator.integers(0, count, (resamples, count))
@@ -227,8 +225,8 @@ def _resample(
     drawn = drawn[np.isfinite(drawn).all(axis=(1, 2))]
     if not len(drawn):
         raise InputError(
-            f"resamples: expected enough draws to meet a person, found none in {resamples} draws "
-            f"of {count} pictures; ask for more"
+            f"resamples: expected enough draws to include a person, found none in {resamples} "
+            f"draws of {count} images; ask for more"
         )
     everything = np.ones(count, np.int64)
     return np.array([side.average_precisions(everything) for side in sides]), drawn
@@ -244,7 +242,7 @@ def _check(recording: Recording, resamples: int, confidence: float) -> None:
     if not recording.people:
         raise InputError(
             f"expected labelled people to compute AP, found none on {len(recording.images)} "
-            "pictures; label some, or choose another part of the dataset"
+            "images; label some, or choose another part of the dataset"
         )
     if resamples < 1:
         raise InputError(f"resamples: expected a positive number, found {resamples}")

@@ -1,4 +1,4 @@
-"""One row per picture: who was found, who was not, and how well."""
+"""One row per image: people found and missed, false positives, mask quality."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ SUFFIXES = (".csv", ".json")
 
 @dataclass(frozen=True, slots=True)
 class ImageRow:
-    """How a model did on one picture, by its masks.
+    """How a model did on one image, by its masks.
 
-    At the score that detections are shown from and an overlap of 0.5, `people` is
-    `matched + missed` and `found` is `matched + false_alarms`.
+    At the score threshold and an overlap of 0.5, `people` is `matched + missed` and `found` is
+    `matched + false_alarms`.
 
     Attributes:
-        image: the picture's name.
-        people: how many are to be found.
-        found: detections of at least the score; those on crowd regions are not counted.
-        matched: people who were found.
-        missed: people who were not.
-        false_alarms: detections that found nobody new.
+        image: the image's name.
+        people: number of people, crowd regions not counted.
+        found: detections of at least the score threshold, those on crowd regions not counted.
+        matched: people found.
+        missed: people not found.
+        false_alarms: false positives.
         mean_iou: mean overlap of the matched masks, in 0..1; None if there is none.
         f1: harmonic mean of precision and recall; None without people and without detections.
-        mask_ap: COCO's AP of this picture alone, from detections of any score; None without people.
+        mask_ap: COCO's AP of this image alone, from detections of any score; None without people.
     """
 
     image: str
@@ -48,7 +48,7 @@ class ImageRow:
 
     @classmethod
     def of(cls, name: str, outcome: ImageOutcome, mask_ap: float | None) -> ImageRow:
-        """The row of one picture's outcome."""
+        """The row of one image's outcome."""
         matched, found = len(outcome.matched), len(outcome.shown)
         return cls(
             image=name,
@@ -56,7 +56,7 @@ class ImageRow:
             found=found,
             matched=matched,
             missed=len(outcome.missed),
-            false_alarms=len(outcome.false_alarms),
+            false_alarms=len(outcome.false_positives),
             mean_iou=_mean([one.overlap for one in outcome.matched]),
             f1=2 * matched / (found + outcome.people) if found + outcome.people else None,
             mask_ap=mask_ap,
@@ -64,17 +64,17 @@ class ImageRow:
 
     @property
     def errors(self) -> int:
-        """Misses and false alarms together."""
+        """False negatives and false positives together."""
         return self.missed + self.false_alarms
 
 
 def check_suffix(path: Path) -> None:
-    """Raise InputError unless `write_images` knows what to write to a file of this name."""
+    """Raise InputError unless `write_image_rows` knows what to write to a file of this name."""
     if path.suffix.lower() not in SUFFIXES:
         raise InputError(f"{path}: expected a name that ends in .csv or .json; choose one of them")
 
 
-def write_images(path: Path, rows: Sequence[ImageRow]) -> None:
+def write_image_rows(path: Path, rows: Sequence[ImageRow]) -> None:
     """Write the table as CSV with a header, or as JSON, by the suffix of `path`.
 
     Raises:

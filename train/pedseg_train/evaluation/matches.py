@@ -1,8 +1,8 @@
-"""Detections matched with the truth once, and the AP of any mixture of their pictures.
+"""Detections matched with the ground truth once, and the AP of any resample of the images.
 
-COCOeval matches picture by picture and then counts over all pictures. The counting is repeated here
-with every picture counted as often as a draw has it, which gives the AP that COCOeval would find on
-a dataset with those copies in it.
+COCOeval matches image by image and then accumulates over all images. The accumulation is repeated
+here with a count per image, which gives the AP that COCOeval would find on a dataset with so many
+copies of each.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ AT50, AT75 = 0, 5
 
 
 class OperatingPoint(NamedTuple):
-    """What showing all detections of at least one score gives, at an overlap of 0.5.
+    """Precision and recall at one score threshold, at an overlap of 0.5.
 
     Attributes:
-        score: of the last detection that is shown.
+        score: the threshold, which is the score of the last detection kept.
         precision, recall, f1: in 0..1; `f1` is the harmonic mean of the two.
     """
 
@@ -38,27 +38,27 @@ class OperatingPoint(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class CategoryMatches:
-    """The detections of one category on all pictures, best score first.
+    """The detections of one category on all images, best score first.
 
     Attributes:
-        image: int64 [D], the position of each detection's picture.
+        image: int64 [D], the position of each detection's image.
         score: float64 [D], descending.
-        is_right, is_wrong: float64 [T, D], 1 where a detection counts as found or as a false alarm
-            at each of COCO's T overlaps; both 0 where it is left out (matched to a crowd).
-        people: int64 [I], how many there are to be found on each picture.
+        true_positive, false_positive: float64 [T, D], 1 or 0 at each of COCO's T overlaps; both 0
+            for a detection that is matched to a crowd region.
+        people: int64 [I], number of people on each image.
     """
 
     image: NDArray[np.int64]
     score: NDArray[np.float64]
-    is_right: NDArray[np.float64]
-    is_wrong: NDArray[np.float64]
+    true_positive: NDArray[np.float64]
+    false_positive: NDArray[np.float64]
     people: NDArray[np.int64]
 
     def precision(self, copies: NDArray[np.int64]) -> NDArray[np.float64]:
-        """COCO's interpolated precision [T, 101], every picture counted `copies` [I] times."""
+        """COCO's interpolated precision [T, 101], every image counted `copies` [I] times."""
         weight = copies[self.image]
-        right = np.cumsum(self.is_right * weight, axis=1)
-        wrong = np.cumsum(self.is_wrong * weight, axis=1)
+        right = np.cumsum(self.true_positive * weight, axis=1)
+        wrong = np.cumsum(self.false_positive * weight, axis=1)
         recall = right / (copies @ self.people)
         precision = right / (wrong + right + np.spacing(1))
         best = np.maximum.accumulate(precision[:, ::-1], axis=1)[:, ::-1]
@@ -66,16 +66,16 @@ class CategoryMatches:
         at = [np.searchsorted(row, RECALLS, side="left") for row in recall]
         return np.take_along_axis(best, np.stack(at), axis=1)
 
-    def of_images(self) -> list[CategoryMatches]:
-        """The same picture by picture, each as a dataset of one."""
-        order = np.argsort(self.image, kind="stable")  # best score first within a picture
+    def split_by_image(self) -> list[CategoryMatches]:
+        """The matches of every image, each as a dataset of one."""
+        order = np.argsort(self.image, kind="stable")  # best score first within an image
         ends = np.cumsum(np.bincount(self.image, minlength=len(self.people)))[:-1]
         return [
             CategoryMatches(
                 image=np.zeros(len(one), np.int64),
                 score=self.score[one],
-                is_right=self.is_right[:, one],
-                is_wrong=self.is_wrong[:, one],
+                true_positive=self.true_positive[:, one],
+                false_positive=self.false_positive[:, one],
                 people=self.people[[place]],
             )
             for place, one in enumerate(np.split(order, ends))
@@ -84,7 +84,7 @@ class CategoryMatches:
 
 @dataclass(frozen=True, slots=True)
 class Matches:
-    """One model's detections on I pictures, matched with the truth."""
+    """One model's detections on I images, matched with the truth."""
 
     categories: tuple[CategoryMatches, ...]
 
@@ -95,7 +95,7 @@ class Matches:
 
     @classmethod
     def read(cls, evaluation: COCOeval) -> Matches:
-        """Take over what `Recording.match` found for all sizes, with or without its breakdown."""
+        """Read what `Recording.match` matched for all sizes, with or without its breakdown."""
         images = len(evaluation.params.imgIds)
         areas = len(evaluation.params.areaRng)
         # Category by category, then size by size ("all" comes first), in the order of imgIds.
@@ -108,10 +108,10 @@ class Matches:
         )
 
     def precision(self, copies: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Interpolated precision [T, 101], mean of the classes; NaN if nobody is on the pictures.
+        """Interpolated precision [T, 101], mean of the classes; NaN without people.
 
         Args:
-            copies: int64 [I], how often every picture counts.
+            copies: int64 [I], the count of every image.
         """
         present = [one.precision(copies) for one in self.categories if copies @ one.people]
         if not present:
@@ -119,7 +119,7 @@ class Matches:
         return np.asarray(np.mean(present, axis=0))
 
     def average_precision(self, copies: NDArray[np.int64]) -> float:
-        """AP in 0..1 with every picture counted `copies` [I] times; NaN if nobody is on them."""
+        """AP in 0..1 with every image counted `copies` [I] times; NaN without people."""
         return self.average_precisions(copies)[0]
 
     def average_precisions(self, copies: NDArray[np.int64]) -> tuple[float, float]:
@@ -131,20 +131,22 @@ class Matches:
         return float(np.mean(precision.ravel())), float(np.mean(precision[AT50].ravel()))
 
     def image_precisions(self) -> list[float | None]:
-        """The AP of every picture alone; None where nobody is on it."""
+        """The AP of every image alone; None for an image without people."""
         once = np.ones(1, np.int64)
-        alone = zip(*(one.of_images() for one in self.categories), strict=True)
+        alone = zip(*(one.split_by_image() for one in self.categories), strict=True)
         values = [Matches(categories).average_precision(once) for categories in alone]
         return [None if np.isnan(value) else value for value in values]
 
-    def best_point(self) -> OperatingPoint | None:
-        """The score from which on to show detections for the best F1; None without a right one."""
+    def best_operating_point(self) -> OperatingPoint | None:
+        """The score threshold with the best F1; None without a true positive."""
         score = np.concatenate([one.score for one in self.categories])
         order = np.argsort(-score, kind="stable")
-        right = np.concatenate([one.is_right[AT50] for one in self.categories])[order].cumsum()
-        wrong = np.concatenate([one.is_wrong[AT50] for one in self.categories])[order].cumsum()
+        right = np.concatenate([one.true_positive[AT50] for one in self.categories])[order].cumsum()
+        wrong = np.concatenate([one.false_positive[AT50] for one in self.categories])[
+            order
+        ].cumsum()
         people = sum(int(one.people.sum()) for one in self.categories)
-        # Detections of one score are shown together or not at all.
+        # A threshold keeps all detections of one score or none.
         last = np.append(score[order][1:] != score[order][:-1], True)[: len(score)]
         if not people or not len(right) or not right[-1]:
             return None
@@ -159,7 +161,7 @@ class Matches:
 
 
 def _category(per_image: Sequence[dict[str, Any] | None]) -> CategoryMatches:
-    """COCOeval's matches of one category, by picture; None where it has nothing to match."""
+    """COCOeval's matches of one category, by image; None for an image without any of it."""
     known = [(index, one) for index, one in enumerate(per_image) if one is not None]
     people = np.zeros(len(per_image), np.int64)
     for index, one in known:
@@ -171,11 +173,11 @@ def _category(per_image: Sequence[dict[str, Any] | None]) -> CategoryMatches:
     score = np.concatenate([one["dtScores"] for _, one in known])
     matched = np.concatenate([one["dtMatches"] for _, one in known], axis=1) > 0
     counts = ~np.concatenate([one["dtIgnore"] for _, one in known], axis=1).astype(bool)
-    order = np.argsort(-score, kind="stable")  # ties stay in the order of the pictures
+    order = np.argsort(-score, kind="stable")  # ties stay in the order of the images
     return CategoryMatches(
         image=image[order].astype(np.int64),
         score=score[order].astype(np.float64),
-        is_right=(matched & counts)[:, order].astype(np.float64),
-        is_wrong=(~matched & counts)[:, order].astype(np.float64),
+        true_positive=(matched & counts)[:, order].astype(np.float64),
+        false_positive=(~matched & counts)[:, order].astype(np.float64),
         people=people,
     )

@@ -1,9 +1,9 @@
-"""What became of every detection and of every person at one score, and why.
+"""Matches, false positives and false negatives at one score threshold, with their reasons.
 
 The reasons are those of TIDE (Bolya, Foley, Hays, Hoffman: TIDE, A General Toolbox for Identifying
 Object Detection Errors, ECCV 2020, https://arxiv.org/abs/2008.08115) at its thresholds, in a simple
-form: detections below the score that a user would show are left out, each error is counted, and
-what AP it costs is not estimated.
+form: detections below the score threshold are left out, and each error is counted without an
+estimate of the AP that it costs.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from pycocotools import mask as coco_mask
 from .recording import Recording
 
 SCORE = 0.5
-FOREGROUND = 0.5  # from this overlap on a detection is of the person
-BACKGROUND = 0.1  # up to this overlap it is of nobody
-TINY = 1e-10  # COCOeval's own allowance for an overlap that is exactly at its limit
-MOST_DETECTIONS = 100  # per picture and class, as COCO counts
+FOREGROUND = 0.5  # IoU from which a detection matches a person
+BACKGROUND = 0.1  # IoU up to which a detection is on background
+TOLERANCE = 1e-10  # COCOeval's own, for an IoU exactly at the threshold
+MAX_DETECTIONS = 100  # per image and class, as COCO counts
 
 
-class FalseAlarm(StrEnum):
-    """Why a detection found nobody new."""
+class FalsePositive(StrEnum):
+    """Why a detection is a false positive."""
 
     DUPLICATE = "duplicate"
     LOCALISATION = "localisation"
@@ -36,8 +36,8 @@ class FalseAlarm(StrEnum):
     BACKGROUND = "background"
 
 
-class Miss(StrEnum):
-    """Why a person was not found."""
+class FalseNegative(StrEnum):
+    """Why a person was missed."""
 
     LOCALISATION = "localisation"
     CLASS = "class"
@@ -45,41 +45,41 @@ class Miss(StrEnum):
     ENTIRELY = "entirely"
 
 
-FALSE_ALARMS: Mapping[FalseAlarm, str] = {
-    FalseAlarm.DUPLICATE: "a second detection of somebody who was found already",
-    FalseAlarm.LOCALISATION: "on somebody, but the overlap is only 0.1 to 0.5",
-    FalseAlarm.CLASS: "on something of another class",
-    FalseAlarm.CLASS_AND_LOCALISATION: "near something of another class, overlap 0.1 to 0.5",
-    FalseAlarm.BACKGROUND: "on nobody at all, overlap below 0.1",
+FALSE_POSITIVE_REASONS: Mapping[FalsePositive, str] = {
+    FalsePositive.DUPLICATE: "a second detection of a person already found",
+    FalsePositive.LOCALISATION: "on a person, but the overlap is only 0.1 to 0.5",
+    FalsePositive.CLASS: "on something of another class",
+    FalsePositive.CLASS_AND_LOCALISATION: "near something of another class, overlap 0.1 to 0.5",
+    FalsePositive.BACKGROUND: "on background, overlap below 0.1",
 }
-MISSES: Mapping[Miss, str] = {
-    Miss.LOCALISATION: "a detection is there, but the overlap is only 0.1 to 0.5",
-    Miss.CLASS: "a detection is there, of another class",
-    Miss.LOW_SCORE: "a good detection is there, with a score below the threshold",
-    Miss.ENTIRELY: "nothing that fits is there, at any score",
+FALSE_NEGATIVE_REASONS: Mapping[FalseNegative, str] = {
+    FalseNegative.LOCALISATION: "a detection is there, but the overlap is only 0.1 to 0.5",
+    FalseNegative.CLASS: "a detection is there, of another class",
+    FalseNegative.LOW_SCORE: "a good detection is there, with a score below the threshold",
+    FalseNegative.ENTIRELY: "no fitting detection, at any score",
 }
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
-    """A detection of at least the score.
+class ShownDetection:
+    """A detection of at least the score threshold.
 
     Attributes:
         annotation: the entry of `Recording.found`.
-        person: the entry of `Recording.truth` that it found; None for a false alarm.
-        overlap: with that person, or the largest with anything, in 0..1.
-        reason: of a false alarm; None for a detection that found somebody.
+        person: the matched entry of `Recording.truth`; None for a false positive.
+        overlap: IoU with that person, else the largest with any instance, in 0..1.
+        reason: of a false positive; None for a match.
     """
 
     annotation: dict[str, Any]
     person: dict[str, Any] | None
     overlap: float
-    reason: FalseAlarm | None
+    reason: FalsePositive | None
 
 
 @dataclass(frozen=True, slots=True)
-class Missed:
-    """A person whom no detection of at least the score found.
+class MissedPerson:
+    """A false negative: a person without a matching detection.
 
     Attributes:
         annotation: the entry of `Recording.truth`.
@@ -87,69 +87,69 @@ class Missed:
     """
 
     annotation: dict[str, Any]
-    reason: Miss
+    reason: FalseNegative
 
 
 @dataclass(frozen=True, slots=True)
 class ImageOutcome:
-    """What became of the detections and the people of one picture.
+    """The matches and errors on one image.
 
-    Detections that lie on a crowd region are neither right nor wrong, and in none of the lists.
+    Detections on a crowd region count neither way and are in none of the lists.
 
     Attributes:
         image: its id.
-        people: how many are to be found.
-        shown: detections of at least the score, best first.
-        missed: people whom none of them found.
+        people: number of people, crowd regions not counted.
+        shown: detections of at least the score threshold, best first.
+        missed: people without a matching detection.
     """
 
     image: int
     people: int
-    shown: tuple[Shown, ...]
-    missed: tuple[Missed, ...]
+    shown: tuple[ShownDetection, ...]
+    missed: tuple[MissedPerson, ...]
 
     @property
-    def matched(self) -> list[Shown]:
-        """The detections that found somebody."""
+    def matched(self) -> list[ShownDetection]:
+        """The true positives."""
         return [one for one in self.shown if one.person is not None]
 
     @property
-    def false_alarms(self) -> list[Shown]:
-        """The detections that found nobody new."""
+    def false_positives(self) -> list[ShownDetection]:
+        """The detections without a person of their own."""
         return [one for one in self.shown if one.person is None]
 
 
-def judge(recording: Recording, kind: str, *, score: float = SCORE) -> list[ImageOutcome]:
-    """Match the detections that a user would see, and give a reason for every error.
+def find_outcomes(recording: Recording, kind: str, *, score: float = SCORE) -> list[ImageOutcome]:
+    """Match the detections of at least `score`, and give a reason for every error.
 
     The matching is COCOeval's at an overlap of 0.5: best score first, each to the person of its
-    class with the largest overlap who is still free.
+    class with the largest overlap that is still unmatched.
 
     Args:
         recording: what a model found.
-        kind: what the overlap is of, "bbox" or "segm".
-        score: detections of at least this score are shown.
+        kind: of the overlap, "bbox" or "segm".
+        score: the score threshold.
 
     Returns:
-        One outcome per picture, in the order of `recording.images`.
+        One outcome per image, in the order of `recording.images`.
     """
     return [
-        _judge_image(image["id"], truth, _best(found), kind, score)
+        _match_image(image["id"], truth, _by_score(found), kind, score)
         for image, (truth, found) in zip(recording.images, recording.by_image(), strict=True)
     ]
 
 
-def _best(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Best score first, no more per class than COCO counts."""
+def _by_score(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Detections by descending score, no more per class than COCO counts."""
     kept, counts = [], dict.fromkeys((one["category_id"] for one in found), 0)
     for one in sorted(found, key=lambda entry: -float(entry["score"])):
         counts[one["category_id"]] += 1
-        if counts[one["category_id"]] <= MOST_DETECTIONS:
+        if counts[one["category_id"]] <= MAX_DETECTIONS:
             kept.append(one)
     return kept
 
 
-def _judge_image(
+def _match_image(
     image: int,
     truth: list[dict[str, Any]],
     found: list[dict[str, Any]],
@@ -162,32 +162,34 @@ def _judge_image(
     matched = _match(np.where(same, overlaps, -1.0), crowd)
     visible = sum(entry["score"] >= score for entry in found)  # the first ones: sorted by score
     shown, reasons = [], []
-    for place in range(visible):
-        person = matched[place]
+    for index in range(visible):
+        person = matched[index]
         if person >= 0 and crowd[person]:
             continue
         if person >= 0:
-            shown.append(Shown(found[place], truth[person], float(overlaps[place, person]), None))
+            shown.append(
+                ShownDetection(found[index], truth[person], float(overlaps[index, person]), None)
+            )
         else:
-            nearest, reason = _false_alarm(overlaps[place], same[place], crowd)
-            overlap = 0.0 if nearest is None else float(overlaps[place, nearest])
-            shown.append(Shown(found[place], None, overlap, reason))
+            nearest, reason = _false_positive(overlaps[index], same[index], crowd)
+            overlap = 0.0 if nearest is None else float(overlaps[index, nearest])
+            shown.append(ShownDetection(found[index], None, overlap, reason))
             reasons.append((nearest, reason))
     taken = set(matched[:visible])
     missed = [
-        Missed(person, _miss(place, reasons, overlaps[visible:] * same[visible:]))
-        for place, person in enumerate(truth)
-        if place not in taken and not crowd[place]
+        MissedPerson(person, _false_negative(index, reasons, overlaps[visible:] * same[visible:]))
+        for index, person in enumerate(truth)
+        if index not in taken and not crowd[index]
     ]
     return ImageOutcome(image, int((~crowd).sum()), tuple(shown), tuple(missed))
 
 
 def _match(overlaps: NDArray[np.float64], crowd: NDArray[np.bool_]) -> list[int]:
-    """COCOeval's matching: for each detection the place of its person or crowd region, or -1.
+    """COCOeval's matching: for each detection the index of its person or crowd region, or -1.
 
     Args:
         overlaps: [D, G], best detection first; -1 where the classes differ.
-        crowd: [G]; a region takes any number of detections, but only those that find nobody.
+        crowd: [G]; a region takes any number of detections, but only those without a person.
     """
     free = np.ones(len(crowd), np.bool_)
     matched = []
@@ -195,7 +197,7 @@ def _match(overlaps: NDArray[np.float64], crowd: NDArray[np.bool_]) -> list[int]
         person = -1
         for candidates in (free & ~crowd, crowd):
             possible = np.where(candidates, row, -1.0)
-            if person < 0 and len(row) and possible.max() >= FOREGROUND - TINY:
+            if person < 0 and len(row) and possible.max() >= FOREGROUND - TOLERANCE:
                 person = len(row) - 1 - int(np.argmax(possible[::-1]))  # the last of equals
         if person >= 0 and not crowd[person]:
             free[person] = False
@@ -203,43 +205,43 @@ def _match(overlaps: NDArray[np.float64], crowd: NDArray[np.bool_]) -> list[int]
     return matched
 
 
-def _false_alarm(
+def _false_positive(
     overlaps: NDArray[np.float64], same: NDArray[np.bool_], crowd: NDArray[np.bool_]
-) -> tuple[int | None, FalseAlarm]:
-    """Whom a detection that found nobody lies nearest to, and why it is wrong."""
+) -> tuple[int | None, FalsePositive]:
+    """The nearest instance of an unmatched detection, if any, and the reason."""
     reasons = (
-        (same, FOREGROUND - TINY, FalseAlarm.DUPLICATE),
-        (~same, FOREGROUND - TINY, FalseAlarm.CLASS),
-        (same, BACKGROUND, FalseAlarm.LOCALISATION),
-        (~same, BACKGROUND, FalseAlarm.CLASS_AND_LOCALISATION),
+        (same, FOREGROUND - TOLERANCE, FalsePositive.DUPLICATE),
+        (~same, FOREGROUND - TOLERANCE, FalsePositive.CLASS),
+        (same, BACKGROUND, FalsePositive.LOCALISATION),
+        (~same, BACKGROUND, FalsePositive.CLASS_AND_LOCALISATION),
     )
     for candidates, least, reason in reasons:
         possible = np.where(candidates & ~crowd, overlaps, -1.0)
         if len(possible) and possible.max() >= least:
             return int(np.argmax(possible)), reason
-    return None, FalseAlarm.BACKGROUND
+    return None, FalsePositive.BACKGROUND
 
 
-def _miss(
+def _false_negative(
     person: int,
-    reasons: Sequence[tuple[int | None, FalseAlarm]],
+    reasons: Sequence[tuple[int | None, FalsePositive]],
     below: NDArray[np.float64],
-) -> Miss:
-    """Why the person at a place of the truth was not found.
+) -> FalseNegative:
+    """Why a person was missed.
 
     Args:
-        person: the place.
-        reasons: of the picture's false alarms: who is nearest, and why.
+        person: its index in the truth.
+        reasons: nearest instance and reason of each of the image's false positives.
         below: overlaps [D, G] of the detections that are not shown, 0 where the classes differ.
     """
     mine = {reason for nearest, reason in reasons if nearest == person}
-    if FalseAlarm.LOCALISATION in mine:
-        return Miss.LOCALISATION
-    if FalseAlarm.CLASS in mine:
-        return Miss.CLASS
-    if len(below) and below[:, person].max() >= FOREGROUND - TINY:
-        return Miss.LOW_SCORE
-    return Miss.ENTIRELY
+    if FalsePositive.LOCALISATION in mine:
+        return FalseNegative.LOCALISATION
+    if FalsePositive.CLASS in mine:
+        return FalseNegative.CLASS
+    if len(below) and below[:, person].max() >= FOREGROUND - TOLERANCE:
+        return FalseNegative.LOW_SCORE
+    return FalseNegative.ENTIRELY
 
 
 def _overlaps(

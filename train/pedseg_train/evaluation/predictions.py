@@ -24,12 +24,12 @@ KEYS = ("image_id", "category_id", "bbox", "score", "segmentation")
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What the ids in a file of results mean.
+    """The meaning of the ids in a file of results.
 
     Attributes:
-        images: image id -> position in the dataset; None for a picture that it lacks.
+        images: image id -> position in the dataset; None for an image that it lacks.
         labels: category id -> label of the dataset; None for a class that it lacks.
-        source: the file that says so.
+        source: the file that defines the ids.
     """
 
     images: dict[int, int | None]
@@ -38,7 +38,7 @@ class Key:
 
 
 def is_predictions(path: Path) -> bool:
-    """Whether a file looks like JSON, so that it can only be results."""
+    """Whether a file is JSON and hence results, by its name or first bytes."""
     if path.suffix.lower() == ".json":
         return True
     with path.open("rb") as stream:
@@ -48,21 +48,21 @@ def is_predictions(path: Path) -> bool:
 def read_predictions(
     path: Path, dataset: SegmentationDataset, indices: Sequence[int], *, images: Path | None = None
 ) -> Recording:
-    """Read a file of COCO results beside the truth of some pictures.
+    """Read a file of COCO results together with the ground truth of some images.
 
-    Detections on other pictures, and of classes that the dataset lacks, are left out.
+    Detections on other images, and of classes that the dataset lacks, are left out.
 
     Args:
         path: a JSON list of {image_id, category_id, bbox, score, segmentation}: bbox x y width
             height in pixels, segmentation as run lengths.
-        dataset: the pictures with their truth.
+        dataset: the images with their ground truth.
         indices: the positions in it to evaluate on.
-        images: a COCO file whose lists "images" and "categories" tell which files and classes the
-            ids are. By default `coco_images.json` beside `path`, which `pedseg-predict` writes.
+        images: a COCO file whose lists "images" and "categories" define the ids. By default
+            `coco_images.json` beside `path`, which `pedseg-predict` writes.
 
     Raises:
-        InputError: the file is no such list; an entry has an id that nobody knows, a box of another
-            length, run lengths of another size; or pictures to evaluate on were not predicted.
+        InputError: the file is no such list; an entry has an unknown id, a box of another length
+            or run lengths of another size; or images to evaluate on were not predicted.
     """
     entries = _load(path, "a list of COCO results")
     if not isinstance(entries, list):
@@ -88,15 +88,15 @@ def read_predictions(
 
 
 def _checked(entry: Any, key: Key) -> tuple[int | None, int | None]:
-    """Position and label of one result, once all but its run lengths is known to be sound.
+    """Position and label of one result; checks everything but its run lengths.
 
     Raises:
-        InputError: it is not.
+        InputError: a missing or wrong value.
     """
-    lacking = [name for name in KEYS if not isinstance(entry, Mapping) or name not in entry]
-    if lacking:
+    missing = [name for name in KEYS if not isinstance(entry, Mapping) or name not in entry]
+    if missing:
         raise InputError(
-            f"expected {', '.join(KEYS)}, found no {' and no '.join(lacking)}; write the results "
+            f"expected {', '.join(KEYS)}, found no {' and no '.join(missing)}; write the results "
             "anew, with masks"
         )
     for name, known in (("image_id", key.images), ("category_id", key.labels)):
@@ -122,7 +122,7 @@ def _key_file(path: Path, images: Path | None) -> Path:
     beside = path.with_name(COCO_IMAGES_FILE) if images is None else images
     if not beside.is_file():
         raise InputError(
-            f"{path}: expected {COCO_IMAGES_FILE} beside it, which tells what its image ids mean, "
+            f"{path}: expected {COCO_IMAGES_FILE} beside it, which defines its image ids, "
             "found none; name a COCO file with the same image ids by --image-ids"
             if images is None
             else f"{beside}: expected a COCO file with the list images, found no file"
@@ -142,11 +142,13 @@ def _read_key(path: Path, dataset: SegmentationDataset) -> Key:
         ) from error
     positions = _positions(dataset)
     images = {number: positions.get(PurePosixPath(name).name) for number, name in files.items()}
-    doubtful = next((files[one] for one, place in images.items() if place == _AMBIGUOUS), None)
-    if doubtful is not None:
+    ambiguous = next(
+        (files[one] for one, position in images.items() if position == _AMBIGUOUS), None
+    )
+    if ambiguous is not None:
         raise InputError(
-            f"{path}: expected file names that differ, found several pictures named "
-            f"{PurePosixPath(doubtful).name} in the dataset; rename them"
+            f"{path}: expected file names that differ, found several images named "
+            f"{PurePosixPath(ambiguous).name} in the dataset; rename them"
         )
     known = {name: label for label, name in enumerate(class_names_of(dataset)) if label}
     labels = {category: known.get(name) for category, name in categories.items()}
@@ -169,11 +171,11 @@ def _positions(dataset: SegmentationDataset) -> dict[str, int]:
 
 def _check_covered(key: Key, dataset: SegmentationDataset, indices: Sequence[int]) -> None:
     predicted = set(key.images.values())
-    lacking = [index for index in indices if index not in predicted]
-    if lacking:
+    missing = [index for index in indices if index not in predicted]
+    if missing:
         raise InputError(
-            f"{key.source}: expected all {len(indices)} pictures to evaluate on, found "
-            f"{len(indices) - len(lacking)} and no {dataset.path(lacking[0]).name}; predict the "
+            f"{key.source}: expected all {len(indices)} images to evaluate on, found "
+            f"{len(indices) - len(missing)} and no {dataset.path(missing[0]).name}; predict the "
             "others too, or choose another part with --split"
         )
 

@@ -1,4 +1,4 @@
-"""What a segmenter found on labelled pictures, in COCO's terms, beside what is there."""
+"""A model's detections on labelled images together with the ground truth, in COCO's format."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ class Annotated(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What a model found on labelled pictures, in COCO's terms, ready to be counted in many ways.
+    """Detections and ground truth of labelled images, in COCO's format.
 
     Attributes:
-        images: id (the position in the dataset), height and width of every picture.
+        images: id (the position in the dataset), height and width of every image.
         truth: COCO annotations of the people on them; category_id is the label.
         found: COCO annotations of the detections, of any score.
         class_names: one name per label, background first.
@@ -56,25 +56,25 @@ class Recording:
 
     @property
     def people(self) -> int:
-        """Instances to be found: those in the truth that are no crowd region."""
+        """Number of instances in the truth, crowd regions not counted."""
         return sum(not person["iscrowd"] for person in self.truth)
 
     @property
     def categories(self) -> list[int]:
-        """The labels that are counted: all of the model's classes, and any other in the truth."""
+        """The evaluated labels: all of the model's classes, and any other in the truth."""
         labels = range(1, len(self.class_names))
         return sorted({*labels, *(person["category_id"] for person in self.truth)})
 
     def category_name(self, label: int) -> str:
-        """The class name of a label, or the label itself where no name is known."""
+        """The class name of a label, or `class N` without a name."""
         return self.class_names[label] if label < len(self.class_names) else f"class {label}"
 
     def by_image(self) -> list[tuple[list[dict[str, Any]], list[dict[str, Any]]]]:
-        """Truth and detections of each picture, in the order of `images`."""
-        truth, found = (self._sorted_out(side) for side in (self.truth, self.found))
+        """Truth and detections of each image, in the order of `images`."""
+        truth, found = (self._group_by_image(side) for side in (self.truth, self.found))
         return [(truth[image["id"]], found[image["id"]]) for image in self.images]
 
-    def _sorted_out(self, annotations: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
+    def _group_by_image(self, annotations: list[dict[str, Any]]) -> dict[int, list[dict[str, Any]]]:
         by_image: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in self.images}
         for annotation in annotations:
             by_image[annotation["image_id"]].append(annotation)
@@ -85,8 +85,8 @@ class Recording:
 
         Args:
             kind: "bbox" or "segm".
-            breakdown: also by size and by number of detections, as the twelve numbers need; without
-                it for all sizes and COCO's 100 detections per picture only.
+            breakdown: also by size and number of detections, as the twelve numbers need; else for
+                all sizes and COCO's 100 detections per image only.
         """
         found = [{**annotation, "area": _area(annotation, kind)} for annotation in self.found]
         with contextlib.redirect_stdout(io.StringIO()):
@@ -104,22 +104,22 @@ class Recording:
 
 
 def labelled(dataset: Annotated, indices: Sequence[int]) -> Recording:
-    """The truth of some pictures, nothing found yet; worth keeping if they are measured often.
+    """The ground truth of some images, without detections; reuse it to evaluate repeatedly.
 
     Boxes and areas are those of the targets, as in torchvision's reference: in the tutorial's
     datasets the area that sorts people into small, medium and large is the box's.
 
     Args:
-        dataset: without random transforms, since targets and pictures must belong together.
+        dataset: without random transforms, since targets and images must match.
         indices: the positions in `dataset`, each once.
 
     Raises:
-        InputError: a position is named twice, so that its people would count twice.
+        InputError: a repeated position, whose people would count twice.
     """
     if len(set(indices)) != len(indices):
         raise InputError(
-            f"indices: expected every picture once, found {len(indices) - len(set(indices))} "
-            "of them again; name each once"
+            f"indices: expected every image once, found {len(indices) - len(set(indices))} "
+            "repeated; name each once"
         )
     images: list[dict[str, int]] = []
     truth: list[dict[str, Any]] = []
@@ -139,22 +139,22 @@ def record(
     truth: Recording | None = None,
     description: str = "evaluating",
 ) -> Recording:
-    """Run `segment` on some pictures of `dataset` and note what it found beside their targets.
+    """Run `segment` on some images of `dataset` and record detections and targets.
 
     Args:
         segment: one image, uint8 [H, W, 3] -> detections.
         dataset: see `labelled`.
         indices: the positions in `dataset` to evaluate on, each once.
-        truth: what `labelled` made of the same positions, to save reading it again.
+        truth: the result of `labelled` for the same positions, to save reading it again.
         description: of the progress bar.
 
     Raises:
-        InputError: a position is named twice, or `truth` is of other pictures.
+        InputError: a repeated position, or `truth` is of other images.
     """
     truth = labelled(dataset, indices) if truth is None else truth
     if [image["id"] for image in truth.images] != list(indices):
         raise InputError(
-            f"truth: expected that of the {len(indices)} pictures to evaluate on, found "
+            f"truth: expected that of the {len(indices)} images to evaluate on, found "
             f"{len(truth.images)} others; make it with labelled(dataset, indices)"
         )
     found: list[dict[str, Any]] = []
@@ -169,7 +169,7 @@ def found_annotations(detections: Detections, image_id: int) -> list[dict[str, A
 
 
 def with_mask_areas(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """COCO results with what COCOeval asks of an annotation beyond them."""
+    """COCO results with the further fields that COCOeval needs of an annotation."""
     # One by one: pycocotools counts the masks of a list in eight bits.
     return [
         {**entry, "iscrowd": 0, "mask_area": int(coco_mask.area(entry["segmentation"]))}
@@ -178,10 +178,9 @@ def with_mask_areas(entries: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def merge(recordings: Sequence[Recording]) -> Recording:
-    """One recording of what several processes recorded; a picture that two have counts once.
+    """Merge the recordings of several processes; an image that two have counts once.
 
-    The result has the pictures in the order of their ids, so that it does not depend on who saw
-    which.
+    The images are in the order of their ids, whichever process had them.
 
     Args:
         recordings: of parts of one dataset, at least one.
@@ -209,7 +208,7 @@ def merge(recordings: Sequence[Recording]) -> Recording:
 
 
 def class_names_of(dataset: Annotated) -> tuple[str, ...]:
-    """The classes of a dataset, background first; everybody is a person where it names none."""
+    """The classes of a dataset, background first; background and person if it names none."""
     return tuple(getattr(dataset, "class_names", CLASS_NAMES))
 
 

@@ -1,4 +1,4 @@
-"""COCO's twelve numbers, of everything and of every class."""
+"""COCO's twelve numbers, over all classes and per class."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ Numbers = dict[str, float | None]
 class CocoResult:
     """COCO's twelve numbers for boxes and for masks, in 0..1.
 
-    A number is None where it has no meaning, e.g. APs without a small person in the ground truth.
+    A number is None where it is undefined, e.g. APs without a small person in the ground truth.
 
     Attributes:
         bbox, segm: name of `NUMBERS` -> value.
-        images: pictures that were evaluated.
+        images: number of images evaluated.
         instances: people in their ground truth, crowd regions not counted.
         detections: detections on them, of any score.
         classes: class name -> {"bbox": numbers, "segm": numbers, "instances": how many}; empty
-            where there is one class, whose numbers are the ones above.
+            for a single class, which has the numbers above.
     """
 
     bbox: Numbers
@@ -59,12 +59,12 @@ class CocoResult:
         table.add_column("bbox", justify="right")
         table.add_column("segm", justify="right")
         for name in NUMBERS:
-            table.add_row(name, shown(self.bbox[name]), shown(self.segm[name]))
+            table.add_row(name, format_metric(self.bbox[name]), format_metric(self.segm[name]))
         return table
 
     def summary(self) -> str:
         """The two numbers that matter most, in one line."""
-        return f"box AP {shown(self.bbox['AP'])}, mask AP {shown(self.segm['AP'])}"
+        return f"box AP {format_metric(self.bbox['AP'])}, mask AP {format_metric(self.segm['AP'])}"
 
 
 def evaluate(
@@ -75,20 +75,20 @@ def evaluate(
     truth: Recording | None = None,
     description: str = "evaluating",
 ) -> CocoResult:
-    """Run `segment` on some pictures of `dataset` and compare with their targets.
+    """Run `segment` on some images of `dataset` and compare with their targets.
 
-    Args and meaning as for `record`.
+    Arguments as for `record`.
     """
     return count(record(segment, dataset, indices, truth=truth, description=description))
 
 
 def count(recording: Recording) -> CocoResult:
     """COCO's twelve numbers, for boxes and for masks."""
-    return count_matched(recording, {kind: recording.match(kind) for kind in ("bbox", "segm")})
+    return count_matches(recording, {kind: recording.match(kind) for kind in ("bbox", "segm")})
 
 
-def count_matched(recording: Recording, matched: dict[str, COCOeval]) -> CocoResult:
-    """COCO's twelve numbers of detections that `Recording.match` has matched already, by kind."""
+def count_matches(recording: Recording, matched: dict[str, COCOeval]) -> CocoResult:
+    """COCO's twelve numbers from what `Recording.match` gave for each kind."""
     labels = recording.categories
     numbers = {kind: _numbers(evaluation, len(labels)) for kind, evaluation in matched.items()}
     everything = {kind: found[0] for kind, found in numbers.items()}
@@ -111,8 +111,8 @@ def count_matched(recording: Recording, matched: dict[str, COCOeval]) -> CocoRes
     )
 
 
-def shown(value: float | None) -> str:
-    """A number of COCO's for a reader."""
+def format_metric(value: float | None) -> str:
+    """One of COCO's numbers as text; "-" for None."""
     return "-" if value is None else f"{value:.3f}"
 
 
@@ -130,7 +130,7 @@ def _twelve(precision: NDArray[np.float64], recall: NDArray[np.float64]) -> Numb
 
     Args:
         precision: [T, R, K, A, M] by overlap, recall, class, area (all, small, medium, large) and
-            number of detections (1, 10, 100); -1 where there is nobody to be found.
+            number of detections (1, 10, 100); -1 without people.
         recall: [T, K, A, M], likewise.
     """
     at50, at75 = 0, 5  # the overlaps are 0.50, 0.55 ... 0.95

@@ -1,4 +1,4 @@
-"""What is measured, and on which pictures: a checkpoint, an artifact or a file of results."""
+"""What is evaluated, and on which images: a checkpoint, an artifact or a file of results."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from ..run_folder import RunFolder
 from .predictions import is_predictions, read_predictions
 from .recording import Recording, record
 
-PARTS = ("test", "train", "val", "all")
+SPLIT_CHOICES = ("test", "train", "val", "all")
 FROM_FILE = "a file of results"
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
-    """Something that can be measured.
+class EvaluatedModel:
+    """A model, or its results in a file.
 
     Attributes:
-        class_names: its classes, background first; None where it takes those of the dataset.
-        provider: what really runs it.
-        record: what it finds on the pictures of a dataset at some positions.
+        class_names: its classes, background first; None for results, which take the dataset's.
+        provider: what actually runs it.
+        record: makes the recording on some positions of a dataset.
     """
 
     class_names: tuple[str, ...] | None
@@ -39,19 +39,19 @@ class Subject:
 
 
 @contextlib.contextmanager
-def open_subject(
+def open_model(
     path: Path, *, device: str = "auto", images: Path | None = None
-) -> Iterator[Subject]:
+) -> Iterator[EvaluatedModel]:
     """Load a checkpoint, an artifact or COCO results, told apart by content.
 
     Args:
         path: the file.
         device: "auto", "cpu", "cuda" or "cuda:N"; results need none.
-        images: what the ids in a file of results mean, see `read_predictions`.
+        images: COCO file with the image ids of results, see `read_predictions`.
 
     Raises:
         CheckpointError: no such file.
-        PedsegError: none of the three, or it does not run on `device`.
+        PedsegError: the file is none of the three, or does not run on `device`.
     """
     if not path.is_file():
         raise CheckpointError(
@@ -61,16 +61,16 @@ def open_subject(
         loaded = load_checkpoint(path)
         names = loaded.header.class_names
         eager = EagerSegmenter(loaded.model, class_names=names, device=device, paste=False)
-        yield Subject(names, eager.provider, partial(record, eager))
+        yield EvaluatedModel(names, eager.provider, partial(record, eager))
     elif is_predictions(path):
-        yield Subject(None, FROM_FILE, partial(read_predictions, path, images=images))
+        yield EvaluatedModel(None, FROM_FILE, partial(read_predictions, path, images=images))
     else:
         with Segmenter.load(path, device=device) as segmenter:
             names = tuple(segmenter.manifest.class_names)
-            yield Subject(names, segmenter.provider, partial(record, segmenter))
+            yield EvaluatedModel(names, segmenter.provider, partial(record, segmenter))
 
 
-def choose_pictures(
+def select_images(
     model: Path,
     dataset: SegmentationDataset,
     *,
@@ -78,20 +78,20 @@ def choose_pictures(
     seed: int = 1,
     split_file: Path | None = None,
 ) -> tuple[tuple[int, ...], str]:
-    """The pictures to measure on: a part of a split file, else of the tutorial's split.
+    """The images to evaluate on: a part of a split file, else of the tutorial's split.
 
     Args:
         model: a checkpoint, an artifact or results; the run's split.json lies beside it.
-        dataset: all pictures.
-        part: a name of `PARTS`.
-        seed: of the tutorial's split.
-        split_file: another split than that of the run.
+        dataset: all images.
+        part: one of `SPLIT_CHOICES`.
+        seed: of the tutorial's split, where there is no split file.
+        split_file: used instead of the run's split.json.
 
     Returns:
-        Positions in `dataset`, and in words where the split came from.
+        Positions in `dataset`, and a description of the split.
 
     Raises:
-        DatasetError: the split names pictures that `dataset` lacks, its part is empty, or nothing
+        DatasetError: the split names images that `dataset` lacks, its part is empty, or nothing
             can be split.
     """
     beside = RunFolder(model.parent).split
@@ -108,6 +108,6 @@ def choose_pictures(
     if not indices:
         known = ", ".join(name for name, positions in parts.items() if positions)
         raise DatasetError(
-            f"{origin}: expected pictures in the part {part!r}, found none; choose from: {known}"
+            f"{origin}: expected images in the part {part!r}, found none; choose from: {known}"
         )
     return indices, origin

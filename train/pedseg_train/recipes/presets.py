@@ -1,4 +1,4 @@
-"""The recipes that have a name."""
+"""The named recipes."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ RECIPES: Mapping[str, Recipe] = MappingProxyType(
     {
         # https://docs.pytorch.org/tutorials/intermediate/torchvision_tutorial.html
         "tutorial": Recipe(),
-        # The tutorial's network and time. Chosen on 120 photographs, MobileNetV2 at 400 pixels:
-        # steps of one picture and the cosine gained most, a higher rate lost.
+        # The tutorial's network and time. Tuned on 120 photographs, MobileNetV2 at 400 pixels:
+        # steps of one image and the cosine gained most, a higher rate lost.
         "default": Recipe(
             preset="default",
             epochs=10,

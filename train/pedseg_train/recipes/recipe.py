@@ -10,7 +10,7 @@ from typing import Any
 from pedseg_runtime.errors import InputError
 
 from ..architectures import ANCHOR_SIZES, ARCHITECTURES
-from ..parts import PARTS
+from ..parts import PARAMETER_GROUPS
 from .schedule import cosine_factor, step_factor
 from .settings import setting, settings_of
 
@@ -32,18 +32,18 @@ class Recipe:
     )
     weights: str = setting("coco", 'Starting weights: "coco", "imagenet", "none" or a file.')
     freeze: tuple[str, ...] = setting(
-        ("stem",), "Parts that keep their starting weights.", choices=PARTS
+        ("stem",), "Parameter groups that keep their starting weights.", choices=PARAMETER_GROUPS
     )
     min_size: int = setting(800, "Shorter image side in pixels.", least=32)
     max_size: int = setting(1333, "Limit of the longer image side in pixels.", least=32)
     anchor_sizes: tuple[int, ...] = setting(
         ANCHOR_SIZES, "Anchor side in resized pixels, one per pyramid level.", least=1
     )
-    box_batch: int = setting(512, "Boxes per picture that the box head is trained on.", least=1)
-    proposals: int = setting(2000, "Region proposals per picture in training.", least=1)
+    box_batch: int = setting(512, "Boxes per image that the box head is trained on.", least=1)
+    proposals: int = setting(2000, "Region proposals per image in training.", least=1)
 
-    epochs: int = setting(10, "Passes over the training pictures.", group="length", least=1)
-    batch_size: int = setting(2, "Pictures per step and process.", least=1)
+    epochs: int = setting(10, "Passes over the training images.", group="length", least=1)
+    batch_size: int = setting(2, "Images per step and process.", least=1)
     accumulate: int = setting(1, "Batches whose gradients make one step.", least=1)
     patience: int = setting(
         0, "Stop after so many epochs without a better mask AP; 0 never does.", least=0, exact=False
@@ -84,18 +84,18 @@ class Recipe:
     )
     scale_min: float = setting(1.0, "Least factor of scale jitter.", least=0.05, most=10)
     scale_max: float = setting(1.0, "Greatest factor of scale jitter.", least=0.05, most=10)
-    crop: float = setting(0.0, "Probability of a crop around somebody.", least=0, most=1)
+    crop: float = setting(0.0, "Probability of a crop around a person.", least=0, most=1)
     crop_min: float = setting(
         0.5, "Least share of each side that a crop keeps.", least=0, above=True, most=1
     )
     copy_paste: float = setting(
-        0.0, "Probability of pasting people from another picture.", least=0, most=1
+        0.0, "Probability of pasting people from another image.", least=0, most=1
     )
     brightness: float = setting(0.0, "Greatest relative change of brightness.", least=0, most=1)
     contrast: float = setting(0.0, "Greatest relative change of contrast.", least=0, most=1)
     saturation: float = setting(0.0, "Greatest relative change of saturation.", least=0, most=1)
     hue: float = setting(0.0, "Greatest turn of the hue, in turns.", least=0, most=0.5)
-    grey: float = setting(0.0, "Probability of a picture without colours.", least=0, most=1)
+    grey: float = setting(0.0, "Probability of an image without colours.", least=0, most=1)
 
     amp: str = setting(
         "none", "Mixed precision; fp16 needs CUDA.", group="machine",
@@ -104,14 +104,14 @@ class Recipe:
     channels_last: bool = setting(True, "Memory format of images and weights.", exact=False)
     compile: bool = setting(False, "Compile the backbone with torch.compile.", exact=False)
     workers: int = setting(
-        4, "Processes that load pictures; 0 loads them in the training process.",
+        4, "Processes that load images; 0 loads them in the training process.",
         least=0, exact=False,
     )  # fmt: skip
 
     seed: int = setting(1, "Of weights, split, order and augmentation.", group="data")
     categories: tuple[str, ...] = setting((), "Categories to learn; none given: all of them.")
     test: int | None = setting(
-        None, "Number of test pictures; the tutorial's 50 (a quarter of small datasets).", least=1
+        None, "Number of test images; the tutorial's 50 (a quarter of small datasets).", least=1
     )
 
     def __post_init__(self) -> None:
@@ -125,7 +125,7 @@ class Recipe:
             )
 
     def learning_rate(self, epoch: int, step: int, steps: int) -> float:
-        """The learning rate of one step, before the factors of a group of parameters.
+        """The learning rate of one step, before the factors of parameter groups.
 
         Args:
             epoch: counted from 0.
@@ -151,10 +151,10 @@ class Recipe:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Recipe:
-        """Parse what `to_dict` made; a field that an older pedseg did not know has its default.
+        """Parse the result of `to_dict`; fields that an older pedseg lacked get their default.
 
         Raises:
-            InputError: a key or value that is none of a recipe.
+            InputError: an unknown key or an invalid value.
         """
         tuples = {described.name for described in settings_of(cls) if described.many}
         settings: dict[str, Any] = dict(values)
@@ -166,7 +166,7 @@ class Recipe:
             raise InputError(f"recipe: expected the settings of a Recipe ({error})") from error
 
     def differences(self, other: Recipe, *, ignoring: tuple[str, ...] = ()) -> list[str]:
-        """Where `other` differs, as lines `name: mine -> theirs`."""
+        """The settings in which `other` differs, as lines `name: mine -> theirs`."""
         mine, theirs = self.to_dict(), other.to_dict()
         return [
             f"{name}: {mine[name]} -> {theirs[name]}"
@@ -174,10 +174,10 @@ class Recipe:
             if mine[name] != theirs[name] and name not in ignoring
         ]
 
-    def breaks(self, other: Recipe) -> list[str]:
-        """The differences that forbid continuing a run of this recipe as `other`.
+    def resume_conflicts(self, other: Recipe) -> list[str]:
+        """The differences that forbid resuming a run of this recipe with `other`.
 
-        More epochs are fine where the learning rate does not depend on how many there are.
+        Other epochs are fine where the learning rate does not depend on their number.
         """
         free = [described.name for described in settings_of(type(self)) if not described.exact]
         if self.schedule == "step":

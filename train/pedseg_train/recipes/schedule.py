@@ -1,10 +1,10 @@
-"""The learning rate of every step, as a factor of the recipe's."""
+"""Learning-rate schedules: the factor of every step."""
 
 from __future__ import annotations
 
 import math
 
-_START = 1 / 1000  # where a warm-up begins; torchvision's own
+_WARMUP_START = 1 / 1000  # factor at the first step, as in torchvision
 
 
 def step_factor(
@@ -24,7 +24,7 @@ def step_factor(
     warmup = min(warmup, steps - 1)
     if epoch > 0 or step >= warmup:
         return decayed
-    return decayed * _ramp(step, warmup)
+    return decayed * _warmup_factor(step, warmup)
 
 
 def cosine_factor(
@@ -44,10 +44,10 @@ def cosine_factor(
     done = epoch * steps + step
     warmup = min(warmup, total // 2)
     if done < warmup:
-        return _ramp(done, warmup)
+        return _warmup_factor(done, warmup)
     share = (done - warmup) / max(1, total - warmup)
     return final + (1 - final) * (1 + math.cos(math.pi * share)) / 2
 
 
-def _ramp(step: int, warmup: int) -> float:
-    return _START + (1 - _START) * step / warmup
+def _warmup_factor(step: int, warmup: int) -> float:
+    return _WARMUP_START + (1 - _WARMUP_START) * step / warmup

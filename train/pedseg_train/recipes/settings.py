@@ -1,7 +1,7 @@
-"""What a recipe's field is: its default, its meaning and the values that it may have.
+"""The described fields of a recipe: default, help text and valid values.
 
-Everything that shows or checks settings (the options of `pedseg-train`, the table in the docs, the
-refusal of an impossible value) is made from this one description.
+The options of `pedseg-train`, the table in the docs and the validation all come from this one
+description.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ class Setting:
         kind: type of one value: int, float, str or bool.
         many: the field is a tuple of such values.
         default: of the dataclass.
-        group: the heading that it belongs under.
+        group: the heading in help texts.
         help: one line.
-        choices: the only values, empty if any will do.
+        choices: the valid values; empty for any.
         least, most: limits of a number, None where there is none.
-        above: the number must be greater than `least`, not just as great.
-        exact: a resumed run must keep it; the others change speed or when to stop, not the path.
+        above: the number must be greater than `least`, not equal.
+        exact: must stay the same in a resumed run; the others change speed or when to stop only.
     """
 
     name: str
@@ -49,13 +49,13 @@ class Setting:
     exact: bool = True
 
     def check(self, value: Any) -> None:
-        """Raise InputError unless `value` may stand in this field."""
+        """Raise InputError unless `value` is valid for this field."""
         if value is None and self.default is None:
             return
         for one in value if self.many else (value,):
-            self._check_one(one)
+            self._check_value(one)
 
-    def _check_one(self, value: Any) -> None:
+    def _check_value(self, value: Any) -> None:
         if self.choices and value not in self.choices:
             raise InputError(f"{self.name}: expected {' or '.join(self.choices)}, found {value!r}")
         if self.kind not in (int, float):
@@ -83,7 +83,7 @@ def setting(default: Any, help_text: str, **description: Any) -> Any:
 
 
 def settings_of(recipe: type) -> tuple[Setting, ...]:
-    """The described fields of a dataclass, in their order; a group holds until the next begins."""
+    """The described fields of a dataclass, in order; a group holds until the next begins."""
     hints = typing.get_type_hints(recipe)
     found, group = [], ""
     for field in dataclasses.fields(recipe):

@@ -14,7 +14,7 @@ from PIL import Image
 from pedseg_runtime.draw import Color, draw_instances
 
 from ..data.coco.segmentation import decode
-from ..evaluation.outcomes import ImageOutcome, Miss
+from ..evaluation.outcomes import FalseNegative, ImageOutcome
 
 RIGHT: Color = (86, 180, 233)  # of Okabe and Ito, as the plots
 MISSED: Color = (213, 94, 0)
@@ -41,7 +41,7 @@ def draw_pair(
             own; None keeps the picture's size.
     """
     reasons = {
-        id(one.annotation): "missed" if one.reason is Miss.ENTIRELY else str(one.reason)
+        id(one.annotation): "missed" if one.reason is FalseNegative.ENTIRELY else str(one.reason)
         for one in outcome.missed
     }
     left = [

@@ -66,7 +66,7 @@ def answer(subject: Subject, analysis: Analysis) -> str:
     if not people:
         return f"Nobody is labelled on the {pictures} {subject.part} pictures: nothing to measure."
     false_alarms = sum(errors["false_alarms"].values())
-    found = f"{errors['matched']} of {people} {analysis.things}"
+    found = f"{errors['matched']} of {people} {analysis.instance_noun}"
     share = f"{100 * errors['matched'] / people:.0f} %"
     return (
         f"On {pictures} {subject.part} pictures it finds {found} ({share}) and raises "

@@ -15,7 +15,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from ..evaluation.analysis import Analysis
 from ..evaluation.matches import AT50, AT75, RECALLS
-from ..evaluation.outcomes import FalseAlarm, Miss
+from ..evaluation.outcomes import FalseNegative, FalsePositive
 
 Record = dict[str, Any]
 Draw = Callable[[Axes], None]
@@ -120,10 +120,13 @@ def draw_errors(axes: Axes, analysis: Analysis) -> None:
     """Misses and false alarms by reason, of masks."""
     errors = analysis.errors("segm")
     bars = [
-        *((f"missed: {reason}", errors["missed"][reason], VERMILION) for reason in map(str, Miss)),
+        *(
+            (f"missed: {reason}", errors["missed"][reason], VERMILION)
+            for reason in map(str, FalseNegative)
+        ),
         *(
             (f"false: {reason}", errors["false_alarms"][reason], BLUE)
-            for reason in map(str, FalseAlarm)
+            for reason in map(str, FalsePositive)
         ),
     ]
     if not analysis.result.classes:  # with one class nothing can be of another

@@ -7,8 +7,8 @@ from typing import Any
 
 from ..evaluation.analysis import Analysis
 from ..evaluation.bootstrap import KINDS
-from ..evaluation.outcomes import FALSE_ALARMS, MISSES
-from ..evaluation.result import NUMBERS, shown
+from ..evaluation.outcomes import FALSE_NEGATIVE_REASONS, FALSE_POSITIVE_REASONS
+from ..evaluation.result import NUMBERS, format_metric
 from .data_facts import PartFacts
 from .run_facts import RunFacts, Subject
 
@@ -36,11 +36,11 @@ def tiles(
     false_alarms = sum(errors["false_alarms"].values())
     result = analysis.result
     tiles = [
-        (shown(result.segm["AP"]), "mask AP", _interval(analysis, "segm")),
-        (shown(result.bbox["AP"]), "box AP", _interval(analysis, "bbox")),
+        (format_metric(result.segm["AP"]), "mask AP", _interval(analysis, "segm")),
+        (format_metric(result.bbox["AP"]), "box AP", _interval(analysis, "bbox")),
         (
             f"{errors['matched']} / {errors['people']}",
-            f"{analysis.things} found",
+            f"{analysis.instance_noun} found",
             f"at a score of {analysis.score:g}",
         ),
         (
@@ -68,7 +68,7 @@ def numbers(analysis: Analysis) -> list[dict[str, str]]:
         {
             "name": name,
             "meaning": MEANING_OF_NUMBERS[name],
-            **{kind: shown(getattr(analysis.result, kind)[name]) for kind in KINDS},
+            **{kind: format_metric(getattr(analysis.result, kind)[name]) for kind in KINDS},
             **{f"{kind}_interval": _interval(analysis, kind, name) for kind in KINDS},
         }
         for name in NUMBERS
@@ -81,7 +81,9 @@ def classes(analysis: Analysis) -> list[dict[str, Any]]:
         {
             "name": name,
             "instances": numbers["instances"],
-            "cells": [shown(numbers[kind][n]) for kind in KINDS for n in ("AP", "AP50", "AP75")],
+            "cells": [
+                format_metric(numbers[kind][n]) for kind in KINDS for n in ("AP", "AP50", "AP75")
+            ],
         }
         for name, numbers in analysis.result.classes.items()
     ]
@@ -92,8 +94,8 @@ def errors(analysis: Analysis) -> list[tuple[str, str, str, int, int]]:
     by_kind = {kind: analysis.errors(kind) for kind in KINDS}
     rows = []
     for title, key, meanings in (
-        ("missed", "missed", MISSES),
-        ("false alarm", "false_alarms", FALSE_ALARMS),
+        ("missed", "missed", FALSE_NEGATIVE_REASONS),
+        ("false alarm", "false_alarms", FALSE_POSITIVE_REASONS),
     ):
         for reason, meaning in meanings.items():
             masks, boxes = (by_kind[kind][key][str(reason)] for kind in ("segm", "bbox"))

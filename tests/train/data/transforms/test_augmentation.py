@@ -1,4 +1,4 @@
-"""Whatever is drawn, picture, masks, boxes and labels tell of the same people."""
+"""Whatever is drawn, image, masks, boxes and labels tell of the same people."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ geometric_recipes = st.builds(
 def augmented(recipe, sample, other=None, seed=0):
     with seeded(seed):
         return Augmentation(recipe)(
-            sample, min_size=recipe.min_size, another=lambda: other or sample
+            sample, min_size=recipe.min_size, sample_other=lambda: other or sample
         )
 
 
@@ -202,7 +202,7 @@ def test_colours_change_within_their_range_and_nothing_else_does(field):
     assert torch.equal(before["masks"], after["masks"])
 
 
-def test_grey_pictures_have_three_equal_channels():
+def test_grey_images_have_three_equal_channels():
     sample = made_up(1, 4, 40, 50)
     sample[0][0] //= 2
     image, _ = augmented(dataclasses.replace(SMALL, grey=1.0), sample)

@@ -1,18 +1,18 @@
-"""Generated street scenes: pictures with pedestrians whose masks are known exactly.
+"""Generated street scenes with pedestrians and exact masks.
 
-Each module knows those above it:
+Each module imports only those above it:
 
     paint         colours, fabrics, and a supersampled sheet to draw one thing on
-    camera        where a point of the world lands in the picture
-    wardrobe      how a person looks: body, hair, clothes, bags
-    pose          where a walking person's joints are
+    camera        projection of world points to the image
+    wardrobe      a person's appearance: body, hair, clothes, bags
+    pose          the joints of a walking person
     heads         a person's head
-    figures       a whole person, drawn from look and pose
-    objects       what stands in a street and is no person
+    figures       a whole person, drawn from appearance and pose
+    objects       street furniture and plants
     vehicles      cars, bicycles and a dog
-    backgrounds   sky and weather, and a canvas for what does not move
+    backgrounds   sky and weather, and a canvas for the background
     buildings     rows of houses
     places        streets, squares and parks
-    composition   who hides whom, shadows, ids
-    street        all of it together: one picture and its ids
+    composition   occlusion, shadows, ids
+    street        a complete scene: image and ids
 """

@@ -1,4 +1,4 @@
-"""What lies behind the people: sky, ground, and a canvas that draws in world coordinates."""
+"""The background: weather, sky, and a canvas that draws in world coordinates."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ class Weather:
 
     Attributes:
         zenith: colour of the sky at the top.
-        haze: colour of the sky at the horizon, and of far things.
-        light: how it falls on bodies.
-        shadow: how dark cast shadows are, 0 for none.
-        clearness: metres after which haze hides two thirds of a thing.
+        haze: colour of the sky at the horizon and of distant objects.
+        light: on objects and people.
+        shadow: darkness of cast shadows, 0 for none.
+        clearness: distance in metres at which haze makes up 63 %.
     """
 
     zenith: Color
@@ -43,7 +43,7 @@ class Weather:
 
 
 def random_weather(rng: np.random.Generator) -> Weather:
-    """Sun from some side, or a covered sky that casts no sharp shadow."""
+    """Sun from a random side, or an overcast sky without cast shadows."""
     zenith, haze = pick(rng, _SKIES)
     sunny = chance(rng, 0.6)
     return Weather(
@@ -56,7 +56,7 @@ def random_weather(rng: np.random.Generator) -> Weather:
 
 
 class Canvas:
-    """A picture that is drawn in world coordinates, larger, and then averaged down."""
+    """A supersampled image that is drawn in world coordinates."""
 
     def __init__(self, camera: Camera, weather: Weather) -> None:
         self.camera, self.weather = camera, weather
@@ -65,12 +65,12 @@ class Canvas:
         self._draw = ImageDraw.Draw(self._image)
 
     def polygon(self, points: Sequence[Point], color: Color) -> None:
-        """A polygon of picture points (column, row)."""
+        """A polygon of image points (column, row)."""
         self._draw.polygon([(x * _OVERSAMPLING, y * _OVERSAMPLING) for x, y in points], fill=color)
 
     def quad(self, corners: Sequence[tuple[float, float, float]], color: Color) -> None:
         """A polygon of world points, hazy by the distance of the first."""
-        hazy = self.hazed(color, corners[0][2])
+        hazy = self.add_haze(color, corners[0][2])
         self.polygon([self.camera.point(*corner) for corner in corners], hazy)
 
     def floor(self, x0: float, x1: float, z0: float, z1: float, color: Color) -> None:
@@ -82,21 +82,21 @@ class Canvas:
         line = [self.camera.point(x, 0, z) for x, z in (start, end)]
         self._draw.line(
             [(x * _OVERSAMPLING, y * _OVERSAMPLING) for x, y in line],
-            fill=self.hazed(color, max(start[1], end[1])),
+            fill=self.add_haze(color, max(start[1], end[1])),
             width=1 if max(start[1], end[1]) > 6 else 2,
         )
 
     def ellipse(self, center: Point, rx: float, ry: float, color: Color) -> None:
-        """An ellipse around a picture point."""
+        """An ellipse around an image point."""
         (x, y), k = center, _OVERSAMPLING
         self._draw.ellipse(((x - rx) * k, (y - ry) * k, (x + rx) * k, (y + ry) * k), fill=color)
 
-    def hazed(self, color: Color, z: float) -> Color:
-        """`color` as it looks from `z` metres away."""
+    def add_haze(self, color: Color, z: float) -> Color:
+        """`color` as seen from `z` metres away."""
         return mix(color, self.weather.haze, 1 - 0.37 ** (z / self.weather.clearness))
 
     def sky(self, rng: np.random.Generator) -> None:
-        """Fill everything: a gradient down to the horizon, with clouds."""
+        """Fill the canvas with a gradient down to the horizon, with clouds."""
         width, height = self.camera.width, self.camera.height
         share = (np.arange(height) / self.camera.horizon).clip(0, 1)[:, None, None] ** 0.8
         top, low = np.array(self.weather.zenith), np.array(self.weather.haze)
@@ -106,23 +106,23 @@ class Canvas:
         colors = colors + (np.array([244, 244, 246]) - colors) * clouds * amount * (1 - share / 2)
         self._image.paste(Image.fromarray(colors.astype(np.uint8)).resize(self._image.size))
 
-    def finished(self) -> Image.Image:
-        """The picture at its own size."""
+    def render(self) -> Image.Image:
+        """The image at its final size."""
         return self._image.reduce(_OVERSAMPLING)
 
 
 def soft_noise(
     rng: np.random.Generator, width: int, height: int, *, columns: int, rows: int
 ) -> NDArray[np.float64]:
-    """Cloudy noise [height, width] around 0, about -1..1, with that many bumps each way."""
+    """Cloudy noise [height, width] around 0, about -1..1, of `columns` x `rows` random values."""
     coarse = rng.normal(0, 0.5, (rows, columns)).astype(np.float32)
     image = Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC)
     return np.asarray(image, np.float64)
 
 
-def roughened(rng: np.random.Generator, picture: Image.Image, camera: Camera) -> Image.Image:
-    """`picture` with blotches everywhere and a grain on the ground that shrinks with distance."""
-    colors = np.asarray(picture, np.float64)
+def add_texture(rng: np.random.Generator, image: Image.Image, camera: Camera) -> Image.Image:
+    """`image` with blotches, and a grain on the ground that shrinks with distance."""
+    colors = np.asarray(image, np.float64)
     height, width = colors.shape[:2]
     factor = 1 + 0.05 * soft_noise(rng, width, height, columns=6, rows=6)
     first = int(camera.horizon) + 2

@@ -58,7 +58,7 @@ def draw_houses(
     *,
     lit: float,
 ) -> None:
-    """A row of houses from `start` to `end`, (x, z) each; `lit` is how bright this side is.
+    """Draw a row of houses from `start` to `end`, (x, z) each, with brightness `lit`.
 
     The far end is drawn first, so that near houses cover far ones.
     """

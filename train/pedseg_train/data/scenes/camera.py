@@ -1,4 +1,4 @@
-"""Where a point of the world lands in the picture."""
+"""The camera: projection of world points to the image."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ class Camera:
     The world's axes, in metres: x right, y up from the ground, z away from the camera.
 
     Attributes:
-        width: of the picture in pixels.
-        height: of the picture in pixels.
+        width: of the image in pixels.
+        height: of the image in pixels.
         horizon: the row of the horizon.
-        middle: the column that the camera looks at.
-        eye: metres of the camera above the ground.
+        middle: the column of the optical axis.
+        eye: height of the camera above the ground in metres.
         focal: focal length in pixels.
     """
 
@@ -41,17 +41,17 @@ class Camera:
         return self.focal / z
 
     def half_width(self, z: float) -> float:
-        """Metres from the middle of the picture to its farther side at distance `z`."""
+        """Metres from the middle of the image to its farther side at distance `z`."""
         return max(self.middle, self.width - self.middle) * z / self.focal
 
     @property
     def nearest(self) -> float:
-        """The distance of the ground at the lower edge of the picture."""
+        """The distance of the ground at the lower edge of the image."""
         return self.eye * self.focal / (self.height - self.horizon)
 
 
 def random_camera(rng: np.random.Generator, *, width: int, height: int) -> Camera:
-    """A camera held by a passer-by or, one time in four, from somewhat higher up."""
+    """A camera at eye height or, one time in four, somewhat higher."""
     high = rng.random() < 0.25
     return Camera(
         width=width,

@@ -7,83 +7,87 @@ from dataclasses import dataclass
 
 from .paint import Color, Fabric, Point, Sheet, arc, mix, shade
 from .pose import HEAD, NECK, SHOULDER, Pose
-from .wardrobe import Look
+from .wardrobe import Appearance
 
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """Draws the head of one person onto the sheet of the figure."""
+    """Draws the head of one person onto a sheet."""
 
     sheet: Sheet
-    look: Look
+    appearance: Appearance
     pose: Pose
 
     @property
     def _skull(self) -> tuple[float, float, float, float]:
-        """The head's middle in the picture and its radii: x, y, rx, ry."""
+        """The head's middle in the image and its radii: x, y, rx, ry."""
         x, y = self.pose.at(0.012, 0, HEAD)
-        return x, y, 0.054 * self.look.head, 0.070 * self.look.head
+        return x, y, 0.054 * self.appearance.head, 0.070 * self.appearance.head
 
     def draw_behind_shoulders(self) -> None:
-        """Long hair that the trunk covers; to be drawn before the trunk."""
-        if self.look.hairstyle == "long" and self.pose.face_seen:
-            self._hanging_hair()
+        """Draw long hair behind the trunk; to be called before drawing the trunk."""
+        if self.appearance.hairstyle == "long" and self.pose.face_seen:
+            self._draw_long_hair()
 
     def draw(self) -> None:
-        """Neck, head, face, hair and hat; to be drawn after the trunk."""
-        self._bare_head()
+        """Draw neck, head, face, hair and hat; to be called after drawing the trunk."""
+        self._draw_head()
         if self.pose.face_seen:
-            self._face()
-        self._tied_hair()
-        if self.look.hairstyle == "long" and not self.pose.face_seen:
-            self._hanging_hair()
-        self._hat()
+            self._draw_face()
+        self._draw_tied_hair()
+        if self.appearance.hairstyle == "long" and not self.pose.face_seen:
+            self._draw_long_hair()
+        self._draw_hat()
 
-    def _bare_head(self) -> None:
-        look, size = self.look, self.look.head
+    def _draw_head(self) -> None:
+        appearance, size = self.appearance, self.appearance.head
         neck = self.pose.at(0.0, 0, NECK - 0.03)
-        self.sheet.limb(neck, self.pose.at(0.008, 0, HEAD - 0.03), 0.032, 0.030, look.skin)
+        self.sheet.limb(neck, self.pose.at(0.008, 0, HEAD - 0.03), 0.032, 0.030, appearance.skin)
         x, y, rx, ry = self._skull
         turned = math.sin(self.pose.yaw)
-        self.sheet.ball((x, y), rx, ry, look.skin)
-        if look.hairstyle != "bald":
-            grown = 1.28 if look.hairstyle == "afro" else 1.07
+        self.sheet.ball((x, y), rx, ry, appearance.skin)
+        if appearance.hairstyle != "bald":
+            grown = 1.28 if appearance.hairstyle == "afro" else 1.07
             low = -0.1 if self.pose.face_seen else -0.8  # from behind, hair reaches the nape
             center = (x - 0.010 * turned, y + 0.008 * size)
             cap = arc(
                 center, rx * grown, ry * grown, low - 0.5 * turned, math.pi - low - 0.5 * turned
             )
-            self.sheet.solid(cap, look.hair, (0, 0))
+            self.sheet.solid(cap, appearance.hair, (0, 0))
             if self.pose.face_seen:
                 face = (x + 0.020 * turned * size, y - 0.018 * size)
-                self.sheet.ball(face, rx * (0.84 - 0.05 * abs(turned)), ry * 0.78, look.skin)
+                self.sheet.ball(face, rx * (0.84 - 0.05 * abs(turned)), ry * 0.78, appearance.skin)
 
-    def _face(self) -> None:
-        """Eyes, mouth and nose where the camera sees them."""
-        look, pose, size = self.look, self.pose, self.look.head
-        dark = mix(look.skin, (20, 14, 12), 0.75)
+    def _draw_face(self) -> None:
+        """Draw the visible eyes, mouth and nose."""
+        appearance, pose, size = self.appearance, self.pose, self.appearance.head
+        dark = mix(appearance.skin, (20, 14, 12), 0.75)
 
         def on_face(forward: float, left: float, up: float) -> Point:
             return pose.at(0.012 + forward * size, left * size, HEAD + up * size)
 
-        if look.beard:
+        if appearance.beard:
             x, y = on_face(0.03, 0, -0.045)
-            self.sheet.ellipse((x, y), 0.030 * size, 0.021 * size, look.hair)
+            self.sheet.ellipse((x, y), 0.030 * size, 0.021 * size, appearance.hair)
         for left in (0.020, -0.020):
             near = 0.045 * math.cos(pose.yaw) - left * math.sin(pose.yaw)
             if near < 0.002:
                 continue
             eye = on_face(0.045, left, 0.004)
             self.sheet.ellipse(eye, 0.007 * size, 0.006 * size, dark)
-            if look.glasses:
+            if appearance.glasses:
                 self.sheet.ellipse(eye, 0.014 * size, 0.010 * size, (24, 24, 28))
         mouth = [on_face(0.046, 0.014, -0.042), on_face(0.046, -0.014, -0.042)]
-        self.sheet.line(mouth, 0.006 * size, mix(look.skin, (150, 40, 40), 0.5))
-        nose = [on_face(0.050, 0, 0.0), on_face(0.066, 0, -0.018), on_face(0.050, 0, -0.022)]
-        self.sheet.polygon(nose, shade(look.skin, 0.9))
+        self.sheet.line(mouth, 0.006 * size, mix(appearance.skin, (150, 40, 40), 0.5))
+        nose = [
+            on_face(0.050, 0, 0.0),
+            on_face(0.066, 0, -0.018),
+            on_face(0.050, 0, -0.022),
+        ]
+        self.sheet.polygon(nose, shade(appearance.skin, 0.9))
 
-    def _tied_hair(self) -> None:
-        style, hair = self.look.hairstyle, self.look.hair
+    def _draw_tied_hair(self) -> None:
+        style, hair = self.appearance.hairstyle, self.appearance.hair
         if style == "bun":
             x, y = self.pose.at(-0.055, 0, HEAD + 0.035)
             self.sheet.ball((x, y), 0.028, 0.028, shade(hair, 0.95))
@@ -91,24 +95,24 @@ class Head:
             start = self.pose.at(-0.055, 0, HEAD + 0.02)
             self.sheet.limb(start, self.pose.at(-0.085, 0, HEAD - 0.11), 0.020, 0.012, hair)
 
-    def _hanging_hair(self) -> None:
+    def _draw_long_hair(self) -> None:
         start, end = self.pose.at(-0.02, 0, HEAD + 0.01), self.pose.at(-0.035, 0, SHOULDER - 0.04)
-        size = self.look.head
-        self.sheet.limb(start, end, 0.060 * size, 0.050 * size, shade(self.look.hair, 0.9))
+        size = self.appearance.head
+        self.sheet.limb(start, end, 0.060 * size, 0.050 * size, shade(self.appearance.hair, 0.9))
 
-    def _hat(self) -> None:
-        hat, color = self.look.hat, self.look.hat_color
+    def _draw_hat(self) -> None:
+        hat, color = self.appearance.hat, self.appearance.hat_color
         if hat == "none":
             return
         x, y, rx, ry = self._skull
         turned = math.sin(self.pose.yaw)
         if hat == "hood":
-            hood: Fabric = self.look.top.dimmed(0.92)
+            hood: Fabric = self.appearance.top.dimmed(0.92)
             self.sheet.ball((x - 0.02 * turned, y + 0.01), rx * 1.25, ry * 1.18, hood)
             if self.pose.face_seen:
                 face = (x + 0.022 * turned, y - 0.008)
-                self.sheet.ball(face, rx * 0.78, ry * 0.80, self.look.skin)
-                self._face()
+                self.sheet.ball(face, rx * 0.78, ry * 0.80, self.appearance.skin)
+                self._draw_face()
             return
         self.sheet.solid(arc((x, y + 0.018), rx * 1.12, ry * 0.98, 0, math.pi), color, (0, 0))
         band: Color = shade(color, 0.75)

@@ -1,4 +1,4 @@
-"""What stands in a street and is no person."""
+"""Street furniture and plants, each drawn as a cutout."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from .paint import Color, Cutout, Light, Point, Sheet, arc, chance, mix, pick, shade, vary
 
-Draw = Callable[[np.random.Generator, float, Light], Cutout]
+DrawObject = Callable[[np.random.Generator, float, Light], Cutout]
 
 _METAL: tuple[Color, ...] = ((62, 66, 68), (96, 100, 102), (40, 56, 48), (134, 138, 140))
 PAINT: tuple[Color, ...] = (

@@ -1,4 +1,4 @@
-"""Colours, fabrics, and a supersampled sheet to draw one thing of the street on."""
+"""Colours, fabrics, and a supersampled sheet to draw one object on."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from PIL import Image, ImageDraw
 
 Color = tuple[int, int, int]
 Point = tuple[float, float]
-Choice = TypeVar("Choice")
+Item = TypeVar("Item")
 
 OVERSAMPLING = 4
 LARGE = 1200  # pixels of a unit on the enlarged sheet
 
 
-def pick(rng: np.random.Generator, options: Sequence[Choice]) -> Choice:
+def pick(rng: np.random.Generator, options: Sequence[Item]) -> Item:
     """One of `options`, all equally likely."""
     return options[int(rng.integers(len(options)))]
 
@@ -29,9 +29,9 @@ def chance(rng: np.random.Generator, probability: float) -> bool:
     return bool(rng.random() < probability)
 
 
-def bell(rng: np.random.Generator, mean: float, spread: float) -> float:
-    """A normal draw, cut off at two and a half times the spread."""
-    return mean + spread * min(2.5, max(-2.5, float(rng.normal())))
+def clipped_normal(rng: np.random.Generator, mean: float, deviation: float) -> float:
+    """A normal random number, clipped at 2.5 standard deviations."""
+    return mean + deviation * min(2.5, max(-2.5, float(rng.normal())))
 
 
 def shade(color: Color, factor: float) -> Color:
@@ -55,13 +55,13 @@ def vary(rng: np.random.Generator, color: Color, amount: float = 12) -> Color:
 
 @dataclass(frozen=True, slots=True)
 class Fabric:
-    """What a piece of clothing is made of.
+    """The fabric of a piece of clothing.
 
     Attributes:
         color: the main colour.
         pattern: "plain", "rows", "columns", "checks" or "blocks".
         second: the other colour of a pattern.
-        period: after how many of the sheet's units the pattern repeats.
+        period: of the pattern, in the sheet's units.
     """
 
     color: Color
@@ -97,7 +97,7 @@ Paint = Color | Fabric
 
 @dataclass(frozen=True, slots=True)
 class Light:
-    """Where light comes from: `side` -1 left to 1 right, `strength` 0 flat to about 0.4 harsh."""
+    """The light: `side` from -1 left to 1 right, `strength` from 0 flat to about 0.4 harsh."""
 
     side: float
     strength: float
@@ -105,12 +105,12 @@ class Light:
 
 @dataclass(frozen=True, slots=True)
 class Cutout:
-    """One drawn thing, ready to be pasted.
+    """One drawn object, ready to be pasted.
 
     Attributes:
-        image: RGBA at the picture's resolution, cropped to what is there.
-        left: columns from the thing's foot to the left edge of `image`.
-        top: rows from the thing's foot to the upper edge of `image`.
+        image: RGBA at the image's resolution, cropped to its content.
+        left: columns from the object's foot to the left edge of `image`.
+        top: rows from the object's foot to the upper edge of `image`.
     """
 
     image: Image.Image
@@ -119,19 +119,19 @@ class Cutout:
 
 
 class Sheet:
-    """A transparent sheet on which one thing is drawn, in metres or any other unit.
+    """A transparent sheet on which one object is drawn, in metres or any other unit.
 
-    The origin is where the thing touches the ground, x points right and y up. Everything is drawn
-    several times larger; `cutout` averages it down, which gives smooth edges.
+    The origin is where the object touches the ground, x points right and y up. Everything is drawn
+    at a higher resolution; `cutout` averages it down, which gives smooth edges.
 
     Args:
-        scale: pixels of the picture per unit.
-        left: extent to the left of the origin in units, as `right`, `top` and `bottom`; what lies
-            outside is lost.
+        scale: pixels of the image per unit.
+        left: extent to the left of the origin in units, as `right`, `top` and `bottom`; the
+            rest is clipped.
         right: see `left`.
         top: see `left`.
         bottom: see `left`.
-        light: shades everything that `solid`, `ball` and `limb` draw.
+        light: of everything that `solid`, `ball` and `limb` draw.
     """
 
     def __init__(
@@ -144,7 +144,7 @@ class Sheet:
         bottom: float = 0.15,
         light: Light,
     ) -> None:
-        # Large things have smooth edges anyway, and their sheets would take much memory.
+        # Large objects have smooth edges anyway, and their sheets would take much memory.
         self._larger = max(1, min(OVERSAMPLING, round(LARGE / scale)))
         self._scale = scale * self._larger
         self._left, self._top = math.ceil(left * scale), math.ceil(top * scale)
@@ -167,7 +167,7 @@ class Sheet:
         self._draw.ellipse((x1, y1, x2, y2), fill=color)
 
     def line(self, points: Sequence[Point], width: float, color: Color) -> None:
-        """A line through `points`, `width` units wide and at least half a pixel."""
+        """A line through `points`, `width` units wide, at least half a pixel."""
         pixels = max(self._larger // 2, round(width * self._scale))
         self._draw.line(self._pixels(points), fill=color, width=pixels, joint="curve")
 
@@ -178,12 +178,12 @@ class Sheet:
         self._draw.circle((x, y), radius * self._scale, outline=color, width=pixels)
 
     def solid(self, points: Sequence[Point], paint: Paint, across: Point = (1, 0)) -> None:
-        """An outline that looks round: darker at the rim, brighter towards the light.
+        """A shape shaded as if round: darker at the rim, brighter towards the light.
 
         Args:
             points: the outline.
             paint: its colour or fabric.
-            across: the direction in which it curves away; (0, 0) for all directions.
+            across: the direction of curvature; (0, 0) for all directions.
         """
         outline = np.asarray(self._pixels(points))
         low = np.floor(outline.min(axis=0)).astype(int)
@@ -215,7 +215,7 @@ class Sheet:
         )
 
     def cutout(self) -> Cutout:
-        """What was drawn, at the picture's resolution."""
+        """The drawing at the image's resolution."""
         small = self._image.reduce(self._larger)
         left, top, right, bottom = small.getbbox() or (0, 0, 1, 1)
         return Cutout(small.crop((left, top, right, bottom)), left - self._left, top - self._top)
@@ -227,7 +227,7 @@ class Sheet:
         ys: NDArray[Any],
         across: Point,
     ) -> NDArray[np.float64]:
-        """The brightness of every pixel [H, W] inside `outline` [P, 2]: 1 where light falls."""
+        """The brightness of every pixel [H, W] inside `outline` [P, 2], about 1."""
         low, high = outline.min(axis=0), outline.max(axis=0)
         middle, half = (low + high) / 2, np.maximum((high - low) / 2, 1)
         right, down = (xs - middle[0]), (ys - middle[1])

@@ -1,4 +1,4 @@
-"""Kinds of places: a street seen from across it, along it, a square, a park."""
+"""Places: a street seen across, a street seen along, a square, a park."""
 
 from __future__ import annotations
 
@@ -40,15 +40,15 @@ class Zone:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What may stand where, on a background that has been drawn.
+    """Zones for people and objects on a drawn background.
 
     Attributes:
-        walks: where people walk.
-        edges: where lamps, trees, bins and the like stand.
-        lanes: where vehicles stand.
+        walks: for people.
+        edges: for lamps, trees, bins and the like.
+        lanes: for vehicles.
         yaws: the directions in which people mostly walk, in radians (see `pose.Pose`).
         sideways: whether vehicles are seen from the side.
-        green: whether bushes, trees and benches are likelier than street furniture.
+        green: whether to place bushes, trees and benches instead of street furniture.
     """
 
     walks: tuple[Zone, ...]
@@ -60,7 +60,7 @@ class Place:
 
 
 def draw_place(rng: np.random.Generator, canvas: Canvas) -> Place:
-    """Draw some place onto `canvas` and tell what may stand where."""
+    """Draw a random place onto `canvas` and return its zones."""
     canvas.sky(rng)
     kinds = (_across, _across, _along, _along, _square, _park)
     return pick(rng, kinds)(rng, canvas)
@@ -193,12 +193,12 @@ def _park(rng: np.random.Generator, canvas: Canvas) -> Place:
 
 
 def _reach(camera: Camera, z: float) -> float:
-    """How far to the sides something `z` metres away must be drawn."""
+    """How far to the sides the ground must be drawn at distance `z`, in metres."""
     return max(6.0, 1.15 * camera.half_width(z))
 
 
 def _pave(rng: np.random.Generator, canvas: Canvas, zone: Zone, color: Color) -> None:
-    """Slabs with seams; too far away to see, the seams are left out."""
+    """Slabs with seams, which are left out in the distance."""
     canvas.floor(zone.x0, zone.x1, zone.z0, zone.z1, color)
     tile, seam = float(rng.uniform(0.4, 1.0)), shade(color, float(rng.uniform(0.82, 0.93)))
     end = min(zone.z1, 11.0)
@@ -226,7 +226,7 @@ def _tree_line(rng: np.random.Generator, canvas: Canvas, z: float) -> None:
     scale = camera.scale(z)
     base = camera.point(0, 0, z)[1]
     for row in range(3):
-        tone = canvas.hazed(shade(color, 0.55 + 0.14 * row), z)
+        tone = canvas.add_haze(shade(color, 0.55 + 0.14 * row), z)
         high = float(rng.uniform(5, 9)) * scale * (1 - 0.22 * row)
         x = -10.0
         while x < camera.width + 10:

@@ -1,6 +1,6 @@
-"""Where a walking or standing person's joints are, seen from any side.
+"""The joints of a walking or standing person, projected from any side.
 
-The body's frame is (forward, left, up) in shares of the height; `turn` maps it to the picture.
+The body's frame is (forward, left, up) in fractions of the height; `_project` maps it to the image.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ HIP, SHOULDER, NECK, HEAD = 0.515, 0.805, 0.855, 0.925
 _THIGH, _SHIN, _FOOT, _HEEL, _ANKLE = 0.235, 0.235, 0.085, 0.035, 0.042
 _UPPER_ARM, _FOREARM = 0.165, 0.155
 _HIP_WIDTH, _SHOULDER_WIDTH = 0.048, 0.096
-# A camera at eye height sees the ground from above: what is nearer to it is lower in the picture.
+# A camera at eye height sees the ground from above: nearer points are lower in the image.
 _TILT = 0.16
 
 
 @dataclass(frozen=True, slots=True)
 class Limb:
-    """Three joints in the picture, [x right, y up], and how near the middle is to the camera.
+    """Three joints in the image, [x right, y up], and the nearness of the middle one to the camera.
 
     An arm is shoulder, elbow, hand; a leg is hip, knee, ankle.
     """
@@ -49,12 +49,12 @@ AnyLimb = TypeVar("AnyLimb", bound=Limb)
 
 @dataclass(frozen=True, slots=True)
 class Pose:
-    """A posed person in the picture, in shares of the height, the lower foot at y = 0.
+    """A posed person in the image, in fractions of the height, the lower foot at y = 0.
 
     Attributes:
         yaw: where the person faces: 0 the camera, pi/2 right, pi away.
-        lift: how far the trunk's points must be raised for the foot to touch the ground.
-        lean: how far the neck is ahead of the hip, in walking direction.
+        lift: offset of all points upwards that puts the lower foot on the ground.
+        lean: offset of the neck from the hip, in walking direction.
         legs: the two legs, the farther one first.
         arms: the two arms, the farther one first.
     """
@@ -81,18 +81,18 @@ class Pose:
         return self.facing <= -0.5
 
     def at(self, forward: float, left: float, up: float) -> Point:
-        """A point of the trunk or head in the picture."""
+        """A point of the trunk or head in the image."""
         lean = self.lean * max(0.0, up - HIP) / (NECK - HIP)
         x, y = _project((forward + lean, left, up + self.lift), self.yaw)
         return x, y
 
     def width(self, lateral: float, sagittal: float) -> float:
-        """How wide an elliptic cross-section of the trunk looks from the camera."""
+        """The projected width of an elliptic cross-section of the trunk."""
         return math.hypot(lateral * math.cos(self.yaw), sagittal * math.sin(self.yaw))
 
 
 def random_pose(rng: np.random.Generator, *, build: float, yaw: float | None = None) -> Pose:
-    """A walking person, or one in four standing; `yaw` is drawn unless it is given."""
+    """A random pose, three in four walking; `yaw` is drawn unless it is given."""
     if yaw is None:
         side = pick(rng, (0.0, math.pi / 2, math.pi / 2, math.pi, -math.pi / 2, -math.pi / 2))
         yaw = side + float(rng.normal(0, 0.3))
@@ -103,14 +103,17 @@ def random_pose(rng: np.random.Generator, *, build: float, yaw: float | None = N
     ground = min(min(heel[2], toe[2]) for _, _, _, heel, toe in legs)
     lift = 0.012 - ground
     arms = [_arm(rng, side, phase + (side < 0) * math.pi, stride, build) for side in (1.0, -1.0)]
-    seen_legs = [Leg(*_seen(joints, lift, yaw), *_ends(joints, lift, yaw)) for joints in legs]
-    seen_arms = [Limb(*_seen(joints, lift, yaw)) for joints in arms]
+    projected_legs = [
+        Leg(*_project_joints(joints, lift, yaw), *_project_foot(joints, lift, yaw))
+        for joints in legs
+    ]
+    projected_arms = [Limb(*_project_joints(joints, lift, yaw)) for joints in arms]
     return Pose(
         yaw=yaw,
         lift=lift,
         lean=stride * 0.06,
-        legs=_sorted_pair(seen_legs),
-        arms=_sorted_pair(seen_arms),
+        legs=_farthest_first(projected_legs),
+        arms=_farthest_first(projected_arms),
     )
 
 
@@ -167,12 +170,14 @@ def _nearness(point: Vector, yaw: float) -> float:
     return point[0] * math.cos(yaw) - point[1] * math.sin(yaw)
 
 
-def _seen(joints: tuple[Vector, ...], lift: float, yaw: float) -> tuple[Point, Point, Point, float]:
+def _project_joints(
+    joints: tuple[Vector, ...], lift: float, yaw: float
+) -> tuple[Point, Point, Point, float]:
     upper, middle, lower = (_project(_raised(joint, lift), yaw) for joint in joints[:3])
     return upper, middle, lower, _nearness(joints[1], yaw)
 
 
-def _ends(joints: tuple[Vector, ...], lift: float, yaw: float) -> tuple[Point, Point]:
+def _project_foot(joints: tuple[Vector, ...], lift: float, yaw: float) -> tuple[Point, Point]:
     return _project(_raised(joints[3], lift), yaw), _project(_raised(joints[4], lift), yaw)
 
 
@@ -180,6 +185,6 @@ def _raised(point: Vector, lift: float) -> Vector:
     return point[0], point[1], point[2] + lift
 
 
-def _sorted_pair(limbs: list[AnyLimb]) -> tuple[AnyLimb, AnyLimb]:
+def _farthest_first(limbs: list[AnyLimb]) -> tuple[AnyLimb, AnyLimb]:
     first, second = sorted(limbs, key=lambda limb: limb.nearness)
     return first, second

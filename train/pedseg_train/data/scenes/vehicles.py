@@ -1,4 +1,4 @@
-"""Cars, bicycles and a dog: things of a street that move and are no people."""
+"""Cars, bicycles and a dog, each drawn as a cutout."""
 
 from __future__ import annotations
 
@@ -74,9 +74,9 @@ def oncoming_car(rng: np.random.Generator, scale: float, light: Light) -> Cutout
         color,
         (0, 1),
     )
-    lamp: Color = (176, 34, 30) if rear else (244, 240, 220)
+    lamp_color: Color = (176, 34, 30) if rear else (244, 240, 220)
     for side in (-1, 1):
-        sheet.ellipse((side * 0.68, 0.66), 0.15, 0.085, lamp)
+        sheet.ellipse((side * 0.68, 0.66), 0.15, 0.085, lamp_color)
     sheet.polygon(
         [(-0.4, 0.42), (0.4, 0.42), (0.4, 0.58), (-0.4, 0.58)],
         (226, 224, 216) if rear else (36, 36, 38),

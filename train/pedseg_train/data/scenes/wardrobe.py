@@ -1,4 +1,4 @@
-"""How a person looks: body, hair, clothes and what is carried."""
+"""A person's appearance: body, hair, clothes and bags."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .paint import Color, Fabric, bell, chance, pick, vary
+from .paint import Color, Fabric, chance, clipped_normal, pick, vary
 
 SKIN: tuple[Color, ...] = (
     (246, 214, 190),
@@ -30,7 +30,7 @@ HAIR: tuple[Color, ...] = (
     (160, 158, 156),
     (222, 220, 214),
 )
-# What most people wear: black, greys, navy, denim, beige, olive, brown, white, wine.
+# Common clothes: black, greys, navy, denim, beige, olive, brown, white, wine.
 MUTED: tuple[Color, ...] = (
     (30, 30, 34),
     (44, 46, 54),
@@ -48,31 +48,31 @@ MUTED: tuple[Color, ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class Appearance:
     """A person's appearance. Lengths are shares of the height unless a unit is given.
 
     Attributes:
         height: in metres.
-        build: how broad, 1 is average.
-        head: size of the head, 1 is an adult's.
+        build: relative width, 1 is average.
+        head: relative size of the head, 1 is an adult's.
         skin: colour.
         hair: colour.
         hairstyle: "short", "long", "bun", "ponytail", "bald" or "afro".
         top: fabric of shirt, jacket or coat.
-        sleeves: how far down the arm cloth reaches: 0.5 the elbow, 1 the wrist.
-        coat: where the upper garment ends; about 0.48 a shirt, 0.3 a coat.
-        open_front: colour of what shows in an open jacket, or None.
+        sleeves: their end: 0.5 the elbow, 1 the wrist.
+        coat: height of the upper garment's hem: about 0.48 for a shirt, 0.3 for a coat.
+        open_front: colour under an open jacket, or None.
         bottom: fabric of trousers or skirt.
-        skirt: where a skirt ends, or None for trousers.
-        legs: how far down the leg trousers reach: 0.5 the knee, 1 the ankle.
-        tights: colour of the bare or stockinged leg.
+        skirt: height of a skirt's hem, or None for trousers.
+        legs: end of the trousers: 0.5 the knee, 1 the ankle.
+        tights: colour of the leg below skirt or trousers.
         shoes: colour.
         hat: "none", "cap", "beanie", "brim" or "hood".
         hat_color: colour.
         bag: "none", "backpack", "shoulder", "handbag" or "shopping".
         bag_color: colour.
-        beard: whether there is one.
-        glasses: whether there are any.
+        beard: whether the person has one.
+        glasses: whether the person wears any.
     """
 
     height: float
@@ -98,8 +98,8 @@ class Look:
     glasses: bool
 
 
-def random_look(rng: np.random.Generator) -> Look:
-    """An adult or, rarely, a child in the clothes of some season."""
+def random_appearance(rng: np.random.Generator) -> Appearance:
+    """A random adult or, rarely, child in summer or winter clothes."""
     child = chance(rng, 0.12)
     warm = chance(rng, 0.45)
     skirted = chance(rng, 0.24)
@@ -108,9 +108,9 @@ def random_look(rng: np.random.Generator) -> Look:
     if skirted and chance(rng, 0.4):
         bottom = top  # a dress
     coat = float(rng.uniform(0.27, 0.42)) if not warm and chance(rng, 0.4) else 0.475
-    return Look(
-        height=float(rng.uniform(1.0, 1.45)) if child else bell(rng, 1.70, 0.08),
-        build=bell(rng, 1.0, 0.1),
+    return Appearance(
+        height=float(rng.uniform(1.0, 1.45)) if child else clipped_normal(rng, 1.70, 0.08),
+        build=clipped_normal(rng, 1.0, 0.1),
         head=float(rng.uniform(1.18, 1.35) if child else rng.uniform(0.96, 1.06)),
         skin=skin,
         hair=_hair(rng, skin, child),
@@ -147,7 +147,7 @@ def _hair(rng: np.random.Generator, skin: Color, child: bool) -> Color:
 
 
 def _cloth(rng: np.random.Generator, *, muted: float) -> Color:
-    """A colour to wear: muted with that probability, else bright."""
+    """A colour of clothes: muted with that probability, else bright."""
     if chance(rng, muted):
         return vary(rng, pick(rng, MUTED), 9)
     hue, saturation, value = rng.random(), rng.uniform(0.35, 0.8), rng.uniform(0.35, 0.88)
@@ -156,7 +156,7 @@ def _cloth(rng: np.random.Generator, *, muted: float) -> Color:
 
 
 def _fabric(rng: np.random.Generator, *, patterned: float) -> Fabric:
-    """A fabric that has a pattern with the probability `patterned`."""
+    """A random fabric, with a pattern at the probability `patterned`."""
     color = _cloth(rng, muted=0.5)
     if not chance(rng, patterned):
         return Fabric(color)

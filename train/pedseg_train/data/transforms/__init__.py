@@ -1,4 +1,4 @@
-"""What happens to a sample between the file and the model."""
+"""Transforms of a sample between the file and the model."""
 
 from .augmentation import Augmentation
 from .evaluation import evaluation_transform

@@ -10,14 +10,14 @@ import torch
 
 
 def mixed_seed(*numbers: int) -> int:
-    """A seed below 2**63 that differs wherever one of the numbers does."""
+    """A seed below 2**63 from several numbers; any other number gives another seed."""
     digest = hashlib.blake2b(repr(numbers).encode(), digest_size=8).digest()
     return int.from_bytes(digest, "little") >> 1
 
 
 @contextlib.contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Draws in the block are a function of `seed`; torch's CPU generator is put back after it."""
+    """Seed torch's CPU generator for the block, and restore its state afterwards."""
     before = torch.get_rng_state()
     torch.default_generator.manual_seed(seed)
     try:
@@ -26,16 +26,16 @@ def seeded(seed: int) -> Iterator[None]:
         torch.set_rng_state(before)
 
 
-def happens(probability: float) -> bool:
-    """True with `probability`; draws only where the answer is open."""
+def bernoulli(probability: float) -> bool:
+    """True with `probability`; draws nothing for 0 and 1."""
     return probability > 0 and (probability >= 1 or float(torch.rand(())) < probability)
 
 
-def between(low: float, high: float) -> float:
-    """A number from low to high; draws only where they differ."""
+def uniform(low: float, high: float) -> float:
+    """A number from low to high; draws nothing if they are equal."""
     return low if low == high else low + (high - low) * float(torch.rand(()))
 
 
-def integer(low: int, high: int) -> int:
-    """A whole number from low to high, both included."""
+def randint(low: int, high: int) -> int:
+    """An integer from low to high, both included."""
     return int(torch.randint(low, high + 1, ()))

@@ -1,4 +1,4 @@
-"""A sample for measuring: as it is in the file, in the numbers that torchvision expects."""
+"""The transform for evaluation: unaugmented samples, as torchvision's models expect them."""
 
 from __future__ import annotations
 

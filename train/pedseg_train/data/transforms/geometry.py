@@ -1,4 +1,4 @@
-"""Cut, mirror and scale in one go: picture, masks and boxes by the same numbers."""
+"""Crop, flip and scale in one step, the same for image, masks and boxes."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ Size = tuple[int, int]
 
 
 def resized_size(size: Size, min_size: int, max_size: int) -> Size:
-    """Height and width that torchvision's detectors give a picture; in float64, as eager does."""
+    """Height and width to which torchvision's detectors resize an image, in float64."""
     scale = min(min_size / min(size), max_size / max(size))
     return max(1, math.floor(size[0] * scale)), max(1, math.floor(size[1] * scale))
 
 
 @dataclass(frozen=True, slots=True)
 class Geometry:
-    """A window of a picture becomes the whole.
+    """Crop a window of an image, flip it and scale it.
 
     Attributes:
         top, left: first pixel of the window in the source.
         window: its height and width in source pixels.
-        size: height and width that it is scaled to.
-        flip: whether it is mirrored.
+        size: height and width of the result.
+        flip: whether to flip horizontally.
     """
 
     top: int
@@ -36,22 +36,22 @@ class Geometry:
 
     def image(self, image: torch.Tensor) -> torch.Tensor:
         """Uint8 [C, H, W] -> float32 [C, *size] in 0..1, as torchvision's detectors scale."""
-        scaled = self._cut(image).to(torch.float32).div_(255)
+        scaled = self._crop(image).to(torch.float32).div_(255)
         if self.window == self.size:
             return scaled
         return F.interpolate(scaled[None], size=self.size, mode="bilinear", align_corners=False)[0]
 
     def masks(self, masks: torch.Tensor) -> torch.Tensor:
         """Uint8 [N, H, W] -> uint8 [N, *size], by the nearest pixel, as torchvision does."""
-        cut = self._cut(masks)
+        cut = self._crop(masks)
         if self.window == self.size or not len(masks):
             return cut.new_empty((0, *self.size)) if not len(masks) else cut.contiguous()
         return F.interpolate(cut[None], size=self.size, mode="nearest")[0]
 
     def boxes(self, boxes: torch.Tensor) -> torch.Tensor:
-        """Float32 [N, 4], x1 y1 x2 y2 -> the same in the result, cut off at its border.
+        """Float32 [N, 4], x1 y1 x2 y2 -> the same in the result, clipped to it.
 
-        By torchvision's rules: mirrored at the width, scaled by the ratio of the sides.
+        By torchvision's rules: flipped at the width, scaled by the ratio of the sides.
         """
         moved = boxes - boxes.new_tensor([self.left, self.top, self.left, self.top])
         height, width = self.window
@@ -61,7 +61,7 @@ class Geometry:
             moved[:, [0, 2]] = width - moved[:, [2, 0]]
         return moved * boxes.new_tensor([self.size[1] / width, self.size[0] / height] * 2)
 
-    def _cut(self, planes: torch.Tensor) -> torch.Tensor:
+    def _crop(self, planes: torch.Tensor) -> torch.Tensor:
         height, width = self.window
         cut = planes[:, self.top : self.top + height, self.left : self.left + width]
         return cut.flip(-1) if self.flip else cut

@@ -1,4 +1,4 @@
-"""Training samples as a pure function of picture, seed and size."""
+"""Training samples as a function of image, seed and size."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from torch.utils.data import Dataset
 
 from ..protocol import SegmentationDataset
 from .augmentation import Augmentation, Sample
-from .chance import integer, seeded
+from .chance import randint, seeded
 
 if TYPE_CHECKING:
     from ...recipes import Recipe
 
 
 class Draw(NamedTuple):
-    """What to train on next.
+    """A training sample to compute.
 
     Attributes:
-        position: among the training pictures.
-        seed: of everything that is random about this showing of it.
+        position: among the training images.
+        seed: of the sample's augmentation.
         min_size: shorter side before jitter, in pixels.
     """
 
@@ -30,13 +30,13 @@ class Draw(NamedTuple):
 
 
 class TrainingSamples(Dataset[Sample]):
-    """Some pictures of a dataset, augmented; `samples[draw]` is the same wherever it is computed.
+    """Some images of a dataset, augmented; `samples[draw]` depends on `draw` alone.
 
-    Neither the number of workers nor what was drawn before matters, so that a run can be taken up
-    in the middle of an epoch, and split over processes.
+    Neither the number of workers nor earlier samples matter, so that a run can be resumed within
+    an epoch and distributed over processes.
 
     Args:
-        dataset: all pictures, without transforms.
+        dataset: all images, without transforms.
         indices: the positions in `dataset` to train on.
         recipe: the settings.
     """
@@ -56,8 +56,8 @@ class TrainingSamples(Dataset[Sample]):
             return self._augment(
                 self._dataset[self._indices[draw.position]],
                 min_size=draw.min_size,
-                another=self._another,
+                sample_other=self._sample_other,
             )
 
-    def _another(self) -> Sample:
-        return self._dataset[self._indices[integer(0, len(self) - 1)]]
+    def _sample_other(self) -> Sample:
+        return self._dataset[self._indices[randint(0, len(self) - 1)]]
