@@ -104,7 +104,7 @@ def train(
         try:
             with (
                 stop.listening(notify_first),
-                run.tensorboard_observer(state, tensorboard) as tensorboard_observers,
+                run.logging(state, tensorboard) as tensorboard_observers,
             ):
                 run.fit(state, split, stop, save_every, (*tensorboard_observers, *observers))
         except StoppedError as stopped:
