@@ -17,7 +17,7 @@ import sys
 import time
 from pathlib import Path
 
-from pedseg_train.data import open_pictures
+from pedseg_train.data import open_images
 
 SCENES = "400"
 SURE = "0.5"  # the artifact itself keeps everything above 0.05, as AP wants it
@@ -46,23 +46,23 @@ def main() -> None:
         run("pedseg-train", "--data", data, "--output", folder, "--resume")
     else:
         run("pedseg-train", "--data", data, "--output", folder, *shlex.split(options.train))
-    pictures = collect_held_out(data, folder / "split.json", out / "held_out")
+    images = collect_held_out(data, folder / "split.json", out / "held_out")
 
     checkpoint = folder / "best.safetensors"
     artifacts = [checkpoint.with_suffix(".onnx"), checkpoint.with_suffix(".torchscript")]
     for artifact in artifacts:
         run(
             *("pedseg-export", checkpoint, "--format", artifact.suffix[1:]),
-            *("--output", artifact, "--images", pictures, "--limit", "4"),
+            *("--output", artifact, "--images", images, "--limit", "4"),
         )
     for model in (checkpoint, *artifacts):
         run("pedseg-eval", model, "--data", data, "--output", accuracy_file(out, model))
     run(
-        *("pedseg-predict", artifacts[0], pictures, "--output", out / "predictions"),
+        *("pedseg-predict", artifacts[0], images, "--output", out / "predictions"),
         *("--score-threshold", SURE),
     )
     run(
-        *("pedseg-bench", "run", checkpoint, *artifacts, "--images", pictures),
+        *("pedseg-bench", "run", checkpoint, *artifacts, "--images", images),
         *("--limit", "3", "--rounds", "5", "--output", out / "benchmark.json"),
         *("--markdown", out / "benchmark.md"),
     )
@@ -79,14 +79,14 @@ def run(*command: object) -> None:
 
 
 def collect_held_out(data: Path, split: Path, folder: Path) -> Path:
-    """Copy the pictures that training never saw into a folder of their own."""
+    """Copy the images that training never saw into a folder of their own."""
     names = json.loads(split.read_text())["test"]
     folder.mkdir(exist_ok=True)
     for stale in folder.iterdir():
         stale.unlink()
-    pictures = open_pictures(data)
+    images = open_images(data)
     for name in names:
-        path = pictures.path(pictures.names.index(name))
+        path = images.path(images.names.index(name))
         shutil.copy(path, folder / f"{name.replace('/', '_')}{path.suffix}")
     return folder
 
@@ -98,7 +98,7 @@ def accuracy_file(out: Path, model: Path) -> Path:
 
 def summarise(out: Path, models: list[Path], seconds: float) -> None:
     """Print the accuracies side by side and the files to open."""
-    print(f"\nThe whole line took {seconds / 60:.1f} minutes. Accuracy on the held-out pictures:\n")
+    print(f"\nThe whole line took {seconds / 60:.1f} minutes. Accuracy on the held-out images:\n")
     print(f"  {'':<14}{'box AP':>8}{'AP50':>8}{'mask AP':>10}{'AP50':>8}")
     for model in models:
         found = json.loads(accuracy_file(out, model).read_text())
@@ -106,10 +106,10 @@ def summarise(out: Path, models: list[Path], seconds: float) -> None:
         values = f"{box['AP']:>8.3f}{box['AP50']:>8.3f}{mask['AP']:>10.3f}{mask['AP50']:>8.3f}"
         print(f"  {model.suffix[1:]:<14}{values}")
     files = {
-        "dataset.png": "the dataset: picture, ids, outlines",
+        "dataset.png": "the dataset: image, ids, outlines",
         "run/curves.png": "losses and AP by epoch",
-        "run/panel.png": "held-out pictures, ground truth beside prediction",
-        "predictions": "what the ONNX artifact found on every held-out picture",
+        "run/panel.png": "held-out images, ground truth beside prediction",
+        "predictions": "what the ONNX artifact found on every held-out image",
         "benchmark.md": "how fast, compared with eager PyTorch",
         "run/best.onnx": "the artifact to deploy",
     }

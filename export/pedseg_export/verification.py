@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.parity import FP32, ParityReport, Rerun, Tolerances, compare
 from pedseg_runtime.segmenter import Segmenter
-from pedseg_train.data.scenes.street import draw_street
 from pedseg_train.eager import EagerSegmenter
+from pedseg_train.synthetic.street import draw_street
 
 Image = NDArray[np.uint8]
 CHUNK = 8  # images in memory per step

@@ -9,7 +9,7 @@ from pedseg_runtime.detections import Detections
 from pedseg_runtime.errors import DatasetError
 from pedseg_runtime.parity import Settings
 from pedseg_train.data import PennFudanDataset
-from pedseg_train.data.synthesize import synthesize
+from pedseg_train.synthetic.dataset import synthesize
 
 pytestmark = pytest.mark.slow
 

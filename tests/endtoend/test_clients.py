@@ -44,7 +44,7 @@ def run(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> dict[str, Path]:
+def images(tmp_path: Path) -> dict[str, Path]:
     """Two persons, one in the corner, and nobody; the artifacts see the colours."""
     people = np.zeros((*SIZE, 3), np.uint8)
     people[5:20, 10:30, 0] = 230
@@ -59,15 +59,15 @@ def pictures(tmp_path: Path) -> dict[str, Path]:
 
 @pytest.mark.parametrize("artifact", ["tiny.onnx", "fixed.onnx"], ids=["free", "fixed, full"])
 def test_the_client_answers_as_the_runtime(
-    artifact: str, pictures: dict[str, Path], tmp_path: Path
+    artifact: str, images: dict[str, Path], tmp_path: Path
 ) -> None:
     """Soft masks of free shapes, and full masks of a fixed batch."""
-    done = run(ARTIFACTS / artifact, *pictures.values(), "--masks", tmp_path / "masks")
+    done = run(ARTIFACTS / artifact, *images.values(), "--masks", tmp_path / "masks")
     assert done.returncode == 0, done.stderr
     found = [json.loads(line) for line in done.stdout.splitlines()]
     expected = []
     with Segmenter.load(ARTIFACTS / artifact, device="cpu") as segmenter:
-        for path in pictures.values():
+        for path in images.values():
             detections = segmenter(path).above(0.5)
             for index, (mask, box, score) in enumerate(
                 zip(detections.masks(), detections.boxes, detections.scores, strict=True)
@@ -93,11 +93,11 @@ def test_the_client_shows_the_manifest() -> None:
         assert json.loads(done.stdout) == json.loads(segmenter.manifest.to_json())
 
 
-def test_the_client_refuses_a_damaged_artifact(tmp_path: Path, pictures: dict[str, Path]) -> None:
+def test_the_client_refuses_a_damaged_artifact(tmp_path: Path, images: dict[str, Path]) -> None:
     content = bytearray((ARTIFACTS / "tiny.onnx").read_bytes())
     content[1000] ^= 1
     (tmp_path / "damaged.onnx").write_bytes(content)
-    done = run(tmp_path / "damaged.onnx", pictures["people"])
+    done = run(tmp_path / "damaged.onnx", images["people"])
     assert done.returncode == 1
     assert "its checksum does not match" in done.stderr
     assert done.stdout == ""
@@ -192,9 +192,9 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the files that the page's snippets open."""
     desk = tmp_path_factory.mktemp("desk")
     shutil.copy(ARTIFACTS / "tiny.onnx", desk / "pedseg.onnx")
-    picture = np.zeros((*SIZE, 3), np.uint8)
-    picture[5:20, 10:30, 0] = 230
-    Image.fromarray(picture).save(desk / "street.png")
+    image = np.zeros((*SIZE, 3), np.uint8)
+    image[5:20, 10:30, 0] = 230
+    Image.fromarray(image).save(desk / "street.png")
     manifest = {MANIFEST_FILE: json.dumps({"class_names": ["background", "person"]})}
     with warnings.catch_warnings(action="ignore"):
         scripted = torch.jit.script(Scripted())

@@ -16,9 +16,9 @@ from pedseg_export.cli import main as export
 from pedseg_runtime.predict.cli import main as predict
 from pedseg_runtime.segmenter import Segmenter
 from pedseg_train.checkpoint import load_checkpoint, save_checkpoint
-from pedseg_train.data.cli import main as data_command
-from pedseg_train.eval_cli import main as evaluate
-from pedseg_train.train_cli import main as train
+from pedseg_train.commands.data import main as data_command
+from pedseg_train.commands.evaluate import main as evaluate
+from pedseg_train.commands.train import main as train
 
 pytestmark = pytest.mark.slow
 
@@ -38,28 +38,28 @@ def run(command: click.Command, *arguments: object) -> str:
 
 
 def write_coco(root: Path, count: int = 6) -> Path:
-    """One rectangle of every class on each picture, and a crowd of dogs on the first."""
+    """One rectangle of every class on each image, and a crowd of dogs on the first."""
     random = np.random.default_rng(0)
     images, annotations = [], []
     (root / "images").mkdir(parents=True)
-    for image in range(count):
-        name = f"{image:02}.jpg"
-        picture = Image.fromarray(random.integers(0, 50, (72, 96, 3), np.uint8))
+    for image_id in range(count):
+        name = f"{image_id:02}.jpg"
+        image = Image.fromarray(random.integers(0, 50, (72, 96, 3), np.uint8))
         for place, (category, color) in enumerate(COLORS.items()):
             left, top = 4 + 31 * place + int(random.integers(6)), int(random.integers(4, 30))
             right, bottom = left + 16, top + 34
-            ImageDraw.Draw(picture).rectangle((left, top, right - 1, bottom - 1), fill=color)
+            ImageDraw.Draw(image).rectangle((left, top, right - 1, bottom - 1), fill=color)
             annotations.append(
                 {
                     "id": len(annotations) + 1,
-                    "image_id": image,
+                    "image_id": image_id,
                     "category_id": IDS[category],
                     "iscrowd": 0,
                     "segmentation": [[left, top, right, top, right, bottom, left, bottom]],
                 }
             )
-        picture.save(root / "images" / name)
-        images.append({"id": image, "file_name": name, "width": 96, "height": 72})
+        image.save(root / "images" / name)
+        images.append({"id": image_id, "file_name": name, "width": 96, "height": 72})
     rows = {"size": [72, 96], "counts": [70, 2] * 96}
     crowd = {"image_id": 0, "category_id": IDS["dog"], "iscrowd": 1, "segmentation": rows}
     annotations.append({"id": 999, **crowd})
@@ -147,14 +147,14 @@ def test_one_category_of_the_file_is_enough_for_a_model_of_three(folder: Path) -
     assert json.loads(text)["bbox"]["AR100"] > 0
 
 
-def test_two_of_the_classes_are_learnt_from_pictures_that_lie_elsewhere(
+def test_two_of_the_classes_are_learnt_from_images_that_lie_elsewhere(
     folder: Path, tmp_path: Path
 ) -> None:
     """The choice of classes belongs to the run: resuming need not repeat it."""
-    file, pictures = tmp_path / "annotations.json", tmp_path / "elsewhere"
+    file, images = tmp_path / "annotations.json", tmp_path / "elsewhere"
     shutil.copy(folder / "data" / "annotations.json", file)
-    shutil.copytree(folder / "data" / "images", pictures)
-    options = ("--data", file, "--images", pictures)
+    shutil.copytree(folder / "data" / "images", images)
+    options = ("--data", file, "--images", images)
     settings = ("--output", tmp_path / "run", *TRAIN, "--categories", "pram,dog")
     run(train, *options, *settings)
     checkpoint = tmp_path / "run" / "best.safetensors"

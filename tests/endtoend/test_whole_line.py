@@ -13,9 +13,9 @@ from pedseg_benchmarks.cli import main as bench
 from pedseg_export.cli import main as export
 from pedseg_export.verify_cli import main as verify
 from pedseg_runtime.predict.cli import main as predict
-from pedseg_train.data.cli import main as data_command
-from pedseg_train.eval_cli import main as evaluate
-from pedseg_train.train_cli import main as train
+from pedseg_train.commands.data import main as data_command
+from pedseg_train.commands.evaluate import main as evaluate
+from pedseg_train.commands.train import main as train
 
 pytestmark = pytest.mark.slow
 
@@ -61,12 +61,12 @@ def test_artifact_and_checkpoint_have_the_same_accuracy(folder: Path) -> None:
 
 def test_verify_agrees_on_the_dataset(folder: Path) -> None:
     checkpoint = folder / "run" / "best.safetensors"
-    pictures = folder / "data" / "PNGImages"
-    arguments = [folder / "run" / "best.onnx", "--checkpoint", checkpoint, "--images", pictures]
+    images = folder / "data" / "PNGImages"
+    arguments = [folder / "run" / "best.onnx", "--checkpoint", checkpoint, "--images", images]
     assert json.loads(run(verify, *arguments, "--json"))["passed"] is True
 
 
-def test_predictions_are_drawn_for_every_picture(folder: Path) -> None:
+def test_predictions_are_drawn_for_every_image(folder: Path) -> None:
     output = folder / "predictions"
     run(predict, folder / "run" / "best.onnx", folder / "data" / "PNGImages", "--output", output)
     assert len(list(output.rglob("*.png"))) == 8
@@ -75,8 +75,8 @@ def test_predictions_are_drawn_for_every_picture(folder: Path) -> None:
 
 def test_predictions_in_a_file_are_measured_like_the_artifact(folder: Path) -> None:
     artifact, output = folder / "run" / "best.onnx", folder / "coco"
-    pictures = folder / "data" / "PNGImages"
-    run(predict, artifact, pictures, "--output", output, "--format", "coco")
+    images = folder / "data" / "PNGImages"
+    run(predict, artifact, images, "--output", output, "--format", "coco")
     options = ["--data", folder / "data", "--split", "all", "--resamples", "20", "--json"]
     found = json.loads(run(evaluate, output / "coco_results.json", *options))
     expected = json.loads(run(evaluate, artifact, *options))

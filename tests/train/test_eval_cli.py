@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
-from pedseg_train import eval_cli
 from pedseg_train.checkpoint import CheckpointHeader, load_checkpoint, save_checkpoint
+from pedseg_train.commands import evaluate as eval_command
 from pedseg_train.data import Split, tutorial_split, write_split
 from pedseg_train.eager import EagerSegmenter
 from pedseg_train.evaluation import NUMBERS, evaluate, subject
@@ -34,7 +34,7 @@ def checkpoint(tmp_path_factory):
 
 
 def invoke(*arguments):
-    return CliRunner().invoke(eval_cli.main, [str(argument) for argument in arguments])
+    return CliRunner().invoke(eval_command.main, [str(argument) for argument in arguments])
 
 
 class Artifact:

@@ -15,9 +15,9 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from pedseg_train.checkpoint import load_checkpoint, read_header
+from pedseg_train.commands.train import main
 from pedseg_train.recipes import RECIPES
-from pedseg_train.run_writer import RunWriter
-from pedseg_train.train_cli import main
+from pedseg_train.run.writer import RunWriter
 
 pytestmark = pytest.mark.slow
 

@@ -26,8 +26,7 @@ from torchvision.ops.poolers import initLevelMapper
 
 from pedseg_runtime.errors import InputError
 
-from .heads import light_heads, normalised_heads, standard_heads
-from .small_resnet import SMALL_WIDTHS, small_resnet
+from .components import SMALL_WIDTHS, light_heads, normalised_heads, small_resnet, standard_heads
 
 PYRAMID_STRIDES = (4, 8, 16, 32)
 ANCHOR_SIZES = (32, 64, 128, 256, 512)

@@ -20,7 +20,7 @@ from .architectures import (
     assemble,
     freeze_stem,
 )
-from .heads import initialise_heads
+from .components import initialise_heads
 from .pretrained import find_pretrained, load_pretrained
 from .recipes import Recipe
 

@@ -30,9 +30,9 @@ from pedseg_runtime.errors import InputError
 from pedseg_runtime.files import replacing
 from pedseg_train.architectures import ARCHITECTURES, BATCH_NORM, assemble
 from pedseg_train.checkpoint import CheckpointHeader, save_checkpoint
-from pedseg_train.data.scenes.street import draw_street
+from pedseg_train.components import initialise_heads
 from pedseg_train.eager import EagerSegmenter
-from pedseg_train.heads import initialise_heads
+from pedseg_train.synthetic.street import draw_street
 
 from ..contenders import Image
 from .layout import calibration_streets, measured_street

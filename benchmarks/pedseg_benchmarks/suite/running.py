@@ -18,8 +18,8 @@ from pedseg_runtime.files import write_json
 from .steps import SUCCESSES, Budget, Outcome, Status, Step
 
 PROGRAMS = {
-    "pedseg-data": "pedseg_train.data.cli",
-    "pedseg-train": "pedseg_train.train_cli",
+    "pedseg-data": "pedseg_train.commands.data",
+    "pedseg-train": "pedseg_train.commands.train",
     "pedseg-export": "pedseg_export.cli",
     "pedseg-verify": "pedseg_export.verify_cli",
     "pedseg-bench": "pedseg_benchmarks.cli",

@@ -12,7 +12,7 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from pedseg_export.verification import generated_street
-from pedseg_train.data.scenes.street import draw_street
+from pedseg_train.synthetic.street import draw_street
 
 from ..contenders import Image
 

@@ -13,11 +13,11 @@ import torch
 from pedseg_runtime.console import notes, output
 from pedseg_runtime.errors import PedsegError
 from pedseg_runtime.files import write_json
+from pedseg_train.commands.recipe_options import RecipeCommand, recipe_options
 from pedseg_train.eager import resolve_device
 from pedseg_train.models import build_for
-from pedseg_train.recipe_options import RecipeCommand, recipe_options
 from pedseg_train.recipes import RECIPES
-from pedseg_train.run_data import RunData
+from pedseg_train.run.dataset import RunData
 
 from ..environment import fingerprint, torch_threads
 from .race import Race, race

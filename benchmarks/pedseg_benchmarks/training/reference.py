@@ -21,7 +21,7 @@ from torchvision.transforms import v2
 from pedseg_runtime.errors import TrainingError
 from pedseg_train.data import SegmentationDataset
 from pedseg_train.data.transforms import Draw
-from pedseg_train.data.transforms.chance import seeded
+from pedseg_train.data.transforms.randomness import seeded
 from pedseg_train.engine.batches import PlannedBatches, Step
 from pedseg_train.recipes import Recipe
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from torch import fx, nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from pedseg_train.norms import folded_parameters
+from pedseg_train.components import folded_parameters
 
 Module = TypeVar("Module", bound=nn.Module)
 NORMS = (nn.BatchNorm2d, FrozenBatchNorm2d)

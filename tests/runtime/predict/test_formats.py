@@ -86,7 +86,7 @@ def test_masks_make_a_dataset_of_their_images(
 def test_the_dataset_reader_takes_the_masks(
     segmenter: Segmenter, photos: list[Path], tmp_path: Path
 ) -> None:
-    layout = pytest.importorskip("pedseg_train.data.layout", reason="needs pedseg-data")
+    layout = pytest.importorskip("pedseg_train.data.pennfudan_layout", reason="needs pedseg-data")
     root = tmp_path / "dataset"
     photos[0].parent.rename(tmp_path / "PNGImages")
     root.mkdir()

@@ -6,8 +6,8 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from pedseg_train.data import open_pictures, read_split, tutorial_split
-from pedseg_train.data.cli import main
+from pedseg_train.commands.data import main
+from pedseg_train.data import open_images, read_split, tutorial_split
 
 
 @pytest.fixture
@@ -97,13 +97,16 @@ def test_a_download_of_other_content_fails_and_can_be_accepted(run, dataset, tmp
 
 
 def test_the_command_line_starts_without_torch():
-    code = "import sys, pedseg_train.data.cli as cli; print('torch' in sys.modules, cli.main.name)"
+    code = (
+        "import sys, pedseg_train.commands.data as command; "
+        "print('torch' in sys.modules, command.main.name)"
+    )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.split() == ["False", "main"]
 
 
 def test_the_module_runs_as_a_program():
-    command = [sys.executable, "-m", "pedseg_train.data.cli", "--help"]
+    command = [sys.executable, "-m", "pedseg_train.commands.data", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert "Penn-Fudan layout or in COCO JSON" in done.stdout
 
@@ -161,7 +164,7 @@ def test_the_tutorials_split_is_one_of_them(run, dataset, tmp_path):
     made = run("split", dataset, "--output", file, "--tutorial", "--seed", 4, "--json")
     assert json.loads(made.stdout)["test"] == 1
     expected = tutorial_split(4, seed=4)
-    assert read_split(file, open_pictures(dataset)) == expected
+    assert read_split(file, open_images(dataset)) == expected
     mixed = run("split", dataset, "--output", file, "--tutorial", "--val", 0.1)
     assert mixed.exit_code == 2
     assert "--val has no place with --tutorial" in mixed.stderr

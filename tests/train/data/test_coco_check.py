@@ -63,11 +63,11 @@ def test_everything_that_is_wrong_is_told_at_once(document, write_coco):
     assert json.loads(json.dumps(report.to_dict()))["passed"] is False
 
 
-def test_the_same_picture_twice_is_a_warning(coco):
+def test_the_same_image_twice_is_a_warning(coco):
     images = coco.parent / "images"
     (images / "b.png").write_bytes((images / "a.png").read_bytes())
     assert found(check_dataset(coco)) == [
-        ("warning", "b.png", "expected different pictures, found the same as a.png")
+        ("warning", "b.png", "expected different images, found the same as a.png")
     ]
 
 
@@ -78,8 +78,8 @@ def test_categories_narrow_the_check(coco):
         check_dataset(coco, categories=["dogs"])
 
 
-def test_no_picture_at_all_is_an_error(coco):
+def test_no_image_at_all_is_an_error(coco):
     for path in (coco.parent / "images").iterdir():
         path.unlink()
     report = check_dataset(coco)
-    assert "expected pictures that can be read, found none" in report.errors[-1].message
+    assert "expected images that can be read, found none" in report.errors[-1].message

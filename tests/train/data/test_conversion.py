@@ -11,8 +11,8 @@ from PIL import Image
 from pycocotools.coco import COCO
 
 from pedseg_runtime.errors import DatasetError
-from pedseg_train.data import Layout, check_dataset, convert, open_pictures
-from pedseg_train.data.layout import read_mask
+from pedseg_train.data import Layout, check_dataset, convert, open_images
+from pedseg_train.data.pennfudan_layout import read_mask
 
 
 def ids_of(root, name):
@@ -41,8 +41,8 @@ def test_there_and_back_changes_no_pixel(masks):
             Image.fromarray(ids).convert("RGB").save(root / "PNGImages" / f"{number}.png")
         if not any(ids.any() for ids in masks):
             return  # a COCO file without any instance is refused
-        convert(open_pictures(root), there, to=Layout.COCO)
-        convert(open_pictures(there), back, to=Layout.PENNFUDAN)
+        convert(open_images(root), there, to=Layout.COCO)
+        convert(open_images(there), back, to=Layout.PENNFUDAN)
         for number in range(len(masks)):
             assert np.array_equal(ids_of(back, number), ids_of(root, number))
             assert ids_of(back, number).dtype == np.uint8
@@ -50,8 +50,8 @@ def test_there_and_back_changes_no_pixel(masks):
 
 
 def test_coco_of_penn_fudan_is_read_by_pycocotools(dataset, tmp_path, two_people):
-    count = convert(open_pictures(dataset), tmp_path / "coco", to=Layout.COCO)
-    assert (count["pictures"], count["instances"]) == (4, 4)
+    count = convert(open_images(dataset), tmp_path / "coco", to=Layout.COCO)
+    assert (count["images"], count["instances"]) == (4, 4)
     coco = COCO(tmp_path / "coco" / "annotations" / "instances.json")
     assert coco.loadImgs(1)[0]["file_name"] == "a.png"
     first = coco.loadAnns(coco.getAnnIds(imgIds=1))[0]
@@ -61,16 +61,16 @@ def test_coco_of_penn_fudan_is_read_by_pycocotools(dataset, tmp_path, two_people
     assert copied.read_bytes() == (dataset / "PNGImages" / "a.png").read_bytes()
 
 
-def test_pictures_can_be_linked(dataset, tmp_path):
-    convert(open_pictures(dataset), tmp_path / "coco", to=Layout.COCO, link=True)
+def test_images_can_be_linked(dataset, tmp_path):
+    convert(open_images(dataset), tmp_path / "coco", to=Layout.COCO, link=True)
     linked = tmp_path / "coco" / "images" / "a.png"
     assert linked.is_symlink()
-    assert len(open_pictures(tmp_path / "coco")) == 4
+    assert len(open_images(tmp_path / "coco")) == 4
 
 
 def test_coco_to_coco_keeps_classes_crowds_and_areas(coco, tmp_path):
-    convert(open_pictures(coco), tmp_path / "clean", to=Layout.COCO)
-    before, after = open_pictures(coco), open_pictures(tmp_path / "clean")
+    convert(open_images(coco), tmp_path / "clean", to=Layout.COCO)
+    before, after = open_images(coco), open_images(tmp_path / "clean")
     assert after.class_names == before.class_names
     for index in range(3):
         (image, expected), (same, found) = before.sample(index), after.sample(index)
@@ -80,7 +80,7 @@ def test_coco_to_coco_keeps_classes_crowds_and_areas(coco, tmp_path):
 
 
 def test_one_category_becomes_people_and_crowds_are_counted(coco, tmp_path):
-    dataset = open_pictures(coco, categories=["person"])
+    dataset = open_images(coco, categories=["person"])
     count = convert(dataset, tmp_path / "back", to=Layout.PENNFUDAN)
     assert (count["instances"], count["crowds"]) == (1, 1)
     assert np.array_equal(ids_of(tmp_path / "back", "a") > 0, dataset.sample(0)[1].masks[0])
@@ -88,7 +88,7 @@ def test_one_category_becomes_people_and_crowds_are_counted(coco, tmp_path):
 
 def test_several_categories_are_refused(coco, tmp_path):
     with pytest.raises(DatasetError, match=r"found 2 \(person, dog\); select one"):
-        convert(open_pictures(coco), tmp_path / "back", to=Layout.PENNFUDAN)
+        convert(open_images(coco), tmp_path / "back", to=Layout.PENNFUDAN)
     assert not (tmp_path / "back").exists()
 
 
@@ -101,7 +101,7 @@ def overlapping(document, write_coco):
         {**base, "id": 51, "segmentation": beside},
         {**base, "id": 52, "segmentation": []},
     ]
-    return open_pictures(write_coco(document), categories=["person"])
+    return open_images(write_coco(document), categories=["person"])
 
 
 def test_overlaps_are_refused_with_their_number_and_leave_nothing(overlapping, tmp_path):
@@ -121,10 +121,10 @@ def test_overlapping_pixels_can_go_to_the_first(overlapping, tmp_path):
 
 def test_other_formats_become_png(document, write_coco, tmp_path):
     document["images"][1]["file_name"] = "day/a.jpg"
-    dataset = open_pictures(write_coco(document), categories=["person"])
+    dataset = open_images(write_coco(document), categories=["person"])
     count = convert(dataset, tmp_path / "back", to=Layout.PENNFUDAN, link=True)
     assert count["reencoded"] == 1
-    back = open_pictures(tmp_path / "back")
+    back = open_images(tmp_path / "back")
     assert back.names == ("b", "c", "day_a")
     assert np.array_equal(back.image(2), dataset.image(2))
 
@@ -132,7 +132,7 @@ def test_other_formats_become_png(document, write_coco, tmp_path):
 def test_names_that_only_folders_tell_apart_are_refused(document, write_coco, tmp_path):
     document["images"][0]["file_name"] = "x/a.png"
     document["images"][1]["file_name"] = "x_a.png"
-    dataset = open_pictures(write_coco(document), categories=["person"])
+    dataset = open_images(write_coco(document), categories=["person"])
     with pytest.raises(DatasetError, match="without their folders"):
         convert(dataset, tmp_path / "back", to=Layout.PENNFUDAN)
 
@@ -141,8 +141,8 @@ def test_more_than_255_people_get_ids_of_16_bits(make_dataset, tmp_path):
     ids = np.arange(1, 301, dtype=np.uint16).reshape(15, 20)
     root = make_dataset({"a": np.ones((15, 20), np.uint8)})
     Image.fromarray(ids).save(root / "PedMasks" / "a_mask.png")
-    convert(open_pictures(root), tmp_path / "coco", to=Layout.COCO)
-    convert(open_pictures(tmp_path / "coco"), tmp_path / "back", to=Layout.PENNFUDAN)
+    convert(open_images(root), tmp_path / "coco", to=Layout.COCO)
+    convert(open_images(tmp_path / "coco"), tmp_path / "back", to=Layout.PENNFUDAN)
     assert np.array_equal(ids_of(tmp_path / "back", "a"), ids)
 
 
@@ -150,11 +150,11 @@ def test_a_folder_in_use_is_refused(dataset, tmp_path):
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "x").touch()
     with pytest.raises(DatasetError, match="new or empty folder"):
-        convert(open_pictures(dataset), tmp_path / "full", to=Layout.COCO)
+        convert(open_images(dataset), tmp_path / "full", to=Layout.COCO)
 
 
 def test_a_damaged_image_leaves_nothing_behind(dataset, tmp_path):
-    source = open_pictures(dataset)
+    source = open_images(dataset)
     (dataset / "PNGImages" / "d.png").write_bytes(b"x")
     with pytest.raises(DatasetError, match=r"d\.png"):
         convert(source, tmp_path / "out" / "coco", to=Layout.COCO)
@@ -162,7 +162,7 @@ def test_a_damaged_image_leaves_nothing_behind(dataset, tmp_path):
 
 
 def test_ids_count_from_one_in_the_new_file(coco, tmp_path):
-    convert(open_pictures(coco), tmp_path / "clean", to=Layout.COCO)
+    convert(open_images(coco), tmp_path / "clean", to=Layout.COCO)
     document = json.loads((tmp_path / "clean" / "annotations" / "instances.json").read_text())
     assert [image["id"] for image in document["images"]] == [1, 2, 3]
     assert [each["id"] for each in document["annotations"]] == [1, 2, 3, 4]
@@ -171,7 +171,7 @@ def test_ids_count_from_one_in_the_new_file(coco, tmp_path):
 
 @pytest.mark.photos
 def test_real_photographs_keep_every_pixel(photos, tmp_path):
-    convert(open_pictures(photos), tmp_path / "coco", to=Layout.COCO, link=True)
-    convert(open_pictures(tmp_path / "coco"), tmp_path / "back", to=Layout.PENNFUDAN, link=True)
-    for name in open_pictures(photos).names:
+    convert(open_images(photos), tmp_path / "coco", to=Layout.COCO, link=True)
+    convert(open_images(tmp_path / "coco"), tmp_path / "back", to=Layout.PENNFUDAN, link=True)
+    for name in open_images(photos).names:
         assert np.array_equal(ids_of(tmp_path / "back", name), ids_of(photos, name))

@@ -5,17 +5,17 @@ import pytest
 import torch
 
 from pedseg_runtime.errors import DatasetError
-from pedseg_train.data import CocoDataset, open_dataset, open_pictures
-from pedseg_train.data.coco import pictures as coco_pictures
-from pedseg_train.data.pennfudan import PennFudanPictures
+from pedseg_train.data import CocoDataset, open_dataset, open_images
+from pedseg_train.data.coco import images as coco_images
+from pedseg_train.data.pennfudan import PennFudanImages
 
 
 def test_every_layout_is_recognised(dataset, coco):
-    assert isinstance(open_dataset(dataset).pictures, PennFudanPictures)
+    assert isinstance(open_dataset(dataset).labelled_images, PennFudanImages)
     for path in (coco, coco.parent):
         found = open_dataset(path)
-        assert isinstance(found.pictures, coco_pictures.CocoPictures)
-        assert found.names == open_pictures(path).names == ("a", "b", "c")
+        assert isinstance(found.labelled_images, coco_images.CocoImages)
+        assert found.names == open_images(path).names == ("a", "b", "c")
 
 
 @pytest.mark.parametrize("first", ["images.json", "other.json"])
@@ -67,7 +67,7 @@ def test_truth_takes_no_part_in_transforms(coco):
     assert len(open_dataset(coco, transform=refuse).truth(0)["boxes"]) == 3
 
 
-def test_indices_select_pictures_and_their_ids(coco):
+def test_indices_select_images_and_their_ids(coco):
     found = CocoDataset(coco, indices=[2, 0])
     assert found.names == ("c", "a")
     assert found.image_ids == (70, 9)
@@ -90,7 +90,7 @@ def test_classes_that_penn_fudan_lacks_are_refused(dataset):
         open_dataset(dataset, class_names=("background", "car"))
 
 
-def test_a_folder_of_pictures_has_no_place_in_penn_fudan(dataset, tmp_path):
+def test_a_folder_of_images_has_no_place_in_penn_fudan(dataset, tmp_path):
     with pytest.raises(DatasetError, match="for COCO JSON only"):
         open_dataset(dataset, images=tmp_path)
 
@@ -102,10 +102,10 @@ def test_a_dataset_can_be_sent_to_another_process(coco):
     assert after.digest() == before.digest()
 
 
-def test_no_mask_is_decoded_before_a_picture_is_asked_for(coco, monkeypatch):
+def test_no_mask_is_decoded_before_an_image_is_asked_for(coco, monkeypatch):
     decoded = []
     monkeypatch.setattr(
-        coco_pictures, "decode", lambda *_: decoded.append(1) or np.ones((20, 30), bool)
+        coco_images, "decode", lambda *_: decoded.append(1) or np.ones((20, 30), bool)
     )
     found = open_dataset(coco)
     assert not decoded

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from pedseg_runtime.errors import DatasetError
-from pedseg_train.data.integrity import check_dataset
+from pedseg_train.data.check import check_dataset
 
 
 def found(report):
@@ -18,8 +18,8 @@ def test_a_sound_dataset_is_counted_and_measured(dataset):
     assert report.problems == []
     spread = report.spreads["person height"]
     assert (spread.smallest, spread.median, spread.greatest) == (5, 8, 14)
-    assert str(report.spreads["people in a picture"]) == "0 / 1 / 2"
-    assert report.spreads["picture width"].greatest == 30
+    assert str(report.spreads["people in an image"]) == "0 / 1 / 2"
+    assert report.spreads["image width"].greatest == 30
 
 
 def test_progress_counts_images(dataset):
@@ -54,7 +54,7 @@ def test_a_mask_of_another_size_is_an_error(dataset):
         (
             "error",
             "PedMasks/a_mask.png",
-            "expected the picture's size 30x20, found 5x4; picture and mask must cover the same pixels",
+            "expected the image's size 30x20, found 5x4; image and mask must cover the same pixels",
         )
     ]
 

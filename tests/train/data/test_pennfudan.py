@@ -92,10 +92,10 @@ def test_ids_with_gaps_are_separate_instances(make_dataset, two_people):
     assert len(found.masks(0)) == 2
 
 
-def test_grey_pictures_become_rgb(dataset):
+def test_grey_images_become_rgb(dataset):
     path = dataset / "PNGImages" / "a.png"
-    with Image.open(path) as picture:
-        picture.convert("L").save(path)
+    with Image.open(path) as image:
+        image.convert("L").save(path)
     assert PennFudanDataset(dataset).image(0).shape == (20, 30, 3)
 
 
@@ -135,7 +135,7 @@ def break_image_truncated(root: Path) -> Path:
 
 
 def break_mask_foreign(root: Path) -> Path:
-    (root / "PedMasks" / "a_mask.png").write_text("not a picture")
+    (root / "PedMasks" / "a_mask.png").write_text("not an image")
     return root
 
 
@@ -151,7 +151,7 @@ def break_mask_foreign(root: Path) -> Path:
         pytest.param(break_mask_size, r"a_mask\.png: .*size 30x20, found 5x4", id="mask size"),
         pytest.param(break_mask_mode, r"a_mask\.png: .*found mode RGB", id="mask mode"),
         pytest.param(break_image_truncated, r"a\.png: .*found a damaged one", id="truncated"),
-        pytest.param(break_mask_foreign, r"a_mask\.png: .*a damaged file", id="no picture"),
+        pytest.param(break_mask_foreign, r"a_mask\.png: .*a damaged file", id="no image"),
     ],
 )
 def test_a_bad_folder_is_refused_by_name(dataset, damage, message):

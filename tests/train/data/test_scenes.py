@@ -8,13 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pedseg_train.data.scenes import objects, vehicles
-from pedseg_train.data.scenes.camera import Camera, random_camera
-from pedseg_train.data.scenes.composition import Thing, ids_of, without_hidden_people
-from pedseg_train.data.scenes.figures import draw_person
-from pedseg_train.data.scenes.paint import Cutout, Fabric, Light, Sheet
-from pedseg_train.data.scenes.pose import random_pose
-from pedseg_train.data.scenes.wardrobe import random_appearance
+from pedseg_train.synthetic import objects
+from pedseg_train.synthetic.appearance import random_appearance, random_pose
+from pedseg_train.synthetic.paint import (
+    Cutout,
+    Fabric,
+    Light,
+    Sheet,
+)
+from pedseg_train.synthetic.people import draw_person
+from pedseg_train.synthetic.scenery import Camera, random_camera
+from pedseg_train.synthetic.street import Thing, ids_of, without_hidden_people
 
 LIGHT = Light(side=0.3, strength=0.3)
 
@@ -99,10 +103,10 @@ def test_a_leg_keeps_its_length_from_the_side(seed):
         objects.sign,
         objects.traffic_light,
         objects.tree,
-        vehicles.bicycle,
-        vehicles.car,
-        vehicles.dog,
-        vehicles.oncoming_car,
+        objects.bicycle,
+        objects.car,
+        objects.dog,
+        objects.oncoming_car,
     ],
     ids=lambda draw: draw.__name__,
 )

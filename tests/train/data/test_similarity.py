@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pedseg_train.data import Split, find_leaks, open_pictures
+from pedseg_train.data import Split, find_leaks, open_images
 from pedseg_train.data.similarity import (
     BITS,
     LIMIT,
@@ -18,7 +18,7 @@ from pedseg_train.data.similarity import (
     image_hashes,
     near_identical,
 )
-from pedseg_train.data.synthesize import draw_scene
+from pedseg_train.synthetic.dataset import draw_scene
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,7 @@ def test_the_same_file_is_named_even_where_a_third_image_looks_the_same(dataset,
     smooth(1).save(images / "a.png")
     for name in "bc":
         smooth(1).convert("RGBA").save(images / f"{name}.png")
-    leaks = find_leaks(open_pictures(dataset), Split(train=(0, 1), test=(2, 3)))
+    leaks = find_leaks(open_images(dataset), Split(train=(0, 1), test=(2, 3)))
     assert [(leak.first, leak.second, leak.identical) for leak in leaks] == [
         ("b", "c", True),
         ("a", "c", False),
@@ -114,7 +114,7 @@ def test_leaks_are_named_with_their_parts(dataset, smooth):
     images = dataset / "PNGImages"
     for name, size in (("a", (30, 20)), ("b", (60, 40)), ("c", (30, 20))):
         smooth(1, size).save(images / f"{name}.png")
-    opened = open_pictures(dataset)
+    opened = open_images(dataset)
     seen = []
     leaks = find_leaks(
         opened,
@@ -131,4 +131,4 @@ def test_leaks_are_named_with_their_parts(dataset, smooth):
 
 @pytest.mark.photos
 def test_real_photographs_are_told_apart(photos):
-    assert near_identical(image_hashes(open_pictures(photos))) == []
+    assert near_identical(image_hashes(open_images(photos))) == []

@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 
 from pedseg_runtime.errors import DatasetError, InputError
 from pedseg_train.data import PennFudanDataset, combined_digest
-from pedseg_train.data import synthesize as synthesis
-from pedseg_train.data.integrity import check_dataset
-from pedseg_train.data.scenes import composition, street
-from pedseg_train.data.synthesize import draw_scene, synthesize
+from pedseg_train.data.check import check_dataset
+from pedseg_train.synthetic import dataset as synthesis
+from pedseg_train.synthetic import street
+from pedseg_train.synthetic.dataset import draw_scene, synthesize
 
 pytestmark = pytest.mark.slow
 
@@ -27,7 +27,7 @@ def test_every_scene_is_well_formed(seed, index):
     assert np.array_equal(np.unique(ids[ids > 0]), np.arange(1, count + 1))
     for instance in range(1, count + 1):
         mask = ids == instance
-        assert mask.sum() >= composition.VISIBLE_PIXELS
+        assert mask.sum() >= street.VISIBLE_PIXELS
         assert mask.any(axis=0).sum() >= 3
         assert mask.any(axis=1).sum() >= 3
     again, same_ids = draw_scene(seed, index, min_size=128, max_size=300)

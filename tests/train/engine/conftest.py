@@ -23,7 +23,7 @@ UNMEASURED = CocoResult(
 
 @dataclasses.dataclass(frozen=True)
 class Toy:
-    """Training runs on the toy pictures, without measuring."""
+    """Training runs on the toy images, without measuring."""
 
     dataset: PennFudanDataset
 
@@ -42,7 +42,7 @@ class Toy:
             "samples": TrainingSamples(self.dataset, indices, recipe),
             "recipe": recipe,
             "device": CPU,
-            "name_of": lambda image_id: f"picture {image_id}",
+            "name_of": lambda image_id: f"image {image_id}",
             "evaluate": lambda _model: UNMEASURED,
             "save": lambda _state: None,
             "observers": (),
@@ -56,7 +56,7 @@ class Toy:
 
 
 def without_batch_norm(module):
-    """Frozen norms instead: with them a picture's features do not depend on the others."""
+    """Frozen norms instead: with them an image's features do not depend on the others."""
     for name, child in module.named_children():
         if isinstance(child, torch.nn.BatchNorm2d):
             setattr(module, name, FrozenBatchNorm2d(child.num_features))
@@ -68,7 +68,7 @@ def without_batch_norm(module):
 def children():
     """A multiprocessing context whose children need not import torch anew."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["pedseg_train.run"])
+    context.set_forkserver_preload(["pedseg_train.run.train"])
     return context
 
 

@@ -14,10 +14,10 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from pedseg_train.data.transforms import TrainingSamples
 from pedseg_train.engine import StopRequest, Surroundings, TrainingState, fit, joined_processes
-from pedseg_train.measuring import measuring
 from pedseg_train.models import build_model
 from pedseg_train.recipes import Recipe
-from pedseg_train.run_data import RunData
+from pedseg_train.run.dataset import RunData
+from pedseg_train.run.validation import measuring
 
 CPU = torch.device("cpu")
 TRAIN, TEST = (0, 2, 3, 1, 4), (5, 2, 0)
@@ -54,7 +54,7 @@ def main(data: Path, recipe: Recipe, result: Path, environment: dict[str, str]) 
 
 
 def without_batch_norm(module: torch.nn.Module) -> None:
-    """Frozen norms instead: with them a picture's features do not depend on the others."""
+    """Frozen norms instead: with them an image's features do not depend on the others."""
     for name, child in module.named_children():
         if isinstance(child, torch.nn.BatchNorm2d):
             setattr(module, name, FrozenBatchNorm2d(child.num_features))

@@ -1,4 +1,4 @@
-"""Every picture once per epoch, however the work is spread."""
+"""Every image once per epoch, however the work is spread."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def draws(steps):
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_workers_go_on_when_the_whole_group_is_asked_to_stop(number):
-    """torchrun and a terminal signal them too; the step in hand needs its pictures."""
+    """torchrun and a terminal signal them too; the step in hand needs its images."""
     alone = recipe(1, workers=1)
     steps = StepLoader(_Counted(), alone, torch.device("cpu")).steps(plan_epoch(12, alone, 0))
     for seen, (_, fetched) in enumerate(steps):
@@ -81,7 +81,7 @@ class _Counted(torch.utils.data.Dataset):
 
 
 @given(count=counts, batch=st.integers(1, 4), accumulate=st.integers(1, 3))
-def test_every_picture_is_drawn_once(count, batch, accumulate):
+def test_every_image_is_drawn_once(count, batch, accumulate):
     steps = plan_epoch(count, recipe(batch, accumulate), epoch=3)
     positions = [draw.position for step in draws(steps) for draw in step]
     assert sorted(positions) == list(range(count))

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from pedseg_train.checkpoint import load_checkpoint
-from pedseg_train.run import train
+from pedseg_train.run.train import train
 from pedseg_train.tensor_files import load_resume_state
 
 pytestmark = pytest.mark.slow

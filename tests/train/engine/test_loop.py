@@ -118,15 +118,15 @@ def test_another_seed_is_another_run(toys, recipe):
 
 
 def test_accumulated_batches_equal_the_larger_batch(toys, tiny_recipe):
-    """Pictures of equal size, as many boxes in each (two people, two positives), no batch norm."""
+    """Images of equal size, as many boxes in each (two people, two positives), no batch norm."""
     large = dataclasses.replace(
         tiny_recipe, optimizer="sgd", lr=0.01, box_batch=8, batch_size=4, accumulate=1
     )
     small = dataclasses.replace(large, batch_size=2, accumulate=2)
-    pictures = (0, 2, 3, 4, 5)  # the last step has a single picture
+    images = (0, 2, 3, 4, 5)  # the last step has a single image
     one, two = (toys.start(recipe, batch_norm=False) for recipe in (large, small))
-    fit(one, toys.around(large, pictures))
-    fit(two, toys.around(small, pictures))
+    fit(one, toys.around(large, images))
+    fit(two, toys.around(small, images))
     assert one.history[0]["steps"] == two.history[0]["steps"] == 2
     for first, second in zip(losses(one), losses(two), strict=True):
         assert first == pytest.approx(second, rel=1e-4)
@@ -212,11 +212,11 @@ def test_resume_state_of_another_network_is_refused(toys, tiny_recipe):
         state.load_state_dict(saved)
 
 
-def test_loss_that_is_not_finite_names_the_pictures(toys, tiny_recipe):
+def test_loss_that_is_not_finite_names_the_images(toys, tiny_recipe):
     state = toys.start(tiny_recipe)
     with torch.no_grad():
         state.model.roi_heads.mask_predictor.mask_fcn_logits.bias.fill_(math.nan)
-    with pytest.raises(TrainingError, match=r"epoch 1, step 1: .*loss_mask nan, .* on picture \d"):
+    with pytest.raises(TrainingError, match=r"epoch 1, step 1: .*loss_mask nan, .* on image \d"):
         fit(state, toys.around(tiny_recipe))
 
 
@@ -235,14 +235,14 @@ class _Flat(torch.utils.data.Dataset):
         return image, {**target, "boxes": boxes}
 
 
-def test_flat_box_names_its_picture(toys, tiny_recipe):
+def test_flat_box_names_its_image(toys, tiny_recipe):
     around = toys.around(tiny_recipe, (2,))
     around = dataclasses.replace(around, samples=_Flat(around.samples))
-    with pytest.raises(TrainingError, match="picture 2: expected boxes with width and height"):
+    with pytest.raises(TrainingError, match="image 2: expected boxes with width and height"):
         fit(toys.start(tiny_recipe), around)
 
 
-def test_picture_without_people_is_trained_on(toys, tiny_recipe):
+def test_image_without_people_is_trained_on(toys, tiny_recipe):
     found = losses(toys.train(tiny_recipe, (1,)))[0]
     assert found["loss_mask"] == 0.0
     assert found["loss_classifier"] > 0

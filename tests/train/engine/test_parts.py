@@ -8,9 +8,13 @@ import pytest
 import torch
 
 from pedseg_train.architectures import ARCHITECTURES, FROZEN, assemble, freeze_stem
-from pedseg_train.engine.parameters import make_optimizer, parameter_groups, set_learning_rate
-from pedseg_train.engine.state import averaged_model
-from pedseg_train.parts import PARAMETER_GROUPS, freeze, parameter_group
+from pedseg_train.engine.state import (
+    averaged_model,
+    make_optimizer,
+    parameter_groups,
+    set_learning_rate,
+)
+from pedseg_train.parameter_groups import PARAMETER_GROUPS, freeze, parameter_group
 from pedseg_train.recipes import RECIPES
 
 pytestmark = pytest.mark.slow

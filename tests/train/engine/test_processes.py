@@ -56,8 +56,8 @@ def results(toy_root, tiny_recipe, tmp_path_factory, children):
     return [torch.load(folder / name, weights_only=True) for name in ("alone.pt", "rank0.pt")]
 
 
-def test_losses_are_equal_also_where_a_process_has_no_picture_left(results):
-    """Five pictures: in the second step the second process has none."""
+def test_losses_are_equal_also_where_a_process_has_no_image_left(results):
+    """Five images: in the second step the second process has none."""
     alone, together = ([record["losses"] for record in r["history"]] for r in results)
     assert len(alone) == len(together) == 2
     for one, other in zip(alone, together, strict=True):
@@ -70,7 +70,7 @@ def test_weights_are_equal(results):
         torch.testing.assert_close(tensor, together[name], atol=1e-6, rtol=1e-5)
 
 
-def test_accuracy_is_that_of_all_pictures_once(results):
+def test_accuracy_is_that_of_all_images_once(results):
     alone, together = (result["history"][-1] for result in results)
     assert alone["bbox"]["AR100"] > 0
     for kind in ("bbox", "segm"):

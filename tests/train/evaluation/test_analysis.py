@@ -12,7 +12,7 @@ from rich.console import Console
 
 from pedseg_runtime.errors import InputError
 from pedseg_train.evaluation import analyse, count, merge
-from pedseg_train.evaluation.images import write_image_rows
+from pedseg_train.evaluation.image_rows import write_image_rows
 
 PERSON, OTHER, THIRD = [20, 20, 40, 100], [80, 20, 40, 100], [140, 30, 40, 90]
 NEAR = [25, 20, 40, 100]

@@ -73,7 +73,7 @@ def test_more_masks_than_eight_bits_can_count_are_read(predicted, recording, toy
     assert len(read.found) == 6 * len(recording.found) > 255
 
 
-def test_pictures_of_other_parts_are_left_out(predicted, recording, toy):
+def test_images_of_other_parts_are_left_out(predicted, recording, toy):
     read = read_predictions(predicted, toy, [4, 2])
     assert [image["id"] for image in read.images] == [4, 2]
     expected = [one["score"] for one in recording.found if one["image_id"] in (2, 4)]
@@ -143,7 +143,7 @@ def test_results_without_their_images_ask_for_them(predicted, recording, toy, tm
     assert count(read) == count(recording)
 
 
-def test_pictures_that_were_not_predicted_are_no_misses(predicted, toy):
+def test_images_that_were_not_predicted_are_no_misses(predicted, toy):
     changed(predicted.with_name("coco_images.json"), lambda images: images["images"].pop() and None)
     changed(predicted, lambda found: [one for one in found if one["image_id"] < len(toy)])
     assert len(read_predictions(predicted, toy, range(len(toy) - 1)).images) == len(toy) - 1

@@ -12,19 +12,19 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 import torch
+from pedseg_train.run.train_folder import RunFolder
 from PIL import Image
 
 from pedseg_runtime.errors import TrainingError
 from pedseg_train.data import PennFudanDataset, Split
 from pedseg_train.eager import EagerSegmenter
 from pedseg_train.evaluation import NUMBERS, analyse, record
-from pedseg_train.evaluation.images import ImageRow
+from pedseg_train.evaluation.image_rows import ImageRow
 from pedseg_train.models import build_model
 from pedseg_train.recipes import RECIPES
 from pedseg_train.report import write_model_report, write_report
 from pedseg_train.report.gallery import BEST, WORST, choose
 from pedseg_train.report.svg import svg_of
-from pedseg_train.run_folder import RunFolder
 
 pytestmark = pytest.mark.slow
 

@@ -9,17 +9,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .check import check_dataset
+    from .check_report import CheckReport
     from .contact_sheet import draw_contact_sheet
     from .conversion import Layout, convert
     from .dataset import CocoDataset, InstanceDataset, PennFudanDataset, open_dataset
     from .digests import combined_digest, dataset_digest
-    from .integrity import check_dataset
-    from .opening import open_pictures
-    from .protocol import Dropped, Instances, LabelledPictures, SegmentationDataset
-    from .report import CheckReport
+    from .loading import open_images
+    from .protocol import Dropped, Instances, LabelledImages, SegmentationDataset
     from .similarity import Leak, find_leaks
-    from .splits import Split, read_split, tutorial_split, write_split
-    from .splitting import fraction_split
+    from .splits import Split, fraction_split, read_split, tutorial_split, write_split
     from .transforms import evaluation_transform
 
 __all__ = [
@@ -28,7 +27,7 @@ __all__ = [
     "Dropped",
     "InstanceDataset",
     "Instances",
-    "LabelledPictures",
+    "LabelledImages",
     "Layout",
     "Leak",
     "PennFudanDataset",
@@ -43,34 +42,34 @@ __all__ = [
     "find_leaks",
     "fraction_split",
     "open_dataset",
-    "open_pictures",
+    "open_images",
     "read_split",
     "tutorial_split",
     "write_split",
 ]
 
 _MODULES = {
-    "CheckReport": "report",
+    "CheckReport": "check_report",
     "CocoDataset": "dataset",
     "Dropped": "protocol",
     "InstanceDataset": "dataset",
     "Instances": "protocol",
-    "LabelledPictures": "protocol",
+    "LabelledImages": "protocol",
     "Layout": "conversion",
     "Leak": "similarity",
     "PennFudanDataset": "dataset",
     "SegmentationDataset": "protocol",
     "Split": "splits",
-    "check_dataset": "integrity",
+    "check_dataset": "check",
     "combined_digest": "digests",
     "convert": "conversion",
     "dataset_digest": "digests",
     "draw_contact_sheet": "contact_sheet",
     "evaluation_transform": "transforms",
     "find_leaks": "similarity",
-    "fraction_split": "splitting",
+    "fraction_split": "splits",
     "open_dataset": "dataset",
-    "open_pictures": "opening",
+    "open_images": "loading",
     "read_split": "splits",
     "tutorial_split": "splits",
     "write_split": "splits",

@@ -12,9 +12,9 @@ from PIL import Image, ImageDraw, ImageFont
 from pedseg_runtime.draw import draw_instances, instance_color
 from pedseg_runtime.errors import InputError
 
-from .opening import open_pictures
+from .loading import open_images
 from .pennfudan import PERSON
-from .protocol import Instances, LabelledPictures
+from .protocol import Instances, LabelledImages
 
 _PANEL = 260  # pixels of an image's longer side
 _GAP, _CAPTION, _MARGIN = 6, 26, 18
@@ -46,7 +46,7 @@ def draw_contact_sheet(
     """
     if count < 1 or columns < 1:
         raise InputError(f"count and columns: expected at least 1, found {count} and {columns}")
-    dataset = open_pictures(root, categories=categories, images=images)
+    dataset = open_images(root, categories=categories, images=images)
     chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)
     strips = [_draw_strip(dataset, int(index)) for index in chosen]
     columns = min(columns, len(strips))
@@ -64,7 +64,7 @@ def draw_contact_sheet(
     return sheet
 
 
-def _draw_strip(dataset: LabelledPictures, index: int) -> Image.Image:
+def _draw_strip(dataset: LabelledImages, index: int) -> Image.Image:
     """Three panels of one image above its caption."""
     image, instances = dataset.sample(index)
     boxes = instances.boxes.astype(np.float32) + np.array([0, 0, 1, 1], np.float32)

@@ -7,9 +7,10 @@ import json
 import shutil
 import tempfile
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,12 +18,64 @@ from PIL import Image
 
 from pedseg_runtime.errors import DatasetError
 
-from . import layout
-from .coco import files as coco_files
-from .coco.writing import CocoWriter
-from .layout import Progress
-from .pennfudan import PennFudanPictures
-from .protocol import Instances, LabelledPictures
+from . import pennfudan_layout
+from .coco import document as coco_files
+from .coco.segmentation import encode
+from .pennfudan import PennFudanImages
+from .pennfudan_layout import Progress
+from .protocol import Instances, LabelledImages
+
+
+class CocoWriter:
+    """Collects images one by one; ids count from 1 in that order.
+
+    Masks become compressed run lengths, so no pixel is lost. Boxes are those of the masks in COCO's
+    way: x y of the first pixel's corner, and width and height in whole pixels. Areas are kept, but
+    for those that only repeat the tutorial's rule: COCO's area is the number of pixels.
+
+    Args:
+        class_names: background first; a category gets its label as id.
+        box_areas: whether the instances' areas are those of their boxes.
+    """
+
+    def __init__(self, class_names: Sequence[str], *, box_areas: bool) -> None:
+        self._box_areas = box_areas
+        self._images: list[dict[str, Any]] = []
+        self._annotations: list[dict[str, Any]] = []
+        self._categories = [
+            {"id": label, "name": name} for label, name in enumerate(class_names) if label
+        ]
+
+    def add(self, file_name: str, size: tuple[int, ...], instances: Instances) -> None:
+        """Take in one image of (height, width) `size`."""
+        image = len(self._images) + 1
+        self._images.append(
+            {"id": image, "file_name": file_name, "width": size[1], "height": size[0]}
+        )
+        for place, mask in enumerate(instances.masks):
+            x1, y1, x2, y2 = instances.boxes[place].tolist()
+            area = mask.sum() if self._box_areas else instances.areas[place]
+            self._annotations.append(
+                {
+                    "id": len(self._annotations) + 1,
+                    "image_id": image,
+                    "category_id": int(instances.labels[place]),
+                    "bbox": [x1, y1, x2 - x1 + 1, y2 - y1 + 1],
+                    "area": float(area),
+                    "iscrowd": int(instances.crowd[place]),
+                    "segmentation": encode(mask),
+                }
+            )
+
+    def document(self) -> dict[str, Any]:
+        """The file's content."""
+        return {
+            "info": {"description": "converted by pedseg-data"},
+            "images": self._images,
+            "annotations": self._annotations,
+            "categories": self._categories,
+        }
+
 
 COCO_FILE = "instances.json"
 _MAX_UINT8 = 255
@@ -36,7 +89,7 @@ class Layout(enum.StrEnum):
 
 
 def convert(
-    dataset: LabelledPictures,
+    dataset: LabelledImages,
     target: Path,
     *,
     to: Layout,
@@ -51,7 +104,7 @@ def convert(
     order. It has one class, one instance per pixel, and no crowd regions.
 
     Args:
-        dataset: from `open_pictures`.
+        dataset: from `open_images`.
         target: a new or empty folder.
         to: the layout to write.
         overlap: for Penn-Fudan, give a pixel of several instances to the first of them instead of
@@ -60,7 +113,7 @@ def convert(
         progress: called after each image with the number done and the total.
 
     Returns:
-        Counts: "pictures" (images) and "instances" written, "crowds" and "hidden" instances left
+        Counts: "images" (images) and "instances" written, "crowds" and "hidden" instances left
         out, "overlapping" instances that lost pixels, "unusable" annotations without a mask, and
         images "reencoded".
 
@@ -74,7 +127,7 @@ def convert(
         for index in range(len(dataset)):
             image, instances = dataset.sample(index)
             writer.add(index, image, instances)
-            writer.count["pictures"] += 1
+            writer.count["images"] += 1
             # Thin instances are in no target but have a mask, and are written like all others.
             thin = int((~instances.has_extent).sum())
             writer.count["unusable"] += len(dataset.dropped(index)) - thin
@@ -87,9 +140,9 @@ def convert(
 class _FolderWriter:
     """Writes a dataset image by image."""
 
-    def __init__(self, dataset: LabelledPictures, root: Path, *, overlap: bool, link: bool) -> None:
+    def __init__(self, dataset: LabelledImages, root: Path, *, overlap: bool, link: bool) -> None:
         self.dataset, self.root, self.overlap, self.link = dataset, root, overlap, link
-        keys = ("pictures", "instances", "crowds", "hidden", "overlapping", "unusable", "reencoded")
+        keys = ("images", "instances", "crowds", "hidden", "overlapping", "unusable", "reencoded")
         self.count = Counter(dict.fromkeys(keys, 0))
 
     def add(self, index: int, image: NDArray[np.uint8], instances: Instances) -> None:
@@ -110,10 +163,10 @@ class _FolderWriter:
 
 
 class _CocoFolderWriter(_FolderWriter):
-    def __init__(self, dataset: LabelledPictures, root: Path, *, overlap: bool, link: bool) -> None:
+    def __init__(self, dataset: LabelledImages, root: Path, *, overlap: bool, link: bool) -> None:
         super().__init__(dataset, root, overlap=overlap, link=link)
         self._writer = CocoWriter(
-            dataset.class_names, box_areas=isinstance(dataset, PennFudanPictures)
+            dataset.class_names, box_areas=isinstance(dataset, PennFudanImages)
         )
 
     def add(self, index: int, image: NDArray[np.uint8], instances: Instances) -> None:
@@ -131,7 +184,7 @@ class _CocoFolderWriter(_FolderWriter):
 
 
 class _PennFudanFolderWriter(_FolderWriter):
-    def __init__(self, dataset: LabelledPictures, root: Path, *, overlap: bool, link: bool) -> None:
+    def __init__(self, dataset: LabelledImages, root: Path, *, overlap: bool, link: bool) -> None:
         super().__init__(dataset, root, overlap=overlap, link=link)
         classes = dataset.class_names[1:]
         if len(classes) > 1:
@@ -146,7 +199,7 @@ class _PennFudanFolderWriter(_FolderWriter):
                 "none, found some twice; rename the files"
             )
         self._names = names
-        for folder in (layout.IMAGES, layout.MASKS):
+        for folder in (pennfudan_layout.IMAGES, pennfudan_layout.MASKS):
             (root / folder).mkdir()
 
     def add(self, index: int, image: NDArray[np.uint8], instances: Instances) -> None:
@@ -154,8 +207,8 @@ class _PennFudanFolderWriter(_FolderWriter):
         self.count["crowds"] += len(instances) - len(kept)
         ids = self._mask_ids(kept.masks, image.shape[:2])
         name = self._names[index]
-        Image.fromarray(ids).save(layout.mask_path(self.root, name))
-        target = layout.image_path(self.root, name)
+        Image.fromarray(ids).save(pennfudan_layout.mask_path(self.root, name))
+        target = pennfudan_layout.image_path(self.root, name)
         if self.dataset.path(index).suffix == target.suffix:
             self.copy_image(index, target)
         else:

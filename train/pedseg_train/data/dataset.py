@@ -1,4 +1,4 @@
-"""Datasets for torch: pictures of any layout with the targets of torchvision's tutorial."""
+"""Datasets for torch: images of any layout with the targets of torchvision's tutorial."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from torchvision import tv_tensors
 
 from pedseg_runtime.errors import DatasetError
 
-from .coco.pictures import CocoPictures
-from .opening import open_pictures
-from .pennfudan import PennFudanPictures
-from .protocol import Dropped, Instances, LabelledPictures, Target
+from .coco.images import CocoImages
+from .loading import open_images
+from .pennfudan import PennFudanImages
+from .protocol import Dropped, Instances, LabelledImages, Target
 
 Transform = Callable[[torch.Tensor, Target], tuple[torch.Tensor, Target]]
 
 
 class InstanceDataset(Dataset[tuple[torch.Tensor, Target]]):
-    """Labelled pictures as a torch dataset; a `SegmentationDataset`.
+    """Labelled images as a torch dataset; a `SegmentationDataset`.
 
     `dataset[i]` is `(image, target)`, both passed through `transform`. Before it, the image is a
     `tv_tensors.Image` uint8 [3, H, W] RGB and the target holds, for N instances:
@@ -32,56 +32,56 @@ class InstanceDataset(Dataset[tuple[torch.Tensor, Target]]):
                   to the instance, as in the tutorial
         labels    int64 [N], positions in `class_names`, from 1
         masks     `tv_tensors.Mask` uint8 [N, H, W], 0 or 1
-        image_id  int, the position among all pictures, whatever `indices` says
+        image_id  int, the position among all images, whatever `indices` says
         area      float32 [N], square pixels: of the box in the Penn-Fudan layout, as in the
                   tutorial; the annotation's own in COCO, or the mask's where it has none
         iscrowd   int64 [N], all 0
 
-    A picture without instances is fine: N is 0. An instance whose box has no width or height cannot
+    An image without instances is fine: N is 0. An instance whose box has no width or height cannot
     be trained on and is left out; `dropped(i)` tells which and why. Crowd regions are no targets to
     train on; `truth(i)` has them.
 
     Args:
-        pictures: all of them.
+        images: all of them.
         transform: takes and returns `(image, target)`; see `transforms`.
         indices: the positions to keep, in this order; all by default.
 
     Attributes:
-        pictures: all of them; those of a COCO file know its ids.
-        names: the name of every picture kept.
+        images: all of them; those of a COCO file know its ids.
+        names: the name of every image kept.
         class_names: one name per label, background first.
 
     Raises:
-        DatasetError: a bad index; on access, a damaged file or a picture of another size than its
+        DatasetError: a bad index; on access, a damaged file or an image of another size than its
             annotation.
     """
 
     def __init__(
         self,
-        pictures: LabelledPictures,
+        labelled_images: LabelledImages,
         *,
         transform: Transform | None = None,
         indices: Sequence[int] | None = None,
     ) -> None:
-        self.pictures = pictures
+        self.labelled_images = labelled_images
         self._transform = transform
-        self._ids = _checked_indices(indices, len(pictures))
-        self.names: tuple[str, ...] = tuple(pictures.names[i] for i in self._ids)
-        self.class_names: tuple[str, ...] = pictures.class_names
+        self._ids = _checked_indices(indices, len(labelled_images))
+        self.names: tuple[str, ...] = tuple(labelled_images.names[i] for i in self._ids)
+        self.class_names: tuple[str, ...] = labelled_images.class_names
 
     def __len__(self) -> int:
         return len(self._ids)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, Target]:
-        picture, instances = self.sample(index)
-        image = tv_tensors.Image(torch.from_numpy(picture.transpose(2, 0, 1).copy()))
+        pixels, instances = self.sample(index)
+        image = tv_tensors.Image(torch.from_numpy(pixels.transpose(2, 0, 1).copy()))
         target = _target(instances[instances.has_extent & ~instances.crowd], self._ids[index])
         if self._transform is None:
             return image, target
         return self._transform(image, target)
 
     def truth(self, index: int) -> Target:
-        """The target of picture `index` to measure with: no transform, and with crowd regions.
+        """The target of image `index` to measure with: no transform, and with crowd regions.
 
         Like the one to train on, but for the crowd regions, whose `iscrowd` is 1: COCOeval neither
         asks for a detection there nor blames one.
@@ -90,19 +90,19 @@ class InstanceDataset(Dataset[tuple[torch.Tensor, Target]]):
         return _target(instances[instances.has_extent], self._ids[index])
 
     def path(self, index: int) -> Path:
-        """The file of picture `index`."""
-        return self.pictures.path(self._ids[index])
+        """The file of image `index`."""
+        return self.labelled_images.path(self._ids[index])
 
     def image(self, index: int) -> NDArray[np.uint8]:
-        """Picture `index` without transforms, uint8 [H, W, 3] RGB."""
-        return self.pictures.image(self._ids[index])
+        """Image `index` without transforms, uint8 [H, W, 3] RGB."""
+        return self.labelled_images.image(self._ids[index])
 
     def sample(self, index: int) -> tuple[NDArray[np.uint8], Instances]:
-        """Picture `index`, uint8 [H, W, 3] RGB, and all its instances, crowd regions among them."""
-        return self.pictures.sample(self._ids[index])
+        """Image `index`, uint8 [H, W, 3] RGB, and all its instances, crowd regions among them."""
+        return self.labelled_images.sample(self._ids[index])
 
     def masks(self, index: int) -> NDArray[np.bool_]:
-        """Every instance of picture `index`, bool [N, H, W], without crowd regions."""
+        """Every instance of image `index`, bool [N, H, W], without crowd regions."""
         return self._instances(index).masks
 
     def labels(self, index: int) -> NDArray[np.int64]:
@@ -110,12 +110,12 @@ class InstanceDataset(Dataset[tuple[torch.Tensor, Target]]):
         return self._instances(index).labels
 
     def dropped(self, index: int) -> tuple[Dropped, ...]:
-        """The annotations of picture `index` that are in no target, with their ids."""
-        return self.pictures.dropped(self._ids[index])
+        """The annotations of image `index` that are in no target, with their ids."""
+        return self.labelled_images.dropped(self._ids[index])
 
     def digest(self) -> dict[str, str]:
         """SHA-256 of the whole dataset, whatever `indices` says; reads every file."""
-        return self.pictures.digest()
+        return self.labelled_images.digest()
 
     def _instances(self, index: int) -> Instances:
         found = self.sample(index)[1]
@@ -138,9 +138,9 @@ class PennFudanDataset(InstanceDataset):
         transform: Transform | None = None,
         indices: Sequence[int] | None = None,
     ) -> None:
-        pictures = PennFudanPictures(root, categories=categories, class_names=class_names)
-        super().__init__(pictures, transform=transform, indices=indices)
-        self.root = pictures.root
+        images = PennFudanImages(root, categories=categories, class_names=class_names)
+        super().__init__(images, transform=transform, indices=indices)
+        self.root = images.root
 
 
 class CocoDataset(InstanceDataset):
@@ -148,7 +148,7 @@ class CocoDataset(InstanceDataset):
 
     Attributes:
         file: the COCO JSON file.
-        image_ids: the id of every picture kept, in the file.
+        image_ids: the id of every image kept, in the file.
         category_ids: the id of every label's category in the file; None for the background, and
             for classes that the file lacks.
     """
@@ -163,10 +163,10 @@ class CocoDataset(InstanceDataset):
         transform: Transform | None = None,
         indices: Sequence[int] | None = None,
     ) -> None:
-        pictures = CocoPictures(file, categories=categories, class_names=class_names, images=images)
-        super().__init__(pictures, transform=transform, indices=indices)
-        self.file, self.category_ids = pictures.file, pictures.category_ids
-        self.image_ids = tuple(pictures.image_ids[i] for i in self._ids)
+        labelled = CocoImages(file, categories=categories, class_names=class_names, images=images)
+        super().__init__(labelled, transform=transform, indices=indices)
+        self.file, self.category_ids = labelled.file, labelled.category_ids
+        self.image_ids = tuple(labelled.image_ids[i] for i in self._ids)
 
 
 def open_dataset(
@@ -178,7 +178,7 @@ def open_dataset(
     transform: Transform | None = None,
     indices: Sequence[int] | None = None,
 ) -> InstanceDataset:
-    """Open a dataset of any layout, see `open_pictures`.
+    """Open a dataset of any layout, see `open_images`.
 
     Args:
         path: a folder in the Penn-Fudan layout, a COCO JSON file, or a folder that holds one.
@@ -186,7 +186,7 @@ def open_dataset(
             order of the category ids.
         class_names: a model's class names, background first, instead of `categories`: labels are
             positions in it, so that model and truth speak of the same classes.
-        images: the folder of a COCO file's pictures, if they lie neither beside it nor in `images`.
+        images: the folder of a COCO file's images, if they lie neither beside it nor in `images`.
         transform: takes and returns `(image, target)`; see `transforms`.
         indices: the positions to keep, in this order; all by default.
 
@@ -194,8 +194,8 @@ def open_dataset(
         DatasetError: nothing of a known layout, or a dataset that cannot be used; the message names
             file and id.
     """
-    pictures = open_pictures(path, categories=categories, class_names=class_names, images=images)
-    return InstanceDataset(pictures, transform=transform, indices=indices)
+    labelled = open_images(path, categories=categories, class_names=class_names, images=images)
+    return InstanceDataset(labelled, transform=transform, indices=indices)
 
 
 def _checked_indices(indices: Sequence[int] | None, count: int) -> tuple[int, ...]:

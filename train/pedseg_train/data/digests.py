@@ -12,7 +12,12 @@ from pathlib import Path
 
 from pedseg_runtime.files import sha256_of
 
-from .layout import IMAGES, MASKS, check_root, png_files
+from .pennfudan_layout import (
+    IMAGES,
+    MASKS,
+    check_root,
+    png_files,
+)
 
 # Of the official archive with its 170 images.
 OFFICIAL = {

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from pedseg_runtime.errors import DatasetError, DownloadError
 
 from .digests import is_official
-from .layout import Progress, check_root
+from .pennfudan_layout import Progress, check_root
 
 URL = "https://www.cis.upenn.edu/~jshi/ped_html/PennFudanPed.zip"
 TIMEOUT = 30.0  # seconds without a byte

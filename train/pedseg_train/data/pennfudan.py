@@ -1,4 +1,4 @@
-"""Pictures and people of a folder in the Penn-Fudan layout, without torch."""
+"""Images and people of a folder in the Penn-Fudan layout, without torch."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pedseg_runtime.errors import DatasetError
 
 from .classes import select_classes
 from .digests import dataset_digest
-from .layout import (
+from .pennfudan_layout import (
     check_root,
     image_names,
     image_path,
     instance_ids,
     mask_path,
     read_mask,
+    read_named_image,
     read_pair,
-    read_picture,
     split_instances,
 )
 from .protocol import Dropped, Instances, tight_boxes
@@ -28,8 +28,8 @@ from .protocol import Dropped, Instances, tight_boxes
 PERSON = "person"
 
 
-class PennFudanPictures:
-    """Pictures and instance masks in the Penn-Fudan layout (see `layout`), sorted by name.
+class PennFudanImages:
+    """Images and instance masks in the Penn-Fudan layout (see `layout`), sorted by name.
 
     Every instance is a person; its area is that of its box, as in the tutorial. Names are those of
     the files without suffix.
@@ -40,7 +40,7 @@ class PennFudanPictures:
         class_names: the labels to give, background first; see `open_dataset`.
 
     Raises:
-        DatasetError: no such folder, another layout, no picture, a picture without a mask, or
+        DatasetError: no such folder, another layout, no image, an image without a mask, or
             classes without "person".
     """
 
@@ -64,17 +64,17 @@ class PennFudanPictures:
         return len(self.names)
 
     def path(self, index: int) -> Path:
-        """The file of a picture."""
+        """The file of an image."""
         return image_path(self.root, self.names[index])
 
     def image(self, index: int) -> NDArray[np.uint8]:
-        """A picture as uint8 [H, W, 3] RGB."""
-        return read_picture(self.path(index))
+        """An image as uint8 [H, W, 3] RGB."""
+        return read_named_image(self.path(index))
 
     def sample(self, index: int) -> tuple[NDArray[np.uint8], Instances]:
-        """A picture, uint8 [H, W, 3] RGB, and its people in the order of their ids."""
-        picture, ids = read_pair(self.root, self.names[index])
-        return picture, people(ids, self._label)
+        """An image, uint8 [H, W, 3] RGB, and its people in the order of their ids."""
+        image, ids = read_pair(self.root, self.names[index])
+        return image, people(ids, self._label)
 
     def dropped(self, index: int) -> tuple[Dropped, ...]:
         """The people whose box has no width or no height."""
@@ -89,12 +89,12 @@ class PennFudanPictures:
         """Listing is cheap, so an unusable folder is refused before training starts."""
         if not self.names:
             raise DatasetError(
-                f"{self.root}: expected PNG files in PNGImages, found none; pictures of other "
+                f"{self.root}: expected PNG files in PNGImages, found none; images of other "
                 "formats must be converted"
             )
         unmasked = [name for name in self.names if not mask_path(self.root, name).is_file()]
         if unmasked:
-            more = f" (and {len(unmasked) - 1} more pictures)" if len(unmasked) > 1 else ""
+            more = f" (and {len(unmasked) - 1} more images)" if len(unmasked) > 1 else ""
             raise DatasetError(
                 f"{image_path(self.root, unmasked[0])}: expected the mask "
                 f"{mask_path(self.root, unmasked[0])}, found nothing{more}; `pedseg-data check "

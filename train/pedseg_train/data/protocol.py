@@ -32,7 +32,7 @@ class Dropped(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Instances:
-    """What is annotated on one picture.
+    """What is annotated on one image.
 
     Attributes:
         masks: bool [N, H, W], each with at least one pixel.
@@ -88,31 +88,31 @@ def _first_and_last(
     return lines.argmax(axis=1), last * lines.max(axis=1)
 
 
-class LabelledPictures(Protocol):
-    """Pictures and their instances, whatever the files look like; positions count from 0."""
+class LabelledImages(Protocol):
+    """Images and their instances, whatever the files look like; positions count from 0."""
 
     @property
     def names(self) -> tuple[str, ...]:
-        """One name per picture, each once, in the order that positions refer to."""
+        """One name per image, each once, in the order that positions refer to."""
 
     @property
     def class_names(self) -> tuple[str, ...]:
         """One name per label, background first."""
 
     def __len__(self) -> int:
-        """How many pictures there are."""
+        """How many images there are."""
 
     def path(self, index: int, /) -> Path:
-        """The file of a picture."""
+        """The file of an image."""
 
     def image(self, index: int, /) -> NDArray[np.uint8]:
-        """A picture as uint8 [H, W, 3] RGB."""
+        """An image as uint8 [H, W, 3] RGB."""
 
     def sample(self, index: int, /) -> tuple[NDArray[np.uint8], Instances]:
-        """A picture, uint8 [H, W, 3] RGB, and all its instances, crowd regions among them.
+        """An image, uint8 [H, W, 3] RGB, and all its instances, crowd regions among them.
 
         Raises:
-            DatasetError: a damaged file, or a picture of another size than its annotation.
+            DatasetError: a damaged file, or an image of another size than its annotation.
         """
 
     def dropped(self, index: int, /) -> tuple[Dropped, ...]:
@@ -122,17 +122,17 @@ class LabelledPictures(Protocol):
         """SHA-256 of what was annotated and photographed, 64 hex digits, by part."""
 
 
-class SegmentationDataset(LabelledPictures, Protocol):
-    """Labelled pictures to train on and to measure with; `open_dataset` makes one of any layout."""
+class SegmentationDataset(LabelledImages, Protocol):
+    """Labelled images to train on and to measure with; `open_dataset` makes one of any layout."""
 
     def __getitem__(self, index: int, /) -> tuple[torch.Tensor, Target]:
-        """Picture and target to train on, through the transform; without crowd regions."""
+        """Image and target to train on, through the transform; without crowd regions."""
 
     def truth(self, index: int, /) -> Target:
         """The target to measure with: no transform, crowd regions included with `iscrowd` 1."""
 
     def masks(self, index: int, /) -> NDArray[np.bool_]:
-        """Every instance of a picture, bool [N, H, W], without crowd regions."""
+        """Every instance of an image, bool [N, H, W], without crowd regions."""
 
     def labels(self, index: int, /) -> NDArray[np.int64]:
         """The label of each of `masks`, int64 [N]."""

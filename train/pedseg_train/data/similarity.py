@@ -20,8 +20,8 @@ from PIL import Image
 
 from pedseg_runtime.files import sha256_of
 
-from .layout import Progress
-from .protocol import LabelledPictures
+from .pennfudan_layout import Progress
+from .protocol import LabelledImages
 from .splits import Split
 
 SIDE = 16
@@ -76,9 +76,7 @@ def difference_hash(image: NDArray[np.uint8]) -> NDArray[np.bool_]:
     return np.asarray((cells[:, 1:] > cells[:, :-1]).ravel())
 
 
-def image_hashes(
-    dataset: LabelledPictures, *, progress: Progress | None = None
-) -> NDArray[np.bool_]:
+def image_hashes(dataset: LabelledImages, *, progress: Progress | None = None) -> NDArray[np.bool_]:
     """The hash of every image, bool [N, 256].
 
     Raises:
@@ -138,7 +136,7 @@ def connected_groups(pairs: Iterable[Pair]) -> list[tuple[int, ...]]:
 
 
 def find_leaks(
-    dataset: LabelledPictures,
+    dataset: LabelledImages,
     split: Split,
     *,
     limit: int = LIMIT,
@@ -175,7 +173,7 @@ def folder_groups(names: Sequence[str]) -> list[tuple[int, ...]]:
     return [tuple(group) for group in groups.values()]
 
 
-def _same_files(dataset: LabelledPictures, candidates: Iterable[int]) -> set[Pair]:
+def _same_files(dataset: LabelledImages, candidates: Iterable[int]) -> set[Pair]:
     """Images with byte-identical files, each paired with the first of them."""
     first: dict[str, int] = {}
     pairs = set()

@@ -1,17 +1,19 @@
-"""Splits into train, val and test: by position in memory, by name in files."""
+"""Splits of a dataset into train, val and test images: made, written by name, and read again."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pedseg_runtime.errors import DatasetError
+import numpy as np
+
+from pedseg_runtime.errors import DatasetError, InputError
 from pedseg_runtime.files import write_json
 
-from .protocol import LabelledPictures
+from .protocol import LabelledImages
 
 TUTORIAL_TEST = 50
 SMALL_DATASET = 100
@@ -44,7 +46,7 @@ class Split:
         """The positions by part: "train", "val" and "test"."""
         return {part: getattr(self, part) for part in PARTS}
 
-    def names(self, dataset: LabelledPictures) -> dict[str, list[str]]:
+    def names(self, dataset: LabelledImages) -> dict[str, list[str]]:
         """The same split by name: `{"train": [...], "val": [...], "test": [...]}`."""
         return {
             part: [dataset.names[index] for index in positions]
@@ -80,7 +82,7 @@ def tutorial_split(count: int, *, seed: int = 1, test: int | None = None) -> Spl
 
 
 def write_split(
-    path: Path, split: Split, dataset: LabelledPictures, *, made: Mapping[str, Any] | None = None
+    path: Path, split: Split, dataset: LabelledImages, *, made: Mapping[str, Any] | None = None
 ) -> None:
     """Write `split` as JSON, by name, so that it stays valid when images are added.
 
@@ -96,7 +98,7 @@ def write_split(
     write_json(path, {**document, **split.names(dataset)})
 
 
-def read_split(path: Path, dataset: LabelledPictures) -> Split:
+def read_split(path: Path, dataset: LabelledImages) -> Split:
     """Read a split by name; other images of `dataset` are in no part.
 
     Files of schema 1 have no "val"; theirs is empty.
@@ -151,3 +153,63 @@ def _read(path: Path) -> dict[str, list[str]]:
         if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise DatasetError(f"{path}: {expected}, found no list of names under {part!r}")
     return parts
+
+
+def fraction_split(
+    count: int,
+    *,
+    val: float = 0.1,
+    test: float = 0.2,
+    seed: int = 1,
+    groups: Iterable[Sequence[int]] = (),
+) -> Split:
+    """Split `count` images at random, related ones together.
+
+    In shuffled order, each group goes to the first of test and val with room for the whole group,
+    else to train. So test and val never exceed their fraction, and single images fill the gaps
+    that large groups leave.
+
+    Args:
+        count: number of images.
+        val: the fraction to validate on, in 0..1.
+        test: the fraction to test on, in 0..1; together with `val` below 1.
+        seed: of the shuffle.
+        groups: positions that must stay together, e.g. `connected_groups`; disjoint. Images
+            in no group stand alone.
+
+    Returns:
+        Positions in ascending order within each part.
+
+    Raises:
+        InputError: invalid fractions.
+        DatasetError: a requested part would be empty.
+    """
+    if not (0 <= val < 1 and 0 <= test < 1 and val + test < 1):
+        raise InputError(
+            f"fractions: expected val and test from 0 to 1 and below 1 together, found {val:g} and "
+            f"{test:g}"
+        )
+    wanted = {"test": round(test * count), "val": round(val * count)}
+    dealt: dict[str, list[int]] = {"train": [], "val": [], "test": []}
+    units = _units(count, groups)
+    for place in np.random.default_rng(seed).permutation(len(units)):
+        unit = units[place]
+        part = next((p for p, size in wanted.items() if len(dealt[p]) + len(unit) <= size), "train")
+        dealt[part].extend(unit)
+    for part, fraction in (("train", 1 - val - test), ("val", val), ("test", test)):
+        if fraction and not dealt[part]:
+            largest = max((len(unit) for unit in units), default=0)
+            raise DatasetError(
+                f"expected images for {part} ({fraction:.0%} of {count}), found none left; the "
+                f"largest group that must stay together has {largest}: add images, ask for "
+                "another fraction, or group less"
+            )
+    return Split(**{part: tuple(sorted(positions)) for part, positions in dealt.items()})
+
+
+def _units(count: int, groups: Iterable[Sequence[int]]) -> list[tuple[int, ...]]:
+    """The groups and each other image alone, in order of their first position."""
+    units = [tuple(group) for group in groups]
+    grouped = {index for unit in units for index in unit}
+    units.extend((index,) for index in range(count) if index not in grouped)
+    return sorted(units)

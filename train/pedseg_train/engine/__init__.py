@@ -1,10 +1,8 @@
 """Training: the state of a run, the steps that change it, and the loop around them."""
 
-from .history import Record, best_record
 from .loop import Observer, Surroundings, fit
-from .processes import Processes, joined_processes, local_device
-from .state import TrainingState
-from .stopping import StoppedError, StopRequest
+from .processes import Processes, StoppedError, StopRequest, joined_processes, local_device
+from .state import Record, TrainingState, best_record
 
 __all__ = [
     "Observer",

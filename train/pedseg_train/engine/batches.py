@@ -1,4 +1,4 @@
-"""Which pictures make which step, in which process, and the loader that fetches them."""
+"""Which images make which step, in which process, and the loader that fetches them."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from ..data.transforms import Draw
-from ..data.transforms.chance import mixed_seed
+from ..data.transforms.randomness import mixed_seed
 from ..recipes import Recipe
-from .stopping import SIGNALS
+from .processes import SIGNALS
 
 Sample = tuple[torch.Tensor, dict[str, Any]]
 Images = tuple[torch.Tensor, ...]
 Targets = tuple[dict[str, Any], ...]
 
-_ORDER, _SIZE, _PICTURE = range(3)  # what a seed is for
+_ORDER, _SIZE, _IMAGE = range(3)  # what a seed is for
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,9 +27,9 @@ class Batch:
     """What one process feeds to the network at once.
 
     Attributes:
-        draws: the pictures.
-        share: of the step's pictures, over all processes, that all processes' batches hold.
-        counts: False for a stand-in: this process has no picture left in the epoch, and joins in
+        draws: the images.
+        share: of the step's images, over all processes, that all processes' batches hold.
+        counts: False for a stand-in: this process has no image left in the epoch, and joins in
             with one that must not matter.
     """
 
@@ -44,7 +44,7 @@ class Step:
 
     Attributes:
         batches: in the order in which their gradients are added up.
-        images: pictures of the step over all processes.
+        images: images of the step over all processes.
     """
 
     batches: tuple[Batch, ...]
@@ -56,11 +56,11 @@ def plan_epoch(
 ) -> list[Step]:
     """The steps of an epoch, as one of `world` processes sees them.
 
-    The pictures of a step, their seeds and sizes depend on how many it has, not on how they are
+    The images of a step, their seeds and sizes depend on how many it has, not on how they are
     spread over processes and batches.
 
     Args:
-        count: training pictures.
+        count: training images.
         recipe: the settings.
         epoch: counted from 0.
         rank: which process, counted from 0.
@@ -75,7 +75,7 @@ def plan_epoch(
     for begin in range(0, count, per_step):
         size = sizes[mixed_seed(recipe.seed, _SIZE, epoch, begin // per_step) % len(sizes)]
         draws = [
-            Draw(order[at], mixed_seed(recipe.seed, _PICTURE, epoch, at), size)
+            Draw(order[at], mixed_seed(recipe.seed, _IMAGE, epoch, at), size)
             for at in range(begin, min(begin + per_step, count))
         ]
         parts = [draws[at : at + together] for at in range(0, len(draws), together)]
@@ -103,12 +103,12 @@ class PlannedBatches(Sampler[list[Draw]]):
 
 
 class StepLoader:
-    """Fetches the pictures of planned steps; its workers live until it is closed.
+    """Fetches the images of planned steps; its workers live until it is closed.
 
     Args:
         samples: indexed by `Draw`.
         recipe: how many workers.
-        device: pictures for CUDA are put into pinned memory.
+        device: images for CUDA are put into pinned memory.
     """
 
     def __init__(self, samples: Dataset[Sample], recipe: Recipe, device: torch.device) -> None:
@@ -149,7 +149,7 @@ class StepLoader:
 
 
 def _leave_signals_to_the_trainer(_worker: int) -> None:
-    """Ctrl-C and torchrun signal the whole group; the trainer needs pictures to finish its step.
+    """Ctrl-C and torchrun signal the whole group; the trainer needs images to finish its step.
 
     Workers end when the trainer does.
     """

@@ -11,19 +11,57 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch.utils.data import Dataset
 from torchvision.models.detection import MaskRCNN
+
+from pedseg_runtime.console import notes
 
 from ..evaluation import CocoResult
 from ..recipes import Recipe
 from .batches import Sample, StepLoader, plan_epoch
-from .checks import NameOf
-from .history import is_exhausted
-from .processes import Processes
-from .progress import step_bar
-from .state import EpochProgress, TrainingState
-from .step import Stepper
-from .stopping import StoppedError, StopRequest
+from .processes import Processes, StoppedError, StopRequest
+from .state import EpochProgress, TrainingState, is_exhausted
+from .step import NameOf, Stepper
+
+
+@contextlib.contextmanager
+def step_bar(
+    description: str, *, total: int, done: int, shown: bool
+) -> Iterator[Callable[[int], None]]:
+    """A bar over the steps of an epoch, with images per second and time left.
+
+    Args:
+        description: in front of the bar.
+        total: steps of the epoch.
+        done: steps that were finished before.
+        shown: False for processes that do not speak.
+
+    Yields:
+        A function to call after each step with the number of its images.
+    """
+    bar = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
+        TimeRemainingColumn(),
+        console=notes,
+        transient=True,
+        disable=not (shown and notes.is_terminal),
+    )
+    task = bar.add_task(description, total=total, completed=done, rate="")
+    started, images = time.perf_counter(), 0
+
+    def advance(step_images: int) -> None:
+        nonlocal images
+        images += step_images
+        rate = images / (time.perf_counter() - started)
+        bar.update(task, advance=1, rate=f"{rate:.1f} img/s")
+
+    with bar:
+        yield advance
+
 
 Observer = Callable[[TrainingState], object]
 
@@ -33,11 +71,11 @@ class Surroundings:
     """What a loop works with besides its state.
 
     Attributes:
-        samples: training pictures, indexed by `Draw`; their number is the epoch's.
+        samples: training images, indexed by `Draw`; their number is the epoch's.
         recipe: the settings.
         device: where the model lies.
-        name_of: target's image_id -> the picture's name, for errors.
-        evaluate: accuracy of a network on the pictures that choose the best epoch; in every
+        name_of: target's image_id -> the image's name, for errors.
+        evaluate: accuracy of a network on the images that choose the best epoch; in every
             process the same. Raises `StoppedError` to be interrupted.
         save: keeps a state in the middle of an epoch.
         observers: are called in turn when an epoch's record has been added to the history, in the
@@ -68,7 +106,7 @@ def fit(state: TrainingState, around: Surroundings) -> None:
 
     Raises:
         StoppedError: somebody asked for it; the state has been saved.
-        TrainingError: a picture that cannot be trained on, or a loss that is not finite.
+        TrainingError: an image that cannot be trained on, or a loss that is not finite.
     """
     stepper = Stepper(
         around.processes.wrap(state.model, around.device),

@@ -1,7 +1,8 @@
-"""Everything that changes while training, so that saving it is saving the run."""
+"""Everything that changes while training: network, optimizer, averaged weights, history."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,10 +12,67 @@ from torchvision.models.detection import MaskRCNN
 
 from pedseg_runtime.errors import TrainingError
 
+from ..architectures import ARCHITECTURES
+from ..parameter_groups import parameter_group, stage_number
 from ..recipes import Recipe
-from .history import Record
 from .model_patches import BoxSampling, patch_model
-from .parameters import make_optimizer
+
+Record = dict[str, Any]
+
+
+def best_record(history: Sequence[Record]) -> Record:
+    """The record with the highest mask AP, the earliest of equals."""
+    return max(history, key=lambda record: record["segm"]["AP"] or 0.0)
+
+
+def is_exhausted(history: Sequence[Record], patience: int) -> bool:
+    """Whether `patience` epochs have passed without a better mask AP; 0 has no end."""
+    if not patience or not history:
+        return False
+    return bool(history[-1]["epoch"] - best_record(history)["epoch"] >= patience)
+
+
+STAGES = 4
+
+
+def make_optimizer(model: MaskRCNN, recipe: Recipe) -> torch.optim.Optimizer:
+    """The recipe's optimizer over the model's trainable parameters, fused where torch can."""
+    groups = parameter_groups(model, recipe)
+    if recipe.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=recipe.lr, fused=True)
+    return torch.optim.SGD(groups, lr=recipe.lr, momentum=recipe.momentum, fused=True)
+
+
+def parameter_groups(model: MaskRCNN, recipe: Recipe) -> list[dict[str, Any]]:
+    """The trainable parameters, together where learning rate and decay are the same.
+
+    Returns:
+        One entry per group: params, weight_decay, and `factor`, by which the learning rate of every
+        step is multiplied.
+    """
+    architecture = ARCHITECTURES[recipe.architecture]
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        factor, stage = 1.0, stage_number(parameter_group(name, model, architecture))
+        if stage is not None:
+            factor = recipe.backbone_lr * recipe.layer_decay ** (STAGES - stage)
+        # Norms and biases are the parameters of one dimension.
+        decays = recipe.norm_decay or parameter.ndim > 1
+        decay = recipe.weight_decay if decays else 0.0
+        groups.setdefault((factor, decay), []).append(parameter)
+    return [
+        {"params": parameters, "weight_decay": decay, "factor": factor}
+        for (factor, decay), parameters in groups.items()
+    ]
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Set the rate of the coming step in every group."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["factor"]
+
 
 _Tensors = list[torch.Tensor] | tuple[torch.Tensor, ...]
 
@@ -25,7 +83,7 @@ class EpochProgress:
 
     Attributes:
         steps: finished ones.
-        images: pictures of these, over all processes.
+        images: images of these, over all processes.
         seconds: spent on them.
         losses: sum over the steps of every loss.
     """

@@ -1,20 +1,56 @@
-"""One step of the optimizer: forward, backward, update."""
+"""One step of the optimizer: targets checked, forward, losses checked, backward, update."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
 
-from ..data.transforms.chance import mixed_seed
+from pedseg_runtime.errors import TrainingError
+
+from ..data.transforms.randomness import mixed_seed
 from ..recipes import Recipe
 from .batches import Batch, Images, Step, Targets
-from .checks import NameOf, check_losses, check_targets
-from .parameters import set_learning_rate
 from .processes import Processes
-from .state import TrainingState
+from .state import TrainingState, set_learning_rate
+
+NameOf = Callable[[int], str]
+
+
+def check_targets(targets: Sequence[dict[str, Any]], name_of: NameOf) -> None:
+    """Torchvision fails on such boxes too, without saying which image they are from."""
+    for target in targets:
+        boxes = target["boxes"]
+        bad = (boxes[:, 2:] <= boxes[:, :2]).any(dim=1).nonzero().flatten().tolist()
+        if bad:
+            raise TrainingError(
+                f"{name_of(int(target['image_id']))}: expected boxes with width and height, found "
+                f"{boxes[bad[0]].tolist()}; correct or remove that instance"
+            )
+
+
+def check_losses(
+    values: Mapping[str, float],
+    targets: Sequence[dict[str, Any]],
+    name_of: NameOf,
+    *,
+    epoch: int,
+    step: int,
+) -> None:
+    """Raise TrainingError if a loss is not finite; `epoch` and `step` are counted from 0."""
+    if all(math.isfinite(value) for value in values.values()):
+        return
+    found = ", ".join(f"{name} {value:.3g}" for name, value in values.items())
+    names = ", ".join(name_of(int(target["image_id"])) for target in targets)
+    raise TrainingError(
+        f"epoch {epoch + 1}, step {step + 1}: expected finite losses, found {found} on {names}; "
+        "lower the learning rate, or look at these images' masks"
+    )
+
 
 _AMP = {"fp16": torch.float16, "bf16": torch.bfloat16}
 
@@ -28,7 +64,7 @@ class Stepper:
         recipe: the settings.
         device: where the model lies.
         processes: that train together.
-        name_of: target's image_id -> the picture's name, for errors.
+        name_of: target's image_id -> the image's name, for errors.
     """
 
     wrapped: nn.Module
@@ -46,7 +82,7 @@ class Stepper:
         steps: int,
         stop: bool,
     ) -> tuple[dict[str, float], bool]:
-        """Learn from one step's pictures.
+        """Learn from one step's images.
 
         Args:
             state: its model and optimizer are changed.
@@ -56,11 +92,11 @@ class Stepper:
             stop: whether this process wants to stop.
 
         Returns:
-            Torchvision's losses over the step's pictures and their sum as `loss`, and whether any
+            Torchvision's losses over the step's images and their sum as `loss`, and whether any
             process wants to stop.
 
         Raises:
-            TrainingError: a picture that cannot be trained on, or a loss that is not finite; the
+            TrainingError: an image that cannot be trained on, or a loss that is not finite; the
                 weights are those before the step.
         """
         epoch, number = state.epoch, state.progress.steps

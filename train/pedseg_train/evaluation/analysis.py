@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from .bootstrap import CONFIDENCE, KINDS, RESAMPLES, ApInterval, ap_intervals
-from .images import ImageRow
+from .image_rows import ImageRow
 from .matches import AT50, AT75, RECALLS, Matches, OperatingPoint
 from .outcomes import SCORE, FalseNegative, FalsePositive, ImageOutcome, find_outcomes
 from .recording import Recording

@@ -204,7 +204,7 @@ def sound_rle(segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:
 
     Args:
         segmentation: `{"size": [H, W], "counts": str or list of pixels}`.
-        size: (height, width) of the picture.
+        size: (height, width) of the image.
 
     Raises:
         InputError: anything else, another size, or runs that do not fill the frame.
@@ -217,8 +217,8 @@ def sound_rle(segmentation: Any, size: tuple[int, int]) -> dict[str, Any]:
         )
     if segmentation["size"] != [height, width]:
         raise InputError(
-            f"expected run lengths for the picture's [height, width] [{height}, {width}], found "
-            f"size {segmentation['size']}; were the results made from other pictures?"
+            f"expected run lengths for the image's [height, width] [{height}, {width}], found "
+            f"size {segmentation['size']}; were the results made from other images?"
         )
     counts = segmentation["counts"]
     try:

@@ -24,7 +24,7 @@ CLASS_NAMES = ("background", "person")
 
 
 class Annotated(Protocol):
-    """Pictures with the targets of torchvision's tutorial, such as a `PennFudanDataset`.
+    """Images with the targets of torchvision's tutorial, such as a `PennFudanDataset`.
 
     Its `class_names`, background first, are taken if it has any; else everybody is a person. If it
     has a `truth(index)`, that is the target to measure with: crowd regions, which are nothing to
@@ -32,10 +32,10 @@ class Annotated(Protocol):
     """
 
     def __getitem__(self, index: int, /) -> tuple[Any, dict[str, Any]]:
-        """The picture and its target: boxes, labels, masks, area, iscrowd."""
+        """The image and its target: boxes, labels, masks, area, iscrowd."""
 
     def image(self, index: int, /) -> NDArray[np.uint8]:
-        """The picture as uint8 [H, W, 3] RGB."""
+        """The image as uint8 [H, W, 3] RGB."""
 
 
 @dataclass(frozen=True, slots=True)

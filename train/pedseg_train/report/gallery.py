@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..evaluation.analysis import Analysis
-from ..evaluation.images import ImageRow
+from ..evaluation.image_rows import ImageRow
 from ..evaluation.recording import Annotated, Recording
 from .drawing import data_uri, draw_pair
 

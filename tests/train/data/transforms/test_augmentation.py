@@ -19,8 +19,8 @@ from torchvision.transforms import v2
 from pedseg_train.data import PennFudanDataset, evaluation_transform
 from pedseg_train.data.protocol import tight_boxes
 from pedseg_train.data.transforms import Augmentation
-from pedseg_train.data.transforms.chance import seeded
-from pedseg_train.data.transforms.windows import draw_geometry
+from pedseg_train.data.transforms.augmentation import draw_geometry
+from pedseg_train.data.transforms.randomness import seeded
 from pedseg_train.recipes import RECIPES
 
 SMALL = dataclasses.replace(RECIPES["tutorial"], min_size=32, max_size=64)

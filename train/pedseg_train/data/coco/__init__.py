@@ -2,9 +2,9 @@
 
 document      the JSON file itself, and what its lists must hold
 segmentation  polygons and run lengths <-> masks
-index         the annotations sorted by picture, packed, with everything that is wrong
-files         where the pictures are
-pictures      `CocoPictures`: the labelled pictures that all of it makes
+index         the annotations sorted by image, packed, with everything that is wrong
+files         where the images are
+images      `CocoImages`: the labelled images that all of it makes
 check         what is there and what is wrong, for `pedseg-data check`
-writing       a COCO file from labelled pictures
+writing       a COCO file from labelled images
 """

@@ -9,11 +9,11 @@ from pathlib import Path
 from pedseg_runtime.errors import DatasetError
 from pedseg_runtime.files import sha256_of
 
+from ..check_report import CheckReport
 from ..digests import digest_of_files
-from ..layout import Progress
+from ..pennfudan_layout import Progress
 from ..protocol import Instances
-from ..report import CheckReport
-from .pictures import CocoPictures
+from .images import CocoImages
 
 Measured = dict[str, list[float]]
 
@@ -25,26 +25,26 @@ def check_coco(
     images: str | Path | None = None,
     progress: Progress | None = None,
 ) -> CheckReport:
-    """Read every picture of a COCO file and decode every annotation; see `check_dataset`.
+    """Read every image of a COCO file and decode every annotation; see `check_dataset`.
 
     Raises:
         DatasetError: no COCO JSON, or none of the categories. Everything else is reported.
     """
     report = CheckReport(file, layout="COCO JSON")
-    pictures = CocoPictures(file, categories=categories, images=images, tolerant=True)
-    report.problems.extend(pictures.problems)
+    labelled = CocoImages(file, categories=categories, images=images, tolerant=True)
+    report.problems.extend(labelled.problems)
     measured: Measured = {}
     digests: dict[str, str] = {}
     labels: Counter[int] = Counter()
-    for index in range(len(pictures)):
-        path = pictures.path(index)
+    for index in range(len(labelled)):
+        path = labelled.path(index)
         if path.is_file():
-            digests[path.relative_to(pictures.folder).as_posix()] = sha256_of(path)
-            _check_picture(report, pictures, index, labels, measured)
+            digests[path.relative_to(labelled.folder).as_posix()] = sha256_of(path)
+            _check_image(report, labelled, index, labels, measured)
         if progress is not None:
-            progress(index + 1, len(pictures))
+            progress(index + 1, len(labelled))
     _check_doubles(report, digests)
-    report.classes = {name: labels[i] for i, name in enumerate(pictures.class_names) if i}
+    report.classes = {name: labels[i] for i, name in enumerate(labelled.class_names) if i}
     for name, count in report.classes.items():
         if not count:
             message = f"expected instances of every category, found none of {name!r}; it is learnt "
@@ -53,29 +53,29 @@ def check_coco(
             )
     report.digests = {"annotations": sha256_of(file), "images": digest_of_files(digests)}
     if not report.pairs:
-        report.add("error", file.name, "expected pictures that can be read, found none")
+        report.add("error", file.name, "expected images that can be read, found none")
     report.finish(measured)
     return report
 
 
-def _check_picture(
+def _check_image(
     report: CheckReport,
-    pictures: CocoPictures,
+    images: CocoImages,
     index: int,
     labels: Counter[int],
     measured: Measured,
 ) -> None:
-    """Read one picture with its annotations and add to what was counted and `measured`."""
-    path = pictures.path(index)
+    """Read one image with its annotations and add to what was counted and `measured`."""
+    path = images.path(index)
     try:
-        picture, instances = pictures.sample(index)
-        dropped, clipped = pictures.dropped(index), pictures.clipped(index)
+        image, instances = images.sample(index)
+        dropped, clipped = images.dropped(index), images.clipped(index)
     except DatasetError as error:
-        message, at = str(error), pictures.file
+        message, at = str(error), images.file
         culprit = at if message.startswith(f"{at}: ") else path
-        report.add("error", _shown(culprit, pictures), message.removeprefix(f"{culprit}: "))
+        report.add("error", _shown(culprit, images), message.removeprefix(f"{culprit}: "))
         return
-    subject = _shown(path, pictures)
+    subject = _shown(path, images)
     for instance, reason in dropped:
         report.add("warning", subject, f"annotation {instance} is not used: {reason}")
     for instance, pixels in clipped:
@@ -87,16 +87,16 @@ def _check_picture(
     report.empty += not len(found)
     report.crowds += int(instances.crowd.sum())
     labels.update(found.labels.tolist())
-    for key, numbers in _measures(picture.shape, found).items():
+    for key, numbers in _measures(image.shape, found).items():
         measured.setdefault(key, []).extend(numbers)
 
 
 def _measures(shape: tuple[int, ...], found: Instances) -> Measured:
     sides = found.boxes[:, 2:] - found.boxes[:, :2] + 1
     return {
-        "picture width": [shape[1]],
-        "picture height": [shape[0]],
-        "instances in a picture": [len(found)],
+        "image width": [shape[1]],
+        "image height": [shape[0]],
+        "instances in an image": [len(found)],
         "instance width": sides[:, 0].tolist(),
         "instance height": sides[:, 1].tolist(),
         "instance area": found.masks.sum(axis=(1, 2)).tolist(),
@@ -104,16 +104,16 @@ def _measures(shape: tuple[int, ...], found: Instances) -> Measured:
 
 
 def _check_doubles(report: CheckReport, digests: dict[str, str]) -> None:
-    """The same picture twice may end up on both sides of a split."""
+    """The same image twice may end up on both sides of a split."""
     first: dict[str, str] = {}
     for name, digest in sorted(digests.items()):
         if first.setdefault(digest, name) != name:
-            message = f"expected different pictures, found the same as {first[digest]}"
+            message = f"expected different images, found the same as {first[digest]}"
             report.add("warning", name, message)
 
 
-def _shown(path: Path, pictures: CocoPictures) -> str:
-    """A file as the report names it: pictures relative to their folder."""
-    if path == pictures.file:
+def _shown(path: Path, images: CocoImages) -> str:
+    """A file as the report names it: images relative to their folder."""
+    if path == images.file:
         return path.name
-    return path.relative_to(pictures.folder).as_posix()
+    return path.relative_to(images.folder).as_posix()

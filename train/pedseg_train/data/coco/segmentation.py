@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-FARTHEST = 100_000.0  # pixels from the origin; beyond, a polygon belongs to no picture
+FARTHEST = 100_000.0  # pixels from the origin; beyond, a polygon belongs to no image
 FEWEST = 6  # numbers of a polygon of three points
 _BITS, _SIGN, _MORE, _ZERO = 0x1F, 0x10, 0x20, 48  # of a character of compressed run lengths
 
@@ -30,7 +30,7 @@ def inspect(segmentation: Segmentation, size: tuple[int, int]) -> str | None:
 
     Args:
         segmentation: as in the JSON.
-        size: (height, width) of the picture.
+        size: (height, width) of the image.
 
     Returns:
         Why the instance must be left out, or None if it can be decoded.
@@ -161,7 +161,7 @@ def _check_runs(segmentation: dict[str, Any], size: tuple[int, int]) -> None:
     if found != [height, width]:
         hint = "; height comes first" if found == [width, height] else ""
         raise Unsound(
-            f"expected run lengths for the picture's [height, width] [{height}, {width}], found "
+            f"expected run lengths for the image's [height, width] [{height}, {width}], found "
             f"{found}{hint}"
         )
     if not isinstance(counts, str):

@@ -1,9 +1,8 @@
 """Transforms of a sample between the file and the model."""
 
 from .augmentation import Augmentation
-from .evaluation import evaluation_transform
 from .geometry import Geometry, resized_size
-from .samples import Draw, TrainingSamples
+from .samples import Draw, TrainingSamples, evaluation_transform
 
 __all__ = [
     "Augmentation",

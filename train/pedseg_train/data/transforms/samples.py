@@ -1,18 +1,26 @@
-"""Training samples as a function of image, seed and size."""
+"""Samples: for evaluation as they are, for training as a pure function of image, seed and size."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import torch
 from torch.utils.data import Dataset
+from torchvision.transforms import v2
 
 from ..protocol import SegmentationDataset
 from .augmentation import Augmentation, Sample
-from .chance import randint, seeded
+from .randomness import randint, seeded
 
 if TYPE_CHECKING:
     from ...recipes import Recipe
+
+
+def evaluation_transform() -> v2.Compose:
+    """Image to a plain float32 tensor [3, H, W] in 0..1, target values to plain tensors."""
+    # Only images are converted and scaled: ToDtype leaves boxes and masks alone.
+    return v2.Compose([v2.ToImage(), v2.ToDtype(torch.float32, scale=True), v2.ToPureTensor()])
 
 
 class Draw(NamedTuple):

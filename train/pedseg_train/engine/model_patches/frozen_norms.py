@@ -14,7 +14,7 @@ import torch
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from ...norms import folded_parameters
+from ...components import folded_parameters
 
 
 class _FoldingConv2d(nn.Conv2d):

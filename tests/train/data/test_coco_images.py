@@ -1,0 +1,291 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pedseg_runtime.errors import DatasetError
+from pedseg_train.data.coco.images import CocoImages
+
+
+def rewrite(file, change):
+    document = json.loads(file.read_text())
+    change(document)
+    file.write_text(json.dumps(document))
+
+
+def test_images_are_sorted_by_name_and_labels_by_category_id(coco):
+    found = CocoImages(coco)
+    assert found.names == ("a", "b", "c")
+    assert found.class_names == ("background", "person", "dog")
+    assert found.image_ids == (9, 12, 70)
+    assert found.category_ids == (None, 3, 18)
+    assert found.path(2) == coco.parent / "images" / "c.png"
+    image, instances = found.sample(0)
+    assert (image.shape, image.dtype) == ((20, 30, 3), np.uint8)
+    assert instances.ids.tolist() == [5, 2, 8]
+    assert instances.labels.tolist() == [1, 2, 1]
+    assert instances.crowd.tolist() == [False, False, True]
+    assert instances.boxes.tolist() == [[3, 2, 7, 9], [15, 5, 20, 18], [15, 0, 29, 19]]
+    assert instances.areas.tolist() == [40.5, 6 * 14, 300]
+    assert instances.masks.dtype == np.bool_
+    assert [int(mask.sum()) for mask in instances.masks] == [5 * 8, 6 * 14, 300]
+
+
+def test_an_image_without_annotations_has_none(coco):
+    image, instances = CocoImages(coco).sample(1)
+    assert instances.masks.shape == (0, *image.shape[:2])
+    assert instances.boxes.shape == (0, 4)
+    assert len(instances) == 0
+
+
+def test_run_lengths_go_down_the_columns(coco):
+    instances = CocoImages(coco).sample(2)[1]
+    assert instances.boxes.tolist() == [[2, 5, 3, 9]]
+
+
+def test_selected_categories_alone_are_kept(coco):
+    found = CocoImages(coco, categories=["dog"])
+    assert found.class_names == ("background", "dog")
+    assert len(found) == 3
+    assert found.sample(0)[1].ids.tolist() == [2]
+    assert found.sample(0)[1].labels.tolist() == [1]
+
+
+def test_a_models_class_names_decide_the_labels(coco):
+    found = CocoImages(coco, class_names=("background", "dog", "pram", "person"))
+    assert found.class_names == ("background", "dog", "pram", "person")
+    assert found.category_ids == (None, 18, None, 3)
+    assert found.sample(0)[1].labels.tolist() == [3, 1, 3]
+
+
+def test_a_category_that_is_not_there_is_met_with_the_closest(coco):
+    with pytest.raises(DatasetError, match="'persn', found none; did you mean 'person'"):
+        CocoImages(coco, categories=["persn"])
+    with pytest.raises(DatasetError, match=r"knows \(car, tram\), found none"):
+        CocoImages(coco, class_names=("background", "car", "tram"))
+
+
+def test_suffixes_stay_where_names_would_be_shared(document, write_coco):
+    document["images"][0]["file_name"] = "a.jpg"
+    found = CocoImages(write_coco(document))
+    assert found.names == ("a.jpg", "a.png", "b.png")
+
+
+def test_folders_are_part_of_a_name(document, write_coco):
+    document["images"][0]["file_name"] = "night\\a.png"
+    found = CocoImages(write_coco(document))
+    assert found.names == ("a", "b", "night/a")
+
+
+@pytest.mark.parametrize(
+    ("annotations", "images"),
+    [
+        pytest.param("x.json", "a.png", id="beside"),
+        pytest.param("x.json", "images/a.png", id="images"),
+        pytest.param("annotations/x.json", "images/a.png", id="annotations and images"),
+        pytest.param("annotations/instances_val.json", "val/a.png", id="as in COCO"),
+        pytest.param("annotations/instances_val.json", "images/val/a.png", id="part of images"),
+        pytest.param("labels/x.json", "a.png", id="one above"),
+    ],
+)
+def test_images_are_found_where_tools_put_them(tmp_path, document, annotations, images):
+    document["images"] = document["images"][1:2]
+    document["annotations"] = document["annotations"][:3]
+    for path in (annotations, images):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+    (tmp_path / annotations).write_text(json.dumps(document))
+    Image.new("RGB", (30, 20)).save(tmp_path / images)
+    assert CocoImages(tmp_path / annotations).path(0) == tmp_path / images
+
+
+def test_a_folder_of_images_can_be_named(coco, tmp_path):
+    (coco.parent / "images").rename(tmp_path / "elsewhere")
+    with pytest.raises(DatasetError, match=r"image 9 \(a\.png\).*and 2 more.*pedseg-data check"):
+        CocoImages(coco)
+    found = CocoImages(coco, images=tmp_path / "elsewhere")
+    assert found.image(0).shape == (20, 30, 3)
+
+
+def test_unusable_instances_are_left_out_with_a_reason(document, write_coco):
+    base = document["annotations"][0]
+    extra = [
+        {"segmentation": []},
+        {"segmentation": [[40, 2, 60, 2, 60, 9, 40, 9]]},
+        {"segmentation": [[1, 1, 1, 1, 1, 1]]},
+        {"segmentation": [[4, 0, 5, 0, 5, 9, 4, 9]]},
+        {"segmentation": {"size": [20, 30], "counts": [600]}},
+        {},
+    ]
+    document["annotations"] += [{**base, "id": 100 + i, **e} for i, e in enumerate(extra)]
+    found = CocoImages(write_coco(document))
+    assert found.sample(0)[1].ids.tolist() == [5, 2, 8, 103]
+    assert {each.instance: each.reason for each in found.dropped(0)} == {
+        100: "it has no segmentation",
+        101: "its polygon lies outside of the frame or has no area",
+        102: "its polygon lies outside of the frame or has no area",
+        103: "its box is 0 px wide and 8 px high",
+        104: "its run lengths have no pixel of 30x20",
+        105: "it repeats annotation 5",
+    }
+    assert found.dropped(1) == ()
+
+
+def test_polygons_that_leave_the_frame_are_cut_off_and_named(document, write_coco):
+    document["annotations"][0]["segmentation"] = [[20, 2, 45, 2, 45, 9, 20, 9]]
+    found = CocoImages(write_coco(document))
+    assert found.sample(0)[1].boxes[0].tolist() == [20, 2, 29, 8]
+    assert found.clipped(0) == ((5, 15.0),)
+
+
+@pytest.mark.parametrize("area", [None, 0, -3, "big"], ids=str)
+def test_an_area_that_is_none_is_counted(document, write_coco, area):
+    document["annotations"][0]["area"] = area
+    assert CocoImages(write_coco(document)).sample(0)[1].areas[0] == 40
+
+
+def change(key, place, **values):
+    return lambda document: document[key][place].update(values)
+
+
+def repeat(key, **values):
+    return lambda document: document[key].append({**document[key][0], **values})
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        pytest.param(
+            change("annotations", 0, image_id=4),
+            "annotation 5: expected the id of an image, found image_id 4",
+            id="unknown image",
+        ),
+        pytest.param(
+            change("annotations", 0, category_id=1),
+            r"annotation 5: expected the id of a category \(3, 18\), found category_id 1",
+            id="unknown category",
+        ),
+        pytest.param(
+            change("annotations", 0, id="5"), "annotation number 0: .*found '5'", id="text id"
+        ),
+        pytest.param(
+            change("annotations", 0, iscrowd=2),
+            r"annotation 5 of image 9 \(a\.png\): expected iscrowd 0 or 1, found 2",
+            id="crowd",
+        ),
+        pytest.param(
+            change("annotations", 1, id=5), "annotation 5: expected every id once", id="same id"
+        ),
+        pytest.param(
+            change("annotations", 0, segmentation={"size": [5, 5], "counts": [25]}),
+            r"annotation 5 of image 9 \(a\.png\): .*found \[5, 5\]",
+            id="size of run lengths",
+        ),
+        pytest.param(
+            change("annotations", 0, segmentation=[[1, 2, 3, 4, 5, 6, 7]]),
+            r"annotation 5 of image 9 \(a\.png\): .*7 numbers",
+            id="odd polygon",
+        ),
+        pytest.param(
+            change("images", 0, id=9),
+            r"image 9 \(a\.png\): .*once, found it again",
+            id="same image",
+        ),
+        pytest.param(
+            change("images", 0, file_name="a.png"), "every file once, found it as", id="same file"
+        ),
+        pytest.param(change("images", 0, id=None), "image number 0: .*found None", id="no id"),
+        pytest.param(change("images", 0, file_name=""), "expected a file_name", id="no name"),
+        pytest.param(change("images", 0, width=0), "width and height in pixels", id="no width"),
+        pytest.param(
+            change("images", 0, file_name="d.png"),
+            r"image 70 \(d\.png\): expected the file .*d\.png, found nothing; .*--images",
+            id="missing image",
+        ),
+        pytest.param(
+            change("categories", 0, id=3), "category 3: expected every id once", id="same category"
+        ),
+        pytest.param(
+            change("categories", 0, name="person"), "every name once, found 'person'", id="name"
+        ),
+        pytest.param(change("categories", 0, name=""), "an integer id and a name", id="no class"),
+        pytest.param(
+            change("categories", 0, name="background"), "label 0 of every model", id="background"
+        ),
+        pytest.param(
+            lambda document: document.update(categories=[]),
+            "at least one category",
+            id="no classes",
+        ),
+        pytest.param(
+            lambda document: document.update(annotations=[]),
+            "expected instances of person, dog, found none",
+            id="no annotations",
+        ),
+        pytest.param(
+            lambda document: document.update(images=[], annotations=[]),
+            "expected at least one image",
+            id="no images",
+        ),
+        pytest.param(lambda document: document.pop("images"), "found no images", id="no list"),
+        pytest.param(lambda document: document.update(images={}), "no list under", id="no array"),
+    ],
+)
+def test_a_bad_file_is_refused_by_name_and_id(coco, damage, message):
+    rewrite(coco, damage)
+    with pytest.raises(DatasetError, match=message) as caught:
+        CocoImages(coco)
+    assert str(caught.value).startswith(str(coco))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        pytest.param("{", "found no JSON", id="damaged"),
+        pytest.param("[]", "a file of results holds detections", id="results"),
+        pytest.param("3", "found no images and no annotations and no categories", id="number"),
+        pytest.param("[" * 100_000, "found no JSON", id="bottomless"),
+    ],
+)
+def test_what_is_no_coco_json_is_refused(tmp_path, content, message):
+    file = tmp_path / "x.json"
+    file.write_text(content)
+    with pytest.raises(DatasetError, match=message):
+        CocoImages(file)
+
+
+def test_a_missing_file_is_refused(tmp_path):
+    with pytest.raises(DatasetError, match="found nothing"):
+        CocoImages(tmp_path / "x.json")
+
+
+def test_an_image_of_another_size_is_refused_when_read(coco):
+    Image.new("RGB", (20, 30)).save(coco.parent / "images" / "a.png")
+    with pytest.raises(DatasetError, match=r"a\.png: expected 30x20 .* image 9, found 20x30.*EXIF"):
+        CocoImages(coco).sample(0)
+
+
+def test_damaged_run_lengths_are_refused_when_decoded(document, write_coco):
+    document["annotations"][0]["segmentation"] = {"size": [20, 30], "counts": "52203"}
+    found = CocoImages(write_coco(document))
+    with pytest.raises(DatasetError, match=r"annotation 5 of image 9 \(a\.png\): expected run len"):
+        found.sample(0)
+
+
+def test_the_digest_tells_annotations_images_and_classes_apart(coco):
+    before = CocoImages(coco).digest()
+    assert all(len(digest) == 64 for digest in before.values())
+
+    def changed():
+        after = CocoImages(coco).digest()
+        return {part for part in after if after[part] != before[part]}
+
+    assert changed() == set()
+    with (coco.parent / "images" / "a.png").open("ab") as stream:
+        stream.write(b"x")
+    assert changed() == {"images"}
+    selected = CocoImages(coco, categories=["dog"]).digest()
+    assert selected["classes"] != before["classes"]
+    rewrite(coco, change("annotations", 0, area=1))
+    assert changed() == {"images", "annotations"}

@@ -1,0 +1,1 @@
+"""The commands of this package: `pedseg-data`, `pedseg-train` and `pedseg-eval`."""
