@@ -13,7 +13,6 @@ from torchvision.models.detection import MaskRCNN
 
 from pedseg_runtime.detections import Detections
 
-from .. import images
 from ..checkpoint import load_checkpoint
 from ..data import Split
 from ..eager import EagerSegmenter
@@ -26,7 +25,7 @@ from ..evaluation import (
     merge,
     record,
 )
-from ..report import write_report
+from ..report import run_images, write_report
 from ..run_folder import RunFolder
 from .dataset import RunData
 
@@ -106,7 +105,7 @@ def final_evaluation(
     started = time.perf_counter()
     recording = record(segment, data.dataset, positions)
     seconds = time.perf_counter() - started
-    images.save_panel(folder.panel, segment, data.dataset, positions[:PANEL_IMAGES])
+    run_images.save_panel(folder.panel, segment, data.dataset, positions[:PANEL_IMAGES])
     write_report(
         folder,
         dataset=data.dataset,

@@ -9,10 +9,10 @@ from typing import Any
 
 from pedseg_runtime.files import replacing
 
-from .. import images
 from ..checkpoint import CheckpointHeader, save_checkpoint
 from ..engine import Record, TrainingState, best_record
 from ..recipes import Recipe
+from ..report import run_images
 from ..run_folder import RunFolder
 from ..tensor_files import save_resume_state
 
@@ -55,7 +55,7 @@ class RunWriter:
 
     def save_curves(self, state: TrainingState) -> None:
         """Draw the curves of all finished epochs."""
-        images.save_curves(self.folder.curves, state.history)
+        run_images.save_curves(self.folder.curves, state.history)
 
     def notify_epoch(self, state: TrainingState) -> None:
         """Describe the last epoch in one line."""

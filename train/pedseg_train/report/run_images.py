@@ -12,10 +12,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from pedseg_runtime.files import replacing
 
-from .evaluation import Annotated, Segment, record
-from .evaluation.outcomes import find_outcomes
-from .report import plots
-from .report.drawing import draw_pair
+from ..evaluation import Annotated, Segment, record
+from ..evaluation.outcomes import find_outcomes
+from . import plots
+from .drawing import draw_pair
 
 PANEL_HEIGHT = 360
 GAP = 8

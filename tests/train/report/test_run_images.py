@@ -8,7 +8,7 @@ from PIL import Image
 
 from pedseg_runtime.detections import Detections
 from pedseg_train.evaluation import NUMBERS
-from pedseg_train.pictures import GAP, PANEL_HEIGHT, TITLE_HEIGHT, save_curves, save_panel
+from pedseg_train.report.run_images import GAP, PANEL_HEIGHT, TITLE_HEIGHT, save_curves, save_panel
 
 
 def record(epoch, ap):
