@@ -100,6 +100,7 @@ def test_suppression_keeps_in_each_row_what_nms_keeps() -> None:
     assert (kept[3] == -1).all()
 
 
+@pytest.mark.slow
 def test_anchors_by_index_are_those_of_the_generator(loaded: LoadedCheckpoint) -> None:
     """The pooled level has a stride that is no power of two."""
     model, padded = loaded.model, [224, 352]
@@ -117,6 +118,7 @@ def test_anchors_by_index_are_those_of_the_generator(loaded: LoadedCheckpoint) -
         assert torch.equal(mine, part[index[level]])
 
 
+@pytest.mark.slow
 def test_boxes_go_to_the_level_that_the_mapper_chooses(loaded: LoadedCheckpoint) -> None:
     pool = loaded.model.roi_heads.box_roi_pool
     edges = torch.tensor([[0, 0, side, side] for side in (111.999, 112, 112.001, 224, 448, 900)])
@@ -174,6 +176,7 @@ def test_no_detection_has_no_mask() -> None:
     assert found.shape == (0, 60, 80)
 
 
+@pytest.mark.slow
 def test_pooling_equals_multi_scale_roi_align(loaded: LoadedCheckpoint) -> None:
     pool = loaded.model.roi_heads.mask_roi_pool
     features = [torch.randn(2, 8, 256 // 2**level, 256 // 2**level) for level in range(4)]
@@ -187,6 +190,7 @@ def test_pooling_equals_multi_scale_roi_align(loaded: LoadedCheckpoint) -> None:
     torch.testing.assert_close(pooled, expected[order])
 
 
+@pytest.mark.slow
 def test_boxes_are_ordered_by_level_and_then_neighbours_meet(loaded: LoadedCheckpoint) -> None:
     """Small and large boxes around a few far points: each point's come in one run per level."""
     pooling = PyramidPooling(loaded.model.roi_heads.box_roi_pool)
@@ -202,6 +206,7 @@ def test_boxes_are_ordered_by_level_and_then_neighbours_meet(loaded: LoadedCheck
     assert (point[order].diff() != 0).sum() == 7
 
 
+@pytest.mark.slow
 def test_trunk_equals_backbone(loaded: LoadedCheckpoint) -> None:
     pixels = torch.randn(2, 3, 96, 160)
     with torch.inference_mode():
@@ -244,12 +249,14 @@ def run(graph: InferenceGraph, images: list[NDArray[np.uint8]]) -> list[Detectio
 
 
 @pytest.mark.parametrize("sample", generated_samples(), ids=lambda sample: sample.name)
+@pytest.mark.slow
 def test_graph_answers_as_eager(sample, loaded: LoadedCheckpoint, eager: EagerSegmenter) -> None:
     found = run(InferenceGraph(loaded.model), [sample.image])
     report = compare([eager(sample.image)], found, score_threshold=loaded.header.score_threshold)
     assert report, report.summary()
 
 
+@pytest.mark.slow
 def test_a_batch_answers_as_its_images_one_by_one(
     loaded: LoadedCheckpoint, eager: EagerSegmenter
 ) -> None:
@@ -262,6 +269,7 @@ def test_a_batch_answers_as_its_images_one_by_one(
     assert compare(expected, found, score_threshold=loaded.header.score_threshold)
 
 
+@pytest.mark.slow
 def test_three_classes_keep_their_labels_and_masks() -> None:
     """Each class has boxes, an NMS row and a mask channel of its own."""
     from pedseg_train.models import build_model
