@@ -1,4 +1,4 @@
-"""What the numbers were taken on: a fingerprint of machine, libraries and settings.
+"""The fingerprint of machine, libraries and settings that a benchmark was measured on.
 
 It names no host, user or path, so that a report can be published as it is.
 """

@@ -1,23 +1,31 @@
 """Taking the times: warm-up apart, contenders interleaved, the device synchronised.
 
-Every image is timed for all contenders before the next one comes (A B C, then B C A, ...), so that
-a machine that grows hot or busy hits them alike, and nobody always follows the same neighbour.
+Every contender is first loaded, warmed up and checked for correctness. Then every image is timed
+for all contenders before the next image (A B C, then B C A, ...), so that a machine that grows hot
+or busy affects them alike, and no contender always follows the same neighbour.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pedseg_runtime.console import progress_bar
 from pedseg_runtime.detections import Detections
-from pedseg_runtime.errors import InputError
+from pedseg_runtime.errors import DatasetError, InputError, PedsegError
+from pedseg_runtime.files import sha256_of
 
-from .contenders import Image as Image
-from .seats import Place, Seat
-from .stability import is_stable, window_length
+from .contenders import Contender, Image
+from .correctness import CorrectnessCheck, Verdict
+from .results import ContenderResult, NotRun
+from .statistics import count_outliers, is_stable, speedup_over, summarise, window_length
+from .workers import Worker, WorkerContext, peak_rss
 
 DEFAULT_STABILITY = 5.0  # percent
 
@@ -68,45 +76,154 @@ class Rounds:
     stable: list[bool]
 
 
-def infer(place: Place, images: Sequence[Image]) -> list[Detections]:
-    """Work for a seat: detections of images, untimed."""
-    return place.loaded.infer(images)
+def infer(context: WorkerContext, images: Sequence[Image]) -> list[Detections]:
+    """Runs in a worker: detections of images, untimed."""
+    return context.model.infer(images)
 
 
-def timed_call(place: Place, images: Sequence[Image]) -> Timing:
-    """Work for a seat: one call, from an idle device to an idle device."""
-    device, clock = place.device, place.clock
+def timed_call(context: WorkerContext, images: Sequence[Image]) -> Timing:
+    """Runs in a worker: one call, from an idle device to an idle device."""
+    device, clock = context.device, context.clock
     device.synchronise()
     begin = device.mark()
     start = clock()
-    place.loaded.infer(images)
+    context.model.infer(images)
     end = device.mark()
     device.synchronise()
     seconds = clock() - start
     return Timing(seconds, device.elapsed(begin, end))
 
 
-def warm_up(place: Place, images: Sequence[Image], calls: int) -> WarmUp:
-    """Work for a seat: call a contender `calls` times on the first image of every size."""
+def warm_up(context: WorkerContext, images: Sequence[Image], calls: int) -> WarmUp:
+    """Runs in a worker: call a contender `calls` times on the first image of every size."""
     if calls < 1:
         raise InputError(f"warm-up: expected at least one call per image size, found {calls}")
     first: dict[tuple[int, int], float] = {}
     for image in images:
         size = (image.shape[0], image.shape[1])
         if size not in first:
-            first[size] = timed_call(place, [image]).seconds
+            first[size] = timed_call(context, [image]).seconds
             for _ in range(calls - 1):
-                place.loaded.infer([image])
+                context.model.infer([image])
     return WarmUp(
         first_call=next(iter(first.values())),
         first_of_size=first,
-        compile=place.loaded.compile_seconds,
-        peak_memory=place.device.peak_memory(),
+        compile=context.model.compile_seconds,
+        peak_memory=context.device.peak_memory(),
     )
 
 
+@dataclass(frozen=True, slots=True)
+class LoadedContender:
+    """A contender that was loaded, warmed up and checked.
+
+    Attributes:
+        name: of the contender.
+        worker: runs it.
+        warm_up: times of the first calls.
+        detections: one entry per image.
+        verdict: on its detections.
+        peak_rss: most bytes of its own process, None if it has none.
+    """
+
+    name: str
+    worker: Worker
+    warm_up: WarmUp
+    detections: list[Detections]
+    verdict: Verdict
+    peak_rss: int | None
+
+
+def load_contenders(
+    contenders: Sequence[Contender],
+    images: Sequence[Image],
+    *,
+    check: CorrectnessCheck,
+    warmup: int,
+    start_worker: Callable[[Contender], Worker],
+    stack: ExitStack,
+) -> tuple[list[LoadedContender], list[NotRun]]:
+    """Load, warm up and check one contender after the other.
+
+    Args:
+        contenders: the reference (eager) first.
+        images: uint8 [H, W, 3] RGB each.
+        check: that has no reference yet.
+        warmup: calls per contender and image size before the timed ones.
+        start_worker: loads a contender.
+        stack: closes all of them at its end.
+
+    Returns:
+        The contenders, and the optional ones that are not available here.
+
+    Raises:
+        PedsegError: a contender that is not optional is not available.
+    """
+    loaded: list[LoadedContender] = []
+    missing: list[NotRun] = []
+    with progress_bar() as bar:
+        for contender in bar.track(contenders, description="warm-up and verdict"):
+            try:
+                loaded.append(_load(contender, images, check, warmup, start_worker, stack))
+            except DatasetError:
+                raise
+            except Exception as error:  # an optional contender may fail in any way it can
+                if not contender.optional:
+                    raise
+                missing.append(NotRun(contender.name, _in_one_line(error)))
+    return loaded, missing
+
+
+def _load(
+    contender: Contender,
+    images: Sequence[Image],
+    check: CorrectnessCheck,
+    warmup: int,
+    start_worker: Callable[[Contender], Worker],
+    stack: ExitStack,
+) -> LoadedContender:
+    with ExitStack() as own:
+        worker = start_worker(contender)
+        own.callback(worker.close)
+        warm = worker.run(warm_up, images, warmup)
+        found = [_infer_one(worker, image) for image in images]
+        verdict = check(contender.name, worker.info.precision, found, partial(_infer_one, worker))
+        rss = worker.run(peak_rss) if worker.isolated else None
+        stack.push(own.pop_all())
+    return LoadedContender(contender.name, worker, warm, found, verdict, rss)
+
+
+def time_contenders(
+    contenders: Sequence[LoadedContender],
+    images: Sequence[Image],
+    *,
+    rounds: int,
+    stability: float | None = None,
+    between: Callable[[], object] | None = None,
+) -> Rounds:
+    """Time contenders in turn, with a progress bar.
+
+    Args:
+        contenders: that passed the check, eager first.
+        images: uint8 [H, W, 3] RGB each, the ones of the check.
+        rounds: most timed calls per contender and image.
+        stability: see `run_rounds`.
+        between: see `run_rounds`.
+    """
+    with progress_bar() as bar:
+        task = bar.add_task("timed calls", total=len(contenders) * rounds * len(images))
+        return run_rounds(
+            [contender.worker for contender in contenders],
+            images,
+            rounds=rounds,
+            stability=stability,
+            advance=lambda: bar.advance(task),
+            between=between,
+        )
+
+
 def run_rounds(
-    seats: Sequence[Seat],
+    workers: Sequence[Worker],
     images: Sequence[Image],
     *,
     rounds: int,
@@ -117,26 +234,26 @@ def run_rounds(
     """Time every contender on every image, at most `rounds` times.
 
     Args:
-        seats: contenders, warmed up on every image size.
+        workers: of contenders, warmed up on every image size.
         images: uint8 [H, W, 3] RGB each, in memory.
         rounds: most repetitions.
         stability: stop early when the medians of the last three windows of rounds agree within
             so many percent, for every contender; None runs all rounds and judges by 5 %.
         advance: called after every timed call.
-        between: called after every round, while no contender works.
+        between: called after every round, while no contender runs.
     """
     if rounds < 1:
         raise InputError(f"rounds: expected a positive number, found {rounds}")
-    seconds = np.full((len(seats), rounds, len(images)), np.nan)
+    seconds = np.full((len(workers), rounds, len(images)), np.nan)
     device = np.full_like(seconds, np.nan)
     window, percent = window_length(rounds), DEFAULT_STABILITY if stability is None else stability
     done, turn = 0, 0
-    stable = [False] * len(seats)
+    stable = [False] * len(workers)
     for repetition in range(rounds):
         for position, image in enumerate(images):
-            for place in range(len(seats)):
-                index = (turn + place) % len(seats)
-                timing = seats[index].do(timed_call, [image])
+            for offset in range(len(workers)):
+                index = (turn + offset) % len(workers)
+                timing = workers[index].run(timed_call, [image])
                 seconds[index, repetition, position] = timing.seconds
                 if timing.device_seconds is not None:
                     device[index, repetition, position] = timing.device_seconds
@@ -150,3 +267,75 @@ def run_rounds(
             break
     seen = device[:, :done]
     return Rounds(seconds[:, :done], None if np.isnan(seen).any() else seen, stable)
+
+
+def contender_rows(contenders: Sequence[LoadedContender], rounds: Rounds) -> list[ContenderResult]:
+    """One row per contender.
+
+    Args:
+        contenders: all of them, eager first.
+        rounds: times of those that passed the check, in the same order.
+    """
+    positions = iter(range(len(rounds.seconds)))
+    return [
+        _row(contender, _times(rounds, next(positions)) if contender.verdict.passed else {})
+        for contender in contenders
+    ]
+
+
+def _row(contender: LoadedContender, times: Mapping[str, Any]) -> ContenderResult:
+    info, warm, verdict = contender.worker.info, contender.warm_up, contender.verdict
+    untimed: dict[str, Any] = {"latency": None, "speedup": None, "stable": None, "samples_ms": []}
+    return ContenderResult(
+        name=contender.name,
+        format=info.format,
+        precision=info.precision,
+        provider=info.provider,
+        placement=info.placement,
+        sha256=sha256_of(info.path),
+        size_bytes=info.path.stat().st_size,
+        detections=[len(found) for found in contender.detections],
+        parity=verdict.parity_dict(),
+        accuracy=verdict.accuracy,
+        gate=verdict.gate_dict(),
+        judged_by=verdict.judged_by,
+        reason=verdict.reason,
+        passed=verdict.passed,
+        load_ms=contender.worker.load_seconds * 1e3,
+        first_call_ms=warm.first_call * 1e3,
+        first_of_size_ms={f"{h}x{w}": value * 1e3 for (h, w), value in warm.first_of_size.items()},
+        compile_ms=None if warm.compile is None else warm.compile * 1e3,
+        peak_memory_bytes=warm.peak_memory,
+        peak_rss_bytes=contender.peak_rss,
+        **{**untimed, **times},
+    )
+
+
+def _times(rounds: Rounds, position: int) -> dict[str, Any]:
+    """The fields of a row that come from the timed calls of the contender at `position`."""
+    eager, seconds = rounds.seconds[0], rounds.seconds[position]
+    device = None if rounds.device_seconds is None else rounds.device_seconds[position]
+    return {
+        "latency": summarise(seconds),
+        "speedup": speedup_over(eager, seconds) if position > 0 else None,
+        "stable": rounds.stable[position],
+        "samples_ms": _milliseconds(seconds),
+        "device_samples_ms": [] if device is None else _milliseconds(device),
+        "outliers": count_outliers(seconds),
+    }
+
+
+def _milliseconds(seconds: NDArray[np.float64]) -> list[list[float]]:
+    values: list[list[float]] = (seconds * 1e3).tolist()
+    return values
+
+
+def _infer_one(worker: Worker, image: Image) -> Detections:
+    return worker.run(infer, [image])[0]
+
+
+def _in_one_line(error: Exception) -> str:
+    """The reason that a contender is not available; of a foreign error with its type."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = lines[0] if lines else "no message"
+    return text if isinstance(error, PedsegError) else f"{type(error).__name__}: {text}"

@@ -1,8 +1,16 @@
-"""How much memory a process has had; imported where torch must not be."""
+"""Resident memory of this process; imported where torch must not be."""
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
+
+
+def resident_bytes() -> int:
+    """Bytes of this process that are in memory now (Linux)."""
+    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 def process_peak_rss() -> int | None:

@@ -9,8 +9,8 @@ from typing import Any
 
 from pedseg_runtime.errors import InputError
 
-from .sections import Sections
-from .statistics import LatencySummary, Speedup
+from .scenario_results import ScenarioResults
+from .statistics import Drift, LatencySummary, Speedup
 
 SCHEMA_VERSION = 2
 SCHEMA = "pedseg-benchmark"
@@ -18,14 +18,14 @@ SCHEMA = "pedseg-benchmark"
 
 @dataclass(frozen=True, slots=True)
 class ContenderResult:
-    """One row: a contender, its parity and, if that passed, its times.
+    """One row: a contender, the verdict on its detections and, if that passed, its times.
 
     Attributes:
         name: `eager` or the artifact's file name.
         format: `torch`, `onnx`, `torchscript`, `pt2`, `stock-onnx` or `openvino`.
         precision: e.g. `fp32`.
         provider: what really ran it.
-        placement: provider -> nodes that run there, and `Memcpy`; None where nobody can say.
+        placement: provider -> nodes that run there, and `Memcpy`; None where it is unknown.
         sha256: digest of its file.
         size_bytes: of its file.
         detections: number on every image.
@@ -49,7 +49,7 @@ class ContenderResult:
         device_samples_ms: the same calls by the GPU's own clock (CUDA events); empty elsewhere.
         compile_ms: of the calls in which a compiler ran, within load and first calls; None if none.
         outliers: timed calls far slower than others of the same image, see
-            `stability.count_outliers`; they are in every figure. None where nothing was timed.
+            `statistics.count_outliers`; they are in every figure. None where nothing was timed.
     """
 
     name: str
@@ -82,7 +82,7 @@ class ContenderResult:
 
 @dataclass(frozen=True, slots=True)
 class NotRun:
-    """A contender that was asked for and could not be had here.
+    """A contender that was requested and is not available here.
 
     Attributes:
         name: as `ContenderResult.name` would be.
@@ -91,20 +91,6 @@ class NotRun:
 
     name: str
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """How the machine changed under the benchmark, seen on eager, which never changes.
-
-    Attributes:
-        percent: change from the first round to the last on the line of Theil and Sen through the
-            rounds; positive is slower.
-        p_value: of Kendall's test for a trend, two-sided; near 0 is a trend, near 1 is noise.
-    """
-
-    percent: float
-    p_value: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,8 +104,8 @@ class BenchmarkResult:
         environment: see `environment.fingerprint`.
         images: per image name, height and width.
         contenders: eager first.
-        sections: what was asked beyond one image at a time.
-        not_run: contenders that were asked for and could not be had.
+        sections: what was measured beyond one image at a time.
+        not_run: contenders that were requested and are not available.
         drift: of eager over the rounds; None with fewer than three.
         schema: what kind of document this is.
         schema_version: raised when a field changes its meaning or disappears.
@@ -130,7 +116,7 @@ class BenchmarkResult:
     environment: Mapping[str, Any]
     images: list[Mapping[str, Any]]
     contenders: list[ContenderResult]
-    sections: Sections = field(default_factory=Sections)
+    sections: ScenarioResults = field(default_factory=ScenarioResults)
     not_run: list[NotRun] = field(default_factory=list)
     drift: Drift | None = None
     schema: str = SCHEMA
@@ -138,7 +124,7 @@ class BenchmarkResult:
 
     @property
     def passed(self) -> bool:
-        """Whether every contender was judged right."""
+        """Whether every contender passed its correctness check."""
         return all(contender.passed for contender in self.contenders)
 
     def to_dict(self) -> dict[str, Any]:
@@ -167,7 +153,7 @@ class BenchmarkResult:
             )
         try:
             contenders = [_contender(row) for row in values["contenders"]]
-            sections = Sections.from_dict(values["sections"])
+            sections = ScenarioResults.from_dict(values["sections"])
             drift = values.get("drift")
             read = {
                 "contenders": contenders,

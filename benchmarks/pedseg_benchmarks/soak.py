@@ -1,4 +1,4 @@
-"""`python -m pedseg_benchmarks.soak ARTIFACT`: does memory stay where it is in a long life?
+"""`python -m pedseg_benchmarks.soak ARTIFACT`: does memory stay constant in a long-running service?
 
 A service sees images of every size. Memory that is kept per size, or lost per call, shows as a
 resident set that still grows after the first hundred sizes were seen. No torch is imported, so that
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,8 @@ import numpy as np
 from pedseg_runtime import InputError, Segmenter
 from pedseg_runtime.console import Command, notes, output, progress_bar
 from pedseg_runtime.files import write_json
+
+from .memory import resident_bytes
 
 FIRST = 100  # sizes that fill the pools
 LIMIT = 0.05  # of the resident set after the first sizes
@@ -103,19 +104,19 @@ def soak(
     rng = np.random.default_rng(seed)
     height, width = np.max(sizes, axis=0)
     noise = rng.integers(0, 256, (height, width, 3), np.uint8)
-    loaded = resident()
+    loaded = resident_bytes()
     first = loaded
     for index, (rows, columns) in enumerate(sizes):
         segmenter(noise[:rows, :columns])
         on_call()
         if index + 1 == FIRST:
-            first = resident()
-    after_sizes = resident()
+            first = resident_bytes()
+    after_sizes = resident_bytes()
     for chosen in rng.integers(0, len(sizes), calls).tolist():
         rows, columns = sizes[chosen]
         segmenter(noise[:rows, :columns])
         on_call()
-    after_calls, provider = resident(), segmenter.provider
+    after_calls, provider = resident_bytes(), segmenter.provider
     segmenter.close()
     return Soak(
         provider=provider,
@@ -125,14 +126,8 @@ def soak(
         first=first,
         after_sizes=after_sizes,
         after_calls=after_calls,
-        closed=resident(),
+        closed=resident_bytes(),
     )
-
-
-def resident() -> int:
-    """Bytes of this process that are in memory now (Linux)."""
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE")
 
 
 @click.command(cls=Command)

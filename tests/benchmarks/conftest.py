@@ -12,9 +12,10 @@ import torch
 from PIL import Image
 
 from pedseg_benchmarks.contenders import Contender
-from pedseg_benchmarks.judging import Judge
-from pedseg_benchmarks.measuring import enter, time_entrants
-from pedseg_benchmarks.seats import LocalSeat, Place
+from pedseg_benchmarks.correctness import CorrectnessCheck
+from pedseg_benchmarks.harness import contender_rows, load_contenders, time_contenders
+from pedseg_benchmarks.statistics import drift
+from pedseg_benchmarks.workers import LocalWorker, WorkerContext
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.parity import Settings
 from pedseg_train.checkpoint import CheckpointHeader, save_checkpoint
@@ -107,26 +108,27 @@ class Bench:
 
         return Contender(name, start, optional)
 
-    def place(self, name, seconds=0.01, device=None) -> Place:
-        return Place(self.loaded(name, seconds), device or self.device, self.clock)
+    def context(self, name, seconds=0.01, device=None) -> WorkerContext:
+        return WorkerContext(self.loaded(name, seconds), device or self.device, self.clock)
 
-    def seat(self, contender, device=None) -> LocalSeat:
-        return LocalSeat(contender, device or self.device, self.clock)
+    def worker(self, contender, device=None) -> LocalWorker:
+        return LocalWorker(contender, device or self.device, self.clock)
 
     def measure(self, contenders, images, *, warmup=2, rounds=4, stability=None, labelled=None):
-        """The rows, who was not run, and the drift."""
+        """The rows, the contenders that were not run, and the drift."""
         names = [f"{letter}.png" for letter in "abc"]
         with ExitStack() as stack:
-            entrants, missing = enter(
+            loaded, missing = load_contenders(
                 contenders,
                 images,
-                judge=Judge(Settings(0.05, 0.5, 100), names, labelled),
+                check=CorrectnessCheck(Settings(0.05, 0.5, 100), names, labelled),
                 warmup=warmup,
-                take_seat=self.seat,
+                start_worker=self.worker,
                 stack=stack,
             )
-            rows, drift = time_entrants(entrants, images, rounds=rounds, stability=stability)
-        return rows, missing, drift
+            passed = [contender for contender in loaded if contender.verdict.passed]
+            rounds = time_contenders(passed, images, rounds=rounds, stability=stability)
+        return contender_rows(loaded, rounds), missing, drift(rounds.seconds[0])
 
 
 @pytest.fixture
@@ -143,7 +145,7 @@ def images():
 
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
-    """Random weights, yet ten detections on any picture."""
+    """Random weights, yet ten detections on any image."""
     torch.manual_seed(0)
     model = build_model(
         "maskrcnn_resnet18_fpn",

@@ -13,16 +13,16 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from pedseg_benchmarks import configuration
-from pedseg_benchmarks.bench import benchmark
+from pedseg_benchmarks import dataset_selection
+from pedseg_benchmarks.benchmark import BenchmarkOptions, benchmark
 from pedseg_benchmarks.cli import main
-from pedseg_benchmarks.contenders import roster
+from pedseg_benchmarks.contenders import registry
 from pedseg_benchmarks.contenders.eager import Eager
-from pedseg_benchmarks.material import choose_images
+from pedseg_benchmarks.dataset_selection import choose_images
 from pedseg_benchmarks.results import BenchmarkResult
 from pedseg_runtime.artifact.manifest import Manifest
 from pedseg_runtime.detections import Detections
-from pedseg_runtime.errors import InputError
+from pedseg_runtime.errors import DatasetError, InputError
 from pedseg_runtime.files import sha256_of
 
 TINY_ONNX = Path(__file__).parents[1] / "runtime" / "golden" / "tiny.onnx"
@@ -67,7 +67,7 @@ class StandIn:
 
 @pytest.fixture
 def stand_in(monkeypatch, checkpoint, tmp_path):
-    """Nobody runs a network: eager and the files that this fixture makes are stand-ins."""
+    """No network runs: eager and the files that this fixture makes are stand-ins."""
     digest = sha256_of(checkpoint)
 
     def read(path):
@@ -76,9 +76,9 @@ def stand_in(monkeypatch, checkpoint, tmp_path):
         changes = {"min_size": 48} if name.startswith("smaller") else {}
         return SimpleNamespace(manifest=manifest(owner, **changes))
 
-    monkeypatch.setattr(roster, "Artifact", StandIn)
-    monkeypatch.setattr(roster, "Eager", StandIn)
-    monkeypatch.setattr(configuration, "read_artifact", read)
+    monkeypatch.setattr(registry, "Artifact", StandIn)
+    monkeypatch.setattr(registry, "Eager", StandIn)
+    monkeypatch.setattr(registry, "read_artifact", read)
 
     def file(name: str) -> Path:
         path = tmp_path / name
@@ -159,6 +159,22 @@ def test_cuda_without_a_gpu_is_one_line(run, stand_in, monkeypatch):
     assert "Traceback" not in result.output
 
 
+def test_the_images_of_labelled_data_are_a_folder(run, stand_in, monkeypatch, photos, tmp_path):
+    """The option was declared a file, so that every folder was refused."""
+    opened: list[tuple[Path, Path | None]] = []
+
+    def open_gate(data, *, images, **_options):
+        opened.append((data, images))
+        raise DatasetError("seen")
+
+    monkeypatch.setattr(dataset_selection.AccuracyGate, "open", open_gate)
+    labels = tmp_path / "labels.json"
+    labels.write_text("{}")
+    outcome = run(stand_in("good.onnx"), "--data", labels, "--data-images", photos)
+    assert (outcome.exit_code, opened) == (1, [(labels, photos)]), outcome.output
+    assert run(stand_in("good.onnx"), "--data", labels, "--data-images", labels).exit_code == 2
+
+
 def test_a_missing_file_is_a_usage_error(run):
     assert run("nothing.onnx").exit_code == 2
 
@@ -178,15 +194,14 @@ def test_eager_takes_the_settings_of_the_artifacts(run, stand_in, monkeypatch):
             super().__init__(path)
             asked.append(settings)
 
-    monkeypatch.setattr(roster, "Eager", Noted)
+    monkeypatch.setattr(registry, "Eager", Noted)
     outcome = run(stand_in("smaller.onnx"), "--json")
     assert outcome.exit_code == 0, outcome.output
     assert asked == [{"min_size": 48}]
     assert json.loads(outcome.stdout)["settings"]["min_size"] == 48
 
 
-@pytest.mark.slow
-def test_more_questions_are_answered_in_their_sections(run, stand_in):
+def test_scenarios_are_measured_into_their_sections(run, stand_in):
     options = ["--offline", "--batches", "1,2", "--surface", "--stages", "--calls", "1"]
     served = ["--server", "--bound-ms", "500"]
     outcome = run(stand_in("good.onnx"), *options, *served, "--json")
@@ -201,7 +216,7 @@ def test_more_questions_are_answered_in_their_sections(run, stand_in):
     assert BenchmarkResult.from_dict(document).to_dict() == document
 
 
-def test_contenders_that_compile_are_not_asked_about_other_shapes(run, stand_in, monkeypatch):
+def test_contenders_that_compile_are_not_run_on_other_shapes(run, stand_in, monkeypatch):
     monkeypatch.setattr(StandIn, "compile_seconds", 1.0)
     outcome = run(stand_in("good.onnx"), "--offline", "--calls", "1", "--json")
     document = json.loads(outcome.stdout)
@@ -220,7 +235,7 @@ def test_contenders_that_compile_are_not_asked_about_other_shapes(run, stand_in,
     ],
     ids=["no bound", "no server", "no numbers", "nothing"],
 )
-def test_questions_that_make_no_sense_are_one_line(run, stand_in, options, code, message):
+def test_scenario_options_that_make_no_sense_are_one_line(run, stand_in, options, code, message):
     outcome = run(stand_in("good.onnx"), *options)
     assert outcome.exit_code == code
     assert message in outcome.stderr
@@ -264,7 +279,6 @@ def test_images_are_chosen_evenly_over_the_folder(photos):
         choose_images(photos, 0)
 
 
-@pytest.mark.slow
 def test_eager_itself_is_measured_against_an_artifact_that_repeats_it(
     monkeypatch, checkpoint, photos
 ):
@@ -275,12 +289,17 @@ def test_eager_itself_is_measured_against_an_artifact_that_repeats_it(
             super().__init__(checkpoint, device=device)
 
     read = manifest(sha256_of(checkpoint))
-    monkeypatch.setattr(roster, "Artifact", Repeating)
-    monkeypatch.setattr(
-        configuration, "read_artifact", lambda _path: SimpleNamespace(manifest=read)
-    )
+    monkeypatch.setattr(registry, "Artifact", Repeating)
+    monkeypatch.setattr(registry, "read_artifact", lambda _path: SimpleNamespace(manifest=read))
     result = benchmark(
-        checkpoint, [TINY_ONNX], images=photos / "0.png", warmup=1, rounds=1, threads=1
+        BenchmarkOptions(
+            checkpoint=checkpoint,
+            artifacts=[TINY_ONNX],
+            images=photos / "0.png",
+            warmup=1,
+            rounds=1,
+            threads=1,
+        )
     )
     assert result.passed
     assert result.contenders[0].provider == "torch:cpu"

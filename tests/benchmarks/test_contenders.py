@@ -10,20 +10,19 @@ import pytest
 import torch
 from PIL import Image
 
-from pedseg_benchmarks.contenders import NotRunError, openvino
-from pedseg_benchmarks.contenders.artifact import Artifact
-from pedseg_benchmarks.contenders.devices import TorchDevice
+from pedseg_benchmarks.contenders import NotRunError, artifacts
+from pedseg_benchmarks.contenders.artifacts import Artifact, OpenVino
+from pedseg_benchmarks.contenders.base import TorchDevice
 from pedseg_benchmarks.contenders.eager import Eager
-from pedseg_benchmarks.contenders.openvino import OpenVino
-from pedseg_benchmarks.contenders.roster import (
+from pedseg_benchmarks.contenders.registry import (
     Conditions,
     artifact_names,
-    line_up,
+    build_contenders,
     parse_contenders,
 )
 from pedseg_benchmarks.contenders.stock import StockOnnx
 from pedseg_benchmarks.harness import timed_call
-from pedseg_benchmarks.seats import Place
+from pedseg_benchmarks.workers import WorkerContext
 from pedseg_runtime.errors import ArtifactError, ClosedError, InputError
 from pedseg_runtime.parity import compare
 
@@ -39,7 +38,7 @@ needs_compiler = pytest.mark.skipif(
 
 
 @pytest.fixture
-def picture():
+def image():
     """Red where the tiny graph finds an object."""
     image = np.zeros((40, 60, 3), np.uint8)
     image[10:30, 20:50, 0] = 200
@@ -51,14 +50,14 @@ def noise(photos):
     return np.asarray(Image.open(photos / "0.png"))
 
 
-def test_a_real_onnx_file_is_a_contender(picture):
+def test_a_real_onnx_file_is_a_contender(image):
     artifact = Artifact(TINY_ONNX, device="cpu", threads=1, paste=True)
-    assert [len(found) for found in artifact.infer([picture, picture])] == [1, 1]
+    assert [len(found) for found in artifact.infer([image, image])] == [1, 1]
     assert (artifact.provider, artifact.format) == ("CPUExecutionProvider", "onnx")
     assert sum(artifact.placement.values()) > 0
     artifact.close()
     with pytest.raises(ClosedError, match="closed"):
-        artifact.infer([picture])
+        artifact.infer([image])
 
 
 def test_pasting_is_part_of_the_timed_work_only_if_asked_for(monkeypatch):
@@ -146,11 +145,11 @@ def test_an_export_that_fails_is_named_and_leaves_nothing(checkpoint, tmp_path, 
 
 
 @needs_openvino
-def test_openvino_runs_the_very_file(picture):
+def test_openvino_runs_the_very_file(image):
     contender = OpenVino(TINY_ONNX, threads=1, paste=True)
     artifact = Artifact(TINY_ONNX, device="cpu", threads=1, paste=True)
-    assert compare(artifact.infer([picture]), contender.infer([picture]))
-    assert [len(found) for found in contender.infer([picture, 0 * picture])] == [1, 0]
+    assert compare(artifact.infer([image]), contender.infer([image]))
+    assert [len(found) for found in contender.infer([image, 0 * image])] == [1, 0]
     assert contender.provider.startswith("openvino:CPU 20")
 
 
@@ -158,7 +157,7 @@ def test_without_openvino_the_reason_is_named(monkeypatch):
     def missing(name):
         raise ImportError(name)
 
-    monkeypatch.setattr(openvino.importlib, "import_module", missing)
+    monkeypatch.setattr(artifacts.importlib, "import_module", missing)
     with pytest.raises(NotRunError, match="pip install openvino"):
         OpenVino(TINY_ONNX, threads=1, paste=True)
 
@@ -171,7 +170,7 @@ def test_a_graph_that_openvino_does_not_take_is_a_named_reason(monkeypatch):
             def compile_model(self, *_arguments):
                 raise RuntimeError("Check failed\n\nOperator Foo is not supported\n")
 
-    monkeypatch.setattr(openvino.importlib, "import_module", lambda _name: Refusing)
+    monkeypatch.setattr(artifacts.importlib, "import_module", lambda _name: Refusing)
     with pytest.raises(NotRunError, match=r"graph: Operator Foo is not supported$"):
         OpenVino(TINY_ONNX, threads=1, paste=True)
 
@@ -223,9 +222,11 @@ def test_cuda_is_synchronised_and_its_peak_and_events_read(monkeypatch):
 
 @pytest.mark.gpu
 def test_cuda_events_agree_with_the_host_clock(checkpoint, noise):
-    place = Place(Eager(checkpoint, device="cuda"), TorchDevice("cuda"), time.perf_counter)
-    timed_call(place, [noise])
-    timing = timed_call(place, [noise])
+    context = WorkerContext(
+        Eager(checkpoint, device="cuda"), TorchDevice("cuda"), time.perf_counter
+    )
+    timed_call(context, [noise])
+    timing = timed_call(context, [noise])
     assert timing.device_seconds == pytest.approx(timing.seconds, rel=0.5)
 
 
@@ -237,7 +238,7 @@ def test_artifacts_of_one_name_are_told_apart_by_folder():
 def names(optional, device="cpu", onnx=True):
     path = Path("m.onnx")
     conditions = Conditions(device=device, threads=1, paste=True, cache=Path("stock"))
-    return line_up(Path("c"), [path], optional, conditions, onnx=[path] if onnx else [])
+    return build_contenders(Path("c"), [path], optional, conditions, onnx=[path] if onnx else [])
 
 
 def reason(contender):

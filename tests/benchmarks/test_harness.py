@@ -8,7 +8,7 @@ from pedseg_runtime.errors import InputError
 
 
 def test_the_timed_region_starts_and_ends_with_an_idle_device(bench, images):
-    timing = timed_call(bench.place("a", 0.25), images[:1])
+    timing = timed_call(bench.context("a", 0.25), images[:1])
     assert bench.journal == ["sync", "a", "sync"]
     assert timing.seconds == pytest.approx(0.25)
     assert timing.device_seconds is None
@@ -36,21 +36,21 @@ class Slow:
 
 
 def test_waiting_for_the_device_after_the_call_counts(bench, images):
-    timing = timed_call(bench.place("a", 0.0, Slow(bench.clock)), images[:1])
+    timing = timed_call(bench.context("a", 0.0, Slow(bench.clock)), images[:1])
     assert timing.seconds == pytest.approx(1.0)
 
 
 def test_the_device_s_own_times_stand_beside_the_host_s(bench, images):
-    seats = [bench.seat(bench.contender(name), Slow(bench.clock)) for name in "ab"]
-    rounds = run_rounds(seats, images, rounds=2)
+    workers = [bench.worker(bench.contender(name), Slow(bench.clock)) for name in "ab"]
+    rounds = run_rounds(workers, images, rounds=2)
     assert rounds.device_seconds.shape == rounds.seconds.shape == (2, 2, 3)
     np.testing.assert_allclose(rounds.device_seconds, 1.01)
 
 
 def test_the_order_of_contenders_rotates_from_image_to_image(bench, images):
-    seats = [bench.seat(bench.contender(name)) for name in "abc"]
+    workers = [bench.worker(bench.contender(name)) for name in "abc"]
     bench.journal.clear()
-    run_rounds(seats, images, rounds=2)
+    run_rounds(workers, images, rounds=2)
     order = [entry for entry in bench.journal if entry != "sync"]
     assert "".join(order) == "abcbcacababcbcacab"
 
@@ -60,7 +60,7 @@ def test_samples_land_at_their_contender_round_and_image(bench, images):
     fast = bench.contender("fast", lambda call: 0.1 + 0.01 * call)
     ticks: list[int] = []
     rounds = run_rounds(
-        [bench.seat(slow), bench.seat(fast)], images, rounds=2, advance=lambda: ticks.append(1)
+        [bench.worker(slow), bench.worker(fast)], images, rounds=2, advance=lambda: ticks.append(1)
     )
     assert rounds.seconds.shape == (2, 2, 3)
     np.testing.assert_allclose(rounds.seconds[0], [[1, 2, 3], [4, 5, 6]])
@@ -70,11 +70,11 @@ def test_samples_land_at_their_contender_round_and_image(bench, images):
     assert len(ticks) == 12
 
 
-def test_rounds_end_when_everybody_is_stable(bench, images):
+def test_rounds_end_when_all_are_stable(bench, images):
     """One settles at once, the other after 20 of its calls; windows are 5 rounds of 3 images."""
     calm = bench.contender("calm", 0.1)
     late = bench.contender("late", lambda call: 0.5 if call < 20 else 0.1)
-    rounds = run_rounds([bench.seat(calm), bench.seat(late)], images, rounds=50, stability=5)
+    rounds = run_rounds([bench.worker(calm), bench.worker(late)], images, rounds=50, stability=5)
     # 7 slow rounds, of which a window forgives 2 of 5: its median is that of the other 3.
     assert rounds.seconds.shape == (2, 5 + 15, 3)
     assert rounds.stable == [True, True]
@@ -83,31 +83,31 @@ def test_rounds_end_when_everybody_is_stable(bench, images):
 def test_rounds_that_never_settle_are_all_run_and_called_unstable(bench, images):
     calm = bench.contender("calm", 0.1)
     wild = bench.contender("wild", lambda call: 0.1 * 1.05**call)
-    rounds = run_rounds([bench.seat(calm), bench.seat(wild)], images, rounds=20, stability=5)
+    rounds = run_rounds([bench.worker(calm), bench.worker(wild)], images, rounds=20, stability=5)
     assert rounds.seconds.shape == (2, 20, 3)
     assert rounds.stable == [True, False]
 
 
 def test_without_a_limit_all_rounds_are_run(bench, images):
-    rounds = run_rounds([bench.seat(bench.contender("calm"))], images, rounds=30)
+    rounds = run_rounds([bench.worker(bench.contender("calm"))], images, rounds=30)
     assert rounds.seconds.shape == (1, 30, 3)
     assert rounds.stable == [True]
 
 
 def test_the_first_call_of_every_size_is_kept_apart(bench, images):
-    place = bench.place("a", lambda call: 5.0 if call in (0, 3) else 0.1)
-    warm = warm_up(place, images, 3)
+    context = bench.context("a", lambda call: 5.0 if call in (0, 3) else 0.1)
+    warm = warm_up(context, images, 3)
     assert warm.first_of_size == {(10, 20): pytest.approx(5.0), (12, 20): pytest.approx(5.0)}
     assert warm.first_call == pytest.approx(5.0)
-    assert place.loaded.calls == 6
+    assert context.model.calls == 6
 
 
 @pytest.mark.parametrize("calls", [0, -1])
 def test_timing_without_warm_up_is_refused(bench, images, calls):
     with pytest.raises(InputError, match="at least one call"):
-        warm_up(bench.place("a"), images, calls)
+        warm_up(bench.context("a"), images, calls)
 
 
 def test_no_rounds_are_refused(bench, images):
     with pytest.raises(InputError, match="rounds"):
-        run_rounds([bench.seat(bench.contender("a"))], images, rounds=0)
+        run_rounds([bench.worker(bench.contender("a"))], images, rounds=0)

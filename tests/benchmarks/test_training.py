@@ -10,8 +10,8 @@ import torch
 from click.testing import CliRunner
 from PIL import Image
 
-from pedseg_benchmarks.training.agreement import Agreement, DrawnBoxes
-from pedseg_benchmarks.training.cli import main
+from pedseg_benchmarks.training.__main__ import main
+from pedseg_benchmarks.training.reference import Agreement, DrawnBoxes
 from pedseg_train.models import build_model
 
 pytestmark = pytest.mark.slow
@@ -26,7 +26,7 @@ TINY = [
 
 @pytest.fixture(scope="module")
 def street(tmp_path_factory):
-    """Eight pictures of one bright person each; two are left for testing."""
+    """Eight images of one bright person each; two are left for testing."""
     root = tmp_path_factory.mktemp("street")
     for folder in ("PNGImages", "PedMasks"):
         (root / folder).mkdir()
@@ -60,7 +60,7 @@ def test_both_loops_learn_the_same(street, tmp_path):
 
 
 def test_a_difference_fails_with_its_size(street, monkeypatch):
-    monkeypatch.setattr("pedseg_benchmarks.training.agreement.LOSS_LIMIT", -1.0)
+    monkeypatch.setattr("pedseg_benchmarks.training.reference.LOSS_LIMIT", -1.0)
     result = invoke(street)
     assert result.exit_code == 1
     assert "DIFFERENT" in result.stdout
@@ -71,7 +71,7 @@ def test_a_difference_fails_with_its_size(street, monkeypatch):
     ("arguments", "message"),
     [
         (["--ema", "0.9"], "ema: expected 0.0, as in the reference loop"),
-        (["--steps", "50"], "steps: expected at most 2 for 6 pictures, found 50"),
+        (["--steps", "50"], "steps: expected at most 2 for 6 images, found 50"),
     ],
     ids=["recipe", "steps"],
 )

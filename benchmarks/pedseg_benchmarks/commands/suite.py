@@ -11,7 +11,7 @@ import click
 from pedseg_runtime.console import Command, next_commands, notes
 
 from ..suite.run import run_suite
-from ..suite.steps import Outcome, Status
+from ..suite.runner import Outcome, Status
 
 STYLES = {Status.FAILED: "red", Status.DROPPED: "yellow", Status.SKIPPED: "yellow"}
 

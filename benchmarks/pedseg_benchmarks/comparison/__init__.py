@@ -1,7 +1,6 @@
-"""Two benchmarks against each other: what became slower, and may the two be compared at all?"""
+"""Two benchmarks against each other: what became slower, and whether the two can be compared."""
 
 from .compare import compare
-from .differences import Difference, differences
-from .result import Comparison, Row
+from .differences import Comparison, Difference, Row, differences
 
 __all__ = ["Comparison", "Difference", "Row", "compare", "differences"]

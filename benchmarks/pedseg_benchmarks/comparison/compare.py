@@ -9,8 +9,7 @@ from pedseg_runtime.errors import InputError
 
 from ..results import BenchmarkResult, ContenderResult
 from ..statistics import FEW_ROUNDS, Change, change_between
-from .differences import differences
-from .result import Comparison, Row
+from .differences import Comparison, Row, differences
 
 RELATIVE, ABSOLUTE = "relative", "absolute"
 RULER = "the ruler"
@@ -92,7 +91,7 @@ def _row(
     is_ruler = old.judged_by == "truth"
     relative = None if is_ruler else _relative(before, after, rulers)
     absolute = change_between(*_alike(before, after))
-    # Who was not measured in eager's rounds can only be judged by its own times.
+    # A contender that was not measured in eager's rounds can only be judged by its own times.
     judged = relative if judged_by == RELATIVE and relative else absolute
     is_unit = is_ruler and judged_by == RELATIVE
     if is_unit:
@@ -148,7 +147,7 @@ def _alike(
 
 
 def _without_times(old: ContenderResult, new: ContenderResult) -> Row:
-    """What a contender is called that at least one side did not time."""
+    """The row of a contender that at least one side did not time."""
     if old.passed and not new.passed:
         return Row(
             old.name, "newly failed", regression=True, old_ms=_median(old), reason=_reason(new)

@@ -1,12 +1,16 @@
-"""What else differs between two benchmarks than the speed of their contenders."""
+"""A comparison of two benchmarks as a value, and what differs besides the contenders' speed."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..results import BenchmarkResult
+from ..statistics import Change
+
+SCHEMA, SCHEMA_VERSION = "pedseg-comparison", 1
 
 # Of the settings and the environment: what makes times of two runs those of different tasks or
 # machines, so that a difference says nothing about a contender.
@@ -59,6 +63,63 @@ class Difference:
 
     def __str__(self) -> str:
         return f"{self.what}: {self.old} -> {self.new}"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """The change of one contender.
+
+    Attributes:
+        contender: its name.
+        verdict: `slower`, `faster`, `no difference shown`, ..., `newly failed` or `missing`.
+        regression: whether a pipeline should stop for it.
+        old_ms, new_ms: medians of all calls; None where there are no times.
+        absolute: change of its times; None where a side has none.
+        relative: change of its times in units of eager's in the same round, which the speed of the
+            machine does not touch; None for eager, or where a side has no eager to compare with.
+        reason: what explains a verdict that is not about times; may be empty.
+    """
+
+    contender: str
+    verdict: str
+    regression: bool
+    old_ms: float | None = None
+    new_ms: float | None = None
+    absolute: Change | None = None
+    relative: Change | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Two benchmarks compared.
+
+    Attributes:
+        old, new: when they were measured.
+        threshold: share by which something must have become slower to be a regression.
+        judged_by: `relative` or `absolute`, see `Row`.
+        differences: what else is not the same.
+        rows: contenders in the order of the old benchmark, then new ones.
+        schema, schema_version: what kind of document this is.
+    """
+
+    old: str
+    new: str
+    threshold: float
+    judged_by: str
+    differences: list[Difference]
+    rows: list[Row]
+    schema: str = SCHEMA
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def passed(self) -> bool:
+        """Whether no contender became worse."""
+        return not any(row.regression for row in self.rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything as JSON types."""
+        return {**dataclasses.asdict(self), "passed": self.passed}
 
 
 def differences(old: BenchmarkResult, new: BenchmarkResult) -> list[Difference]:

@@ -1,10 +1,10 @@
-"""Who is compared: torchvision's eager model in several ways, and exported artifacts.
+"""The contenders: torchvision's eager model in several ways, and exported artifacts.
 
-All stand behind one protocol, `Loaded`; `roster` makes the list of those that were asked for.
+All implement one protocol, `ContenderModel`; `registry` lists those that were requested.
 """
 
 from __future__ import annotations
 
-from .protocol import EAGER, Contender, Image, Loaded, NotRunError
+from .base import EAGER, Contender, ContenderModel, Image, NotRunError
 
-__all__ = ["EAGER", "Contender", "Image", "Loaded", "NotRunError"]
+__all__ = ["EAGER", "Contender", "ContenderModel", "Image", "NotRunError"]

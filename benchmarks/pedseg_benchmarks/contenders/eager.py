@@ -19,7 +19,7 @@ from pedseg_runtime.errors import ClosedError
 from pedseg_train.checkpoint import load_checkpoint, with_settings
 from pedseg_train.eager import EagerSegmenter
 
-from .protocol import Image
+from .base import Image
 
 AUTOCAST = {"cpu": (torch.bfloat16, "bf16"), "cuda": (torch.float16, "fp16")}
 

@@ -32,7 +32,7 @@ from pedseg_runtime.errors import first_line
 from pedseg_runtime.files import replacing
 from pedseg_train.checkpoint import LoadedCheckpoint, load_checkpoint, with_settings
 
-from .protocol import Image, NotRunError
+from .base import Image, NotRunError
 
 OPSET = 17
 OUTPUTS = ("boxes", "labels", "scores", "masks")
@@ -136,8 +136,8 @@ def stock_file(loaded: LoadedCheckpoint, cache: Path) -> Path:
 
 def _export(loaded: LoadedCheckpoint, path: Path) -> None:
     """Export in the documented way; N is 1 whatever one does, height and width are free."""
-    picture = generated_street(0, 240, 320, people=True)
-    sample = torch.from_numpy(picture.copy()).permute(2, 0, 1).float() / 255
+    street = generated_street(0, 240, 320, people=True)
+    sample = torch.from_numpy(street.copy()).permute(2, 0, 1).float() / 255
     axes: dict[str, dict[int, str]] = {"image": {1: "height", 2: "width"}}
     axes |= {name: {0: "detections"} for name in OUTPUTS}
     axes["masks"] |= {2: "height", 3: "width"}

@@ -1,4 +1,4 @@
-"""What every node of a model takes, so that the next optimisation starts from facts."""
+"""The time of every node of a model, so that the next optimisation starts from facts."""
 
 from .profile import profile
 from .result import Node, OperatorTotal, Profile

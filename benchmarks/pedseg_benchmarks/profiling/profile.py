@@ -18,12 +18,10 @@ from pedseg_runtime.segmenter import Segmenter
 from pedseg_train.checkpoint import is_checkpoint, load_checkpoint
 from pedseg_train.eager import EagerSegmenter
 
+from ..contenders import Image
 from ..environment import torch_threads
-from ..harness import Image
-from .onnx import profile_onnx
-from .result import Node, Profile, by_operator
-from .timing import Plan, Timed
-from .torch import profile_torch
+from .profilers import profile_onnx, profile_torch
+from .result import Node, Profile, ProfilePlan, TimedRuns, by_operator
 
 LAUNCHES = (
     "on a GPU onnxruntime's times are of launching a node, not of the GPU's work: they show what "
@@ -67,7 +65,7 @@ def profile(
     pixels = read_image(image)
     output.mkdir(parents=True, exist_ok=True)
     trace = output / f"{path.stem}-{device.replace(':', '')}.json"
-    plan = Plan(warmup, runs, trace)
+    plan = ProfilePlan(warmup, runs, trace)
     if not is_checkpoint(path) and not is_archive(path):
         nodes, timed, provider = profile_onnx(
             read_artifact(path), pixels, device=device, threads=threads, plan=plan
@@ -96,7 +94,9 @@ def profile(
     )
 
 
-def _by_torch(path: Path, image: Image, device: str, plan: Plan) -> tuple[list[Node], Timed, str]:
+def _by_torch(
+    path: Path, image: Image, device: str, plan: ProfilePlan
+) -> tuple[list[Node], TimedRuns, str]:
     """Profile eager, TorchScript or torch.export."""
     if is_checkpoint(path):
         loaded = load_checkpoint(path)

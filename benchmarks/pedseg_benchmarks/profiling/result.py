@@ -1,10 +1,12 @@
-"""A profile as a value."""
+"""A profile as a value, and the runs that it is measured on."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 SCHEMA, SCHEMA_VERSION = "pedseg-profile", 1
@@ -110,3 +112,44 @@ def by_operator(nodes: Sequence[Node]) -> list[OperatorTotal]:
         for (operator, provider), group in groups.items()
     ]
     return sorted(totals, key=lambda total: -total.ms)
+
+
+@dataclass(frozen=True, slots=True)
+class ProfilePlan:
+    """How to profile.
+
+    Attributes:
+        warmup: runs that do not count.
+        runs: runs that do.
+        trace: where to leave the raw profile.
+    """
+
+    warmup: int
+    runs: int
+    trace: Path
+
+
+@dataclass(frozen=True, slots=True)
+class TimedRuns:
+    """Times and detections of a model.
+
+    Attributes:
+        milliseconds: of every run that counts.
+        detections: of the last run.
+    """
+
+    milliseconds: list[float]
+    detections: int
+
+
+def timed_runs(run: Callable[[], int], *, warmup: int, runs: int) -> TimedRuns:
+    """Call `run`, which returns the number of detections, and time all calls after `warmup`."""
+    detections = 0
+    for _ in range(warmup):
+        detections = run()
+    milliseconds = []
+    for _ in range(runs):
+        start = time.perf_counter()
+        detections = run()
+        milliseconds.append(1e3 * (time.perf_counter() - start))
+    return TimedRuns(milliseconds, detections)

@@ -10,16 +10,15 @@ from pedseg_runtime.console import progress_bar
 from pedseg_runtime.errors import DeviceError, InputError
 
 from ..contenders import Image
-from ..harness import timed_call
-from ..measuring import Entrant
+from ..harness import LoadedContender, timed_call
 from ..results import NotRun
-from ..sections import Offline
+from ..scenario_results import Offline
 
 BATCHES = (1, 2, 4, 8)
 
 
 def offline(
-    entrants: Sequence[Entrant],
+    contenders: Sequence[LoadedContender],
     images: Sequence[Image],
     *,
     batches: Sequence[int] = BATCHES,
@@ -28,13 +27,13 @@ def offline(
     """Throughput by batch size, contenders in turn within each size.
 
     Args:
-        entrants: whose answers are right.
+        contenders: that passed the correctness check.
         images: those of the most frequent size make up the batches, as often as needed.
         batches: images per call.
         calls: timed calls per contender and batch size, after one that is not timed.
 
     Returns:
-        One row per contender and batch size, and what a contender had no memory for.
+        One row per contender and batch size, and the batches that a contender cannot take.
     """
     if calls < 1 or any(batch < 1 for batch in batches):
         raise InputError(f"offline: expected positive numbers, found batches {list(batches)}")
@@ -42,26 +41,26 @@ def offline(
     rows: list[Offline] = []
     missing: list[NotRun] = []
     with progress_bar() as bar:
-        task = bar.add_task("offline", total=len(entrants) * len(batches))
+        task = bar.add_task("offline", total=len(contenders) * len(batches))
         for size in batches:
             batch = [same[index % len(same)] for index in range(size)]
             able = []
-            for entrant in entrants:
-                reason = _try(entrant, batch)
+            for contender in contenders:
+                reason = _try(contender, batch)
                 if reason is None:
-                    able.append(entrant)
+                    able.append(contender)
                 else:
-                    missing.append(NotRun(f"{entrant.name}, batch {size}", reason))
+                    missing.append(NotRun(f"{contender.name}, batch {size}", reason))
             samples = _rounds(able, batch, calls)
-            bar.advance(task, len(entrants))
+            bar.advance(task, len(contenders))
             rows += [
                 Offline(
-                    contender=entrant.name,
+                    contender=contender.name,
                     batch=size,
                     images_per_second=size * calls / sum(own),
                     samples_ms=[1e3 * seconds for seconds in own],
                 )
-                for entrant, own in zip(able, samples, strict=True)
+                for contender, own in zip(able, samples, strict=True)
             ]
     return rows, missing
 
@@ -72,22 +71,22 @@ def _of_one_size(images: Sequence[Image]) -> list[Image]:
     return [image for image in images if image.shape == most]
 
 
-def _try(entrant: Entrant, batch: list[Image]) -> str | None:
+def _try(contender: LoadedContender, batch: list[Image]) -> str | None:
     """Warm up for the batch; the reason if the contender cannot take it."""
-    most = entrant.seat.facts.max_batch
+    most = contender.worker.info.max_batch
     if most is not None and len(batch) > most:
         return f"it takes {most} image(s) per call"
     try:
-        entrant.seat.do(timed_call, batch)
+        contender.worker.run(timed_call, batch)
     except DeviceError as error:
         return str(error)
     return None
 
 
-def _rounds(able: Sequence[Entrant], batch: list[Image], calls: int) -> list[list[float]]:
+def _rounds(able: Sequence[LoadedContender], batch: list[Image], calls: int) -> list[list[float]]:
     samples = np.empty((len(able), calls))
     for call in range(calls):
-        for place in range(len(able)):
-            index = (call + place) % len(able)
-            samples[index, call] = able[index].seat.do(timed_call, batch).seconds
+        for offset in range(len(able)):
+            index = (call + offset) % len(able)
+            samples[index, call] = able[index].worker.run(timed_call, batch).seconds
     return [[float(value) for value in own] for own in samples]

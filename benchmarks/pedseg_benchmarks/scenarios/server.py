@@ -1,8 +1,8 @@
-"""MLPerf's server scenario: requests arrive when they like, and every one wants its answer soon.
+"""MLPerf's server scenario: requests arrive at random, with a bound on their latency.
 
 Arrivals are a Poisson process. A request's latency counts from the moment it was due, not from when
-the client came round to sending it, so that an overloaded machine cannot slow its own clients down
-and look better for it (coordinated omission).
+the client came round to sending it, so that an overloaded machine cannot look better
+by slowing down its own clients (coordinated omission).
 """
 
 from __future__ import annotations
@@ -19,12 +19,11 @@ from pedseg_runtime.errors import DeadlineError, InputError, QueueFullError
 from pedseg_runtime.serving.batching import BatchingSegmenter, Predictor
 
 from ..contenders import Image
-from ..contenders.artifact import Artifact
-from ..harness import timed_call
-from ..measuring import Entrant
+from ..contenders.artifacts import Artifact
+from ..harness import LoadedContender, timed_call
 from ..results import NotRun
-from ..seats import Place
-from ..sections import Server
+from ..scenario_results import Server
+from ..workers import WorkerContext
 
 STEPS = 5  # halvings of the interval that holds the highest rate
 DOUBLINGS = 4
@@ -79,29 +78,29 @@ class Load:
 
 
 def server(
-    entrants: Sequence[Entrant], images: Sequence[Image], load: Load
+    contenders: Sequence[LoadedContender], images: Sequence[Image], load: Load
 ) -> tuple[list[Server], list[NotRun]]:
     """Search the highest rate that holds, for every artifact that the runtime's `Segmenter` runs.
 
     Args:
-        entrants: whose answers are right.
+        contenders: that passed the correctness check.
         images: requests take them in turn.
         load: how a rate is tried.
 
     Returns:
-        One row per rate that was tried, and who cannot serve.
+        One row per rate that was tried, and the contenders that cannot serve.
     """
     rows: list[Server] = []
-    able = [entrant for entrant in entrants if entrant.seat.do(_can_serve)]
-    others = [entrant.name for entrant in entrants if entrant not in able]
+    able = [contender for contender in contenders if contender.worker.run(_can_serve)]
+    others = [contender.name for contender in contenders if contender not in able]
     missing = [NotRun(f"server: {', '.join(others)}", NO_SERVER)] if others else []
-    for entrant in able:
-        alone = entrant.seat.do(timed_call, list(images[:1])).seconds
-        together = entrant.seat.do(timed_call, [images[0]] * load.batch).seconds / load.batch
+    for contender in able:
+        alone = contender.worker.run(timed_call, list(images[:1])).seconds
+        together = contender.worker.run(timed_call, [images[0]] * load.batch).seconds / load.batch
         guess = 1.2 / min(alone, together)
         rows += highest_rate(
-            lambda rate, entrant=entrant: entrant.seat.do(  # type: ignore[misc]
-                serve, entrant.name, list(images), rate, load
+            lambda rate, contender=contender: contender.worker.run(  # type: ignore[misc]
+                serve, contender.name, list(images), rate, load
             ),
             guess=guess,
         )
@@ -133,9 +132,11 @@ def highest_rate(
     return rows
 
 
-def serve(place: Place, name: str, images: Sequence[Image], rate: float, load: Load) -> Server:
-    """Work for a seat: one trial, with a queue and a thread of its own."""
-    loaded = place.loaded
+def serve(
+    context: WorkerContext, name: str, images: Sequence[Image], rate: float, load: Load
+) -> Server:
+    """Runs in a worker: one trial, with a queue and a thread of its own."""
+    loaded = context.model
     if not isinstance(loaded, Artifact):
         raise InputError(f"{name}: expected an artifact in a Segmenter, found {loaded.format}")
     return serve_predictor(loaded.segmenter, name, images, rate, load)
@@ -185,5 +186,5 @@ def serve_predictor(
     )
 
 
-def _can_serve(place: Place) -> bool:
-    return isinstance(place.loaded, Artifact)
+def _can_serve(context: WorkerContext) -> bool:
+    return isinstance(context.model, Artifact)

@@ -15,14 +15,14 @@ from pedseg_runtime.detections import Detections
 from pedseg_runtime.images import read_image
 
 from ..contenders import Image
-from ..contenders.artifact import Artifact
-from ..measuring import Entrant
-from ..seats import Place
-from ..sections import StageTime
+from ..contenders.artifacts import Artifact
+from ..harness import LoadedContender
+from ..scenario_results import StageTime
+from ..workers import WorkerContext
 
 
 def stages(
-    entrants: Sequence[Entrant], image: Image, *, device: str, calls: int
+    contenders: Sequence[LoadedContender], image: Image, *, device: str, calls: int
 ) -> list[StageTime]:
     """Time the stages of answering one JPEG with COCO JSON.
 
@@ -30,7 +30,7 @@ def stages(
     The copy to the GPU is measured by itself and is also part of `graph`.
 
     Args:
-        entrants: whose answers are right.
+        contenders: that passed the correctness check.
         image: is compressed as JPEG, quality 90.
         device: of the benchmark.
         calls: per contender.
@@ -38,23 +38,25 @@ def stages(
     buffer = io.BytesIO()
     PIL.Image.fromarray(image).save(buffer, "JPEG", quality=90)
     rows = []
-    for entrant in entrants:
-        times = entrant.seat.do(stage_times, buffer.getvalue(), device, calls)
-        rows += [StageTime(entrant.name, stage, samples) for stage, samples in times.items()]
+    for contender in contenders:
+        times = contender.worker.run(stage_times, buffer.getvalue(), device, calls)
+        rows += [StageTime(contender.name, stage, samples) for stage, samples in times.items()]
     return rows
 
 
-def stage_times(place: Place, data: bytes, device: str, calls: int) -> dict[str, list[float]]:
-    """Work for a seat: stage -> milliseconds of every call, after one that is not timed."""
-    loaded = place.loaded
+def stage_times(
+    context: WorkerContext, data: bytes, device: str, calls: int
+) -> dict[str, list[float]]:
+    """Runs in a worker: stage -> milliseconds of every call, after one that is not timed."""
+    loaded = context.model
     times: dict[str, list[float]] = {}
 
     def timed(stage: str, work: Callable[..., Any], *arguments: Any) -> Any:
-        place.device.synchronise()
-        start = place.clock()
+        context.device.synchronise()
+        start = context.clock()
         result = work(*arguments)
-        place.device.synchronise()
-        times.setdefault(stage, []).append(1e3 * (place.clock() - start))
+        context.device.synchronise()
+        times.setdefault(stage, []).append(1e3 * (context.clock() - start))
         return result
 
     for _ in range(calls + 1):

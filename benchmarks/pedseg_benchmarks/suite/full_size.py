@@ -81,8 +81,8 @@ def full_size(
     initialise_heads(model)
     nn.init.normal_(model.roi_heads.mask_predictor.mask_fcn_logits.weight, std=MASK_SPREAD)
     calm(model)
-    learn_statistics(model, [picture for picture, _ in streets])
-    fit_detector(model, [_example(picture, ids) for picture, ids in streets])
+    learn_statistics(model, [image for image, _ in streets])
+    fit_detector(model, [_example(image, ids) for image, ids in streets])
     scores = EagerSegmenter(model, class_names=CLASSES)(streets[0][0]).scores
     model.roi_heads.score_thresh = threshold_for(scores)
     return model, streets[0][0]
@@ -97,9 +97,9 @@ def street_with_people(seed: int, number: int, height: int, width: int) -> tuple
     return next(scene for scene in scenes if FEWEST <= int(scene[1].max()) <= MOST)
 
 
-def _example(picture: Image, ids: Image) -> Example:
+def _example(image: Image, ids: Image) -> Example:
     boxes = masks_to_boxes(torch.from_numpy(ids == np.arange(1, ids.max() + 1)[:, None, None]))
-    pixels = torch.from_numpy(picture.copy()).permute(2, 0, 1).float() / 255
+    pixels = torch.from_numpy(image.copy()).permute(2, 0, 1).float() / 255
     return Example(pixels, boxes)
 
 
@@ -151,13 +151,13 @@ def threshold_for(scores: np.ndarray[tuple[int], np.dtype[np.float32]]) -> float
 def main(checkpoint: Path, streets: Path, height: int, width: int, seed: int) -> None:
     """Write CHECKPOINT, a full-size network without training, and streets for it."""
     model, measured = full_size(height, width, seed=seed)
-    pictures = {measured_street(streets): measured}
+    images = {measured_street(streets): measured}
     for number in range(1, 1 + CALIBRATION):
         street, _ = street_with_people(seed, number, height, width)
-        pictures[calibration_streets(streets) / f"street{number:02}.png"] = street
-    for path, picture in pictures.items():
+        images[calibration_streets(streets) / f"street{number:02}.png"] = street
+    for path, image in images.items():
         with replacing(path) as temporary:
-            PIL.Image.fromarray(picture).save(temporary)
+            PIL.Image.fromarray(image).save(temporary)
     header = CheckpointHeader.of(model, architecture=ARCHITECTURE, class_names=CLASSES)
     save_checkpoint(checkpoint, model, header)
     output.print(f"wrote {checkpoint} and {streets}", markup=False)

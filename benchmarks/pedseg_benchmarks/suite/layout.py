@@ -1,4 +1,4 @@
-"""Where everything lies in the suite's folder, and taking models over from another suite's."""
+"""Paths in the suite's folder, and taking models over from another suite's."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pedseg_runtime.errors import InputError
 
-from .running import carried_mark
+from .runner import carried_mark
 
 NETWORKS = ("small", "full")
 
@@ -36,7 +36,7 @@ class Layout:
 
     @property
     def scenes(self) -> Path:
-        """Its pictures."""
+        """Its images."""
         return self.data / "PNGImages"
 
     @property
@@ -45,12 +45,12 @@ class Layout:
         return self.folder / "streets"
 
     @property
-    def picture(self) -> Path:
-        """The one that it is measured on."""
+    def measured_image(self) -> Path:
+        """The street that it is measured on."""
         return measured_street(self.streets)
 
     def calibration(self, network: str) -> Path:
-        """Pictures to calibrate int8 on."""
+        """Images to calibrate int8 on."""
         return calibration_streets(self.streets) if network == "full" else self.scenes
 
     @property
@@ -78,7 +78,7 @@ class Layout:
         """Copy checkpoints, splits, artifacts and streets from another machine's suite.
 
         Returns:
-            What was taken, relative to the folder.
+            Paths of the copies, relative to the folder.
 
         Raises:
             InputError: there is no checkpoint to take.

@@ -3,23 +3,60 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from .layout import Layout
-from .steps import Step
-from .variants import VARIANTS, Variant, export_name
+from .runner import Step
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """An artifact of the suite.
+
+    Attributes:
+        file: its name.
+        options: of pedseg-export.
+        small, full: seconds to export the two networks; None for one without this artifact.
+        devices: where it is measured.
+    """
+
+    file: str
+    options: tuple[str, ...]
+    small: float | None
+    full: float | None
+    devices: tuple[str, ...] = ("cpu", "cuda")
+
+
+ONNX = ("--format", "onnx")
+SCRIPT = ("--format", "torchscript")
+VARIANTS = (
+    Variant("fp32.onnx", ONNX, 30, 45),
+    Variant("fp16.onnx", (*ONNX, "--precision", "fp16"), 35, 55, ("cuda",)),
+    Variant("int8.onnx", (*ONNX, "--precision", "int8"), 40, 100, ("cpu",)),
+    Variant("fp32.torchscript", SCRIPT, 20, 40),
+    Variant("fp16.torchscript", (*SCRIPT, "--precision", "fp16"), 20, 40, ("cuda",)),
+    Variant("fp32.pt2", ("--format", "pt2"), 25, 45),
+    Variant("full-masks.onnx", (*ONNX, "--masks", "full"), 30, None),
+)
+
+
+def export_name(network: str, variant: Variant) -> str:
+    """The step that makes an artifact."""
+    return f"export-{network}-{variant.file}"
+
 
 OTHERS = "eager,eager-autocast,eager-channels-last,eager-compile,stock-onnx"
 CONTENDERS = {"cpu": f"{OTHERS},openvino", "cuda": f"{OTHERS},tensorrt"}
 SCENES, TEST_SCENES, EPOCHS, FULL_EPOCHS = 240, 40, 5, 4
-# (height, width) of the picture that the full-size network is measured on.
-PICTURES = {"cpu": (397, 492), "cuda": (600, 800)}
+# (height, width) of the image that the full-size network is measured on.
+IMAGE_SIZE = {"cpu": (397, 492), "cuda": (600, 800)}
 BOUNDS_MS = {"cpu": 300, "cuda": 100}  # for the small network as a server
-# Timed calls: of everybody at full size, and of each of its stages and surface points.
+# Timed calls: of every contender at full size, and of each of its stages and surface points.
 ROUNDS, CALLS = {"cpu": 10, "cuda": 50}, {"cpu": 1, "cuda": 10}
 FILES = (".onnx", ".torchscript", ".pt2")
-SERVED = ("fp32.onnx", "fp16.onnx", "int8.onnx")  # what one would put into a service
+SERVED = ("fp32.onnx", "fp16.onnx", "int8.onnx")  # formats for a service
 
 # What the benchmarks are planned to take.
 SECONDS = {
@@ -71,7 +108,7 @@ class Plan:
     def _full_checkpoint(self) -> list[Step]:
         """On the CPU the network as it was made; on CUDA it is trained for some minutes."""
         layout = self.layout
-        height, width = PICTURES[self._kind]
+        height, width = IMAGE_SIZE[self._kind]
         made = layout.checkpoint("full") if self._kind == "cpu" else layout.untrained
         words = [
             *("python", "-m", "pedseg_benchmarks.suite.full_size", str(made)),
@@ -157,7 +194,7 @@ class Plan:
         return self._bench(
             "bench-full",
             "full",
-            self.layout.picture,
+            self.layout.measured_image,
             *("--contenders", CONTENDERS[self._kind]),
             *("--warmup", "1", "--rounds", str(ROUNDS[self._kind]), "--stability", "5"),
             *("--cold-start", "1", "--stages", "--calls", str(CALLS[self._kind]), "--limits"),
@@ -165,7 +202,7 @@ class Plan:
         )
 
     def _bench_small(self) -> Step:
-        """The artifacts with their AP; who else is fast is told at full size."""
+        """The artifacts with their AP; other contenders are measured at full size."""
         return self._bench(
             "bench-small",
             "small",
@@ -177,18 +214,18 @@ class Plan:
         )
 
     def _surface_full(self) -> Step:
-        """The cost of detections and pixels at full size, for the contenders that matter."""
+        """The cost of detections and pixels at full size, for the contenders that are served."""
         return self._bench(
             "surface-full",
             "full",
-            self.layout.picture,
+            self.layout.measured_image,
             *("--warmup", "1", "--rounds", "2", "--surface", "--calls", str(CALLS[self._kind])),
             seconds=SECONDS["surface-full"][self._kind],
             kinds=SERVED,
         )
 
     def _serve_small(self) -> Step:
-        """Many images at a time, and what one costs: eager and ONNX, or what there is instead."""
+        """Many images at a time, and the cost of one: eager and ONNX, or the formats there are."""
         return self._bench(
             "serve-small",
             "small",

@@ -1,7 +1,7 @@
 """A detector out of random features: only its last layers learn anything.
 
 Features of a random network still tell places apart. Ridge regression from them to "a person
-stands here", on a few pictures with known people, gives the region proposals, and some steps of
+stands here", on a few images with known people, gives the region proposals, and some steps of
 gradient descent on pooled features the box head, scores that are high on these people and low
 elsewhere, as training the whole network would, in a minute instead of hours. That matters for a
 benchmark: which detections survive is decided with a margin, not by rounding, so that a lower
@@ -31,13 +31,13 @@ BLUR = 0.05  # of a weight
 # Of the box head's training.
 STEPS, PEOPLE, OTHERS = 150, 128, 384
 RATE, DECAY = 3e-4, 0.01
-PROPOSALS = 500  # of a picture
+PROPOSALS = 500  # of an image
 SHAKE, SHAKES = 0.08, 4  # of a side; boxes per person
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A picture and its people.
+    """An image and its people.
 
     Attributes:
         pixels: float32 [3, H, W] in 0..1.
@@ -53,13 +53,13 @@ def fit_detector(model: MaskRCNN, examples: Sequence[Example]) -> None:
     """Fit the objectness of the proposals, then train the box head; in eval mode.
 
     Args:
-        model: with a backbone whose normalisation has seen pictures.
+        model: with a backbone whose normalisation has seen images.
         examples: with at least one person.
     """
     model.eval()
     nn.init.normal_(model.rpn.head.bbox_pred.weight, std=STILL)
     seen = [_Seen.of(model, example) for example in examples]
-    # The same pictures through weights that are a little off, as a lower precision has them, so
+    # The same images through weights that are a little off, as a lower precision has them, so
     # that the fit relies on nothing that rounding moves.
     backbone = model.backbone
     model.backbone = blurred(backbone)
@@ -157,7 +157,7 @@ def _boxes_to_learn_from(proposals: Tensor, people: Tensor) -> Tensor:
 def _separate(rows: Tensor, overlap: Tensor) -> tuple[Tensor, Tensor]:
     """Weights and bias that map features [S, C] to logits, positives and negatives balanced."""
     positive, negative = overlap >= POSITIVE, overlap < NEGATIVE
-    if not positive.any():  # no anchor of this shape fits anybody
+    if not positive.any():  # no anchor of this shape fits a person
         return torch.zeros(rows.shape[1]), torch.tensor(-STRENGTH)
     chosen = torch.nonzero(negative)[:, 0]
     chosen = chosen[torch.randperm(len(chosen))[:MOST_SAMPLES]]

@@ -12,8 +12,7 @@ from pedseg_train.eager import resolve_device
 
 from .layout import Layout
 from .plan import Plan
-from .running import Runner
-from .steps import Budget, Outcome
+from .runner import Budget, Outcome, Runner
 from .summary import SuiteResult, write
 
 

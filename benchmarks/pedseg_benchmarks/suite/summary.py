@@ -16,7 +16,7 @@ from ..report.grids import Grid
 from ..report.html import benchmark, document, table
 from ..report.markup import joined, tag
 from ..results import BenchmarkResult
-from .steps import Outcome, Status
+from .runner import Outcome, Status
 
 SCHEMA, SCHEMA_VERSION = "pedseg-suite", 1
 HEADINGS = ("step", "what became of it", "why", "seconds")

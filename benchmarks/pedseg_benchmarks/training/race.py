@@ -23,18 +23,17 @@ from pedseg_train.engine.step import Stepper
 from pedseg_train.recipes import Recipe
 
 from ..statistics import LatencySummary, Speedup, speedup_over, summarise
-from .agreement import Agreement, DrawnBoxes
-from .reference import ReferenceLoop, ReferenceSamples
+from .reference import Agreement, DrawnBoxes, ReferenceLoop, ReferenceSamples
 
 COMPARED = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Race:
-    """What came out.
+    """The result of a race.
 
     Attributes:
-        images: pictures per step.
+        images: per step.
         reference, engine: time per step, warm-up left out.
         speedup: of the engine over the reference, paired by step.
         cpu_speedup: the same of processor time over all threads, which other programs on the
@@ -62,7 +61,7 @@ class Race:
 
     def table(self) -> Table:
         """For a terminal; speed beside the proof that it is the same training."""
-        table = Table(title=f"{self.reference.count} steps of {self.images} pictures each")
+        table = Table(title=f"{self.reference.count} steps of {self.images} images each")
         for name in ("", "step p50", "p90", "images/s", "x reference (95 %)", "x in CPU time"):
             table.add_column(name, justify="left" if not name else "right")
         gains = (_shown(self.speedup), _shown(self.cpu_speedup))
@@ -101,22 +100,22 @@ def race(
 
     Args:
         model: on the CPU, as the tutorial builds it; stays as it is.
-        dataset: all pictures, without transforms.
-        indices: the pictures to train on; all of their batches must be full ones.
+        dataset: all images, without transforms.
+        indices: the images to train on; all of their batches must be full ones.
         recipe: what the reference can do, too: SGD, a plain step, flips alone.
         device: where both train.
         steps: timed ones.
         warmup: steps before these.
 
     Raises:
-        InputError: too few pictures, or a recipe that the reference cannot follow.
+        InputError: too few images, or a recipe that the reference cannot follow.
     """
     _check(recipe)
     plan = plan_epoch(len(indices), recipe, 0)[: steps + warmup]
     if len(plan) < steps + warmup or plan[-1].images != recipe.batch_size:
         raise InputError(
             f"steps: expected at most {len(indices) // recipe.batch_size - warmup} for "
-            f"{len(indices)} pictures, found {steps}"
+            f"{len(indices)} images, found {steps}"
         )
     reference = ReferenceLoop(
         copy.deepcopy(model).to(device),
@@ -133,9 +132,9 @@ def race(
     for number in track(range(len(plan)), "racing", total=len(plan)):
         state.model.load_state_dict(reference.model.state_dict())
         state.optimizer.load_state_dict(_with_our_groups(reference.optimizer, state.optimizer))
-        for who in (0, 1) if number % 2 else (1, 0):
-            losses[who, number], wall[who, number], processor[who, number] = _timed(
-                contenders[who], device
+        for index in (0, 1) if number % 2 else (1, 0):
+            losses[index, number], wall[index, number], processor[index, number] = _timed(
+                contenders[index], device
             )
         same.append(drawn[0].same_as(drawn[1]))
     timed, used = wall[:, warmup:, None], processor[:, warmup:, None]

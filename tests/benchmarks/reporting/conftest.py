@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from pedseg_benchmarks.results import BenchmarkResult, ContenderResult, Drift, NotRun
-from pedseg_benchmarks.sections import (
+from pedseg_benchmarks.scenario_results import (
     ColdStart,
     CostModel,
     Limit,
     Machine,
     Offline,
-    Sections,
+    ScenarioResults,
     Server,
     StageTime,
     SurfacePoint,
@@ -104,7 +104,7 @@ def contender_of(spec: tuple[Any, ...], eager: np.ndarray, seconds: np.ndarray) 
     )
 
 
-def sections_of(generator: np.random.Generator) -> Sections:
+def sections_of(generator: np.random.Generator) -> ScenarioResults:
     """All sections, for the contenders of `TIMED`."""
     base = {name: ms for name, *_, ms, _judge, _passed, _stable in CONTENDERS if name in TIMED}
 
@@ -133,7 +133,7 @@ def sections_of(generator: np.random.Generator) -> Sections:
             factor = width / height / (492 / 397)
             surface.append(SurfacePoint(name, height, width, 4, noisy(ms * factor, 5)))
         cost.append(CostModel(name, ms * 0.07, 9.0, ms * 1.07, 0.987))
-    return Sections(
+    return ScenarioResults(
         offline=[
             Offline(name, batch, 1e3 / ms * (1 + 0.04 * np.log2(batch)), noisy(ms * batch, 5))
             for name, ms in base.items()

@@ -12,7 +12,7 @@ from pedseg_benchmarks.report import html
 from pedseg_benchmarks.report.markup import Markup, tag
 from pedseg_benchmarks.report.plots.axes import MOST_TICKS, figure, linear, logarithmic
 from pedseg_benchmarks.report.plots.surfaces import megapixels
-from pedseg_benchmarks.sections import Sections
+from pedseg_benchmarks.scenario_results import ScenarioResults
 
 EVIL = "<script>alert('x')</script>&\"'"
 positive = st.floats(1e-3, 1e7, allow_nan=False)
@@ -126,7 +126,7 @@ def test_words_of_users_are_never_markup(full):
         key: [dataclasses.replace(row, contender=spoilt(row.contender)) for row in value]
         for key, value in (
             (field.name, getattr(full.sections, field.name))
-            for field in dataclasses.fields(Sections)
+            for field in dataclasses.fields(ScenarioResults)
         )
         if isinstance(value, list)
     }

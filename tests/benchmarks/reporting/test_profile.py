@@ -11,7 +11,7 @@ from PIL import Image
 
 from pedseg_benchmarks.commands.profile import main
 from pedseg_benchmarks.profiling import profile
-from pedseg_benchmarks.profiling.onnx import read_events
+from pedseg_benchmarks.profiling.profilers import read_events
 from pedseg_runtime.errors import InputError
 from pedseg_train.checkpoint import CheckpointHeader, save_checkpoint
 from pedseg_train.models import build_model

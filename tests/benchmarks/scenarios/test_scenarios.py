@@ -12,43 +12,45 @@ import numpy as np
 import pytest
 
 from pedseg_benchmarks.contenders import EAGER, Contender
-from pedseg_benchmarks.contenders.artifact import Artifact
-from pedseg_benchmarks.contenders.devices import TorchDevice
-from pedseg_benchmarks.contenders.roster import Conditions
-from pedseg_benchmarks.judging import Verdict
-from pedseg_benchmarks.measuring import Entrant
-from pedseg_benchmarks.scenarios.coldstart import cold_start
+from pedseg_benchmarks.contenders.artifacts import Artifact
+from pedseg_benchmarks.contenders.base import TorchDevice
+from pedseg_benchmarks.contenders.registry import Conditions
+from pedseg_benchmarks.correctness import Verdict
+from pedseg_benchmarks.harness import LoadedContender
+from pedseg_benchmarks.scenario_results import Server
+from pedseg_benchmarks.scenarios.cold_start import cold_start
 from pedseg_benchmarks.scenarios.offline import offline
 from pedseg_benchmarks.scenarios.server import Load, highest_rate, serve_predictor, server
 from pedseg_benchmarks.scenarios.stages import stages
-from pedseg_benchmarks.seats import LocalSeat
-from pedseg_benchmarks.sections import Server
+from pedseg_benchmarks.workers import LocalWorker
 from pedseg_runtime.errors import DeviceError, InputError
 
 pytestmark = pytest.mark.slow
 
 TINY = Path(__file__).parents[2] / "runtime" / "golden" / "tiny.onnx"
-PICTURE = np.zeros((40, 60, 3), np.uint8)
-PICTURE[10:30, 20:50, 0] = 200
+IMAGE = np.zeros((40, 60, 3), np.uint8)
+IMAGE[10:30, 20:50, 0] = 200
 
 
-def entrant(name, seat):
-    return Entrant(name, seat, None, [], Verdict("parity", True, "", None, None, None), None)
+def contender(name, worker):
+    return LoadedContender(
+        name, worker, None, [], Verdict("parity", True, "", None, None, None), None
+    )
 
 
 @pytest.fixture
 def artifact():
     load = partial(Artifact, TINY, device="cpu", threads=1, paste=True)
-    seat = LocalSeat(Contender("tiny.onnx", load), TorchDevice("cpu"))
-    yield entrant("tiny.onnx", seat)
-    seat.close()
+    worker = LocalWorker(Contender("tiny.onnx", load), TorchDevice("cpu"))
+    yield contender("tiny.onnx", worker)
+    worker.close()
 
 
 @pytest.fixture
 def fake(bench):
     def fake(name, seconds=0.1, **traits):
-        seat = bench.seat(bench.contender(name, seconds, **traits))
-        return entrant(name, seat)
+        worker = bench.worker(bench.contender(name, seconds, **traits))
+        return contender(name, worker)
 
     return fake
 
@@ -70,7 +72,7 @@ def test_a_batch_is_of_one_size_and_contenders_take_turns(bench, fake, images):
     seen = []
     first, second = fake("a"), fake("b")
     for one in (first, second):
-        loaded = one.seat._place.loaded
+        loaded = one.worker._context.model
         infer = loaded.infer
         loaded.infer = lambda batch, infer=infer, name=loaded.name: (
             seen.append((name, [image.shape for image in batch])) or infer(batch)
@@ -82,15 +84,15 @@ def test_a_batch_is_of_one_size_and_contenders_take_turns(bench, fake, images):
 
 def test_a_contender_of_one_image_per_call_or_without_memory_is_named(fake, images):
     single, small = fake("single"), fake("small")
-    single.seat.facts = dataclasses.replace(single.seat.facts, max_batch=1)
-    infer = small.seat._place.loaded.infer
+    single.worker.info = dataclasses.replace(single.worker.info, max_batch=1)
+    infer = small.worker._context.model.infer
 
     def limited(batch):
         if len(batch) > 1:
             raise DeviceError("no memory for 2 images")
         return infer(batch)
 
-    small.seat._place.loaded.infer = limited
+    small.worker._context.model.infer = limited
     rows, missing = offline([single, small], images, batches=[1, 2], calls=1)
     assert [(row.contender, row.batch) for row in rows] == [("single", 1), ("small", 1)]
     assert [(one.name, one.reason) for one in missing] == [
@@ -161,7 +163,7 @@ class Slow:
 def test_latency_counts_from_the_moment_a_request_was_due():
     """20 requests at once, 20 ms each: the last one waits for all the others."""
     load = Load(bound_ms=0.2, arrivals=20, max_seconds=100)
-    row = serve_predictor(Slow(), "slow", [PICTURE], 10_000, load)
+    row = serve_predictor(Slow(), "slow", [IMAGE], 10_000, load)
     assert (row.arrivals, row.shed, row.holds) == (20, 0, False)
     assert max(row.samples_ms) > 19 * 20
     assert row.p50 < row.p99
@@ -169,7 +171,7 @@ def test_latency_counts_from_the_moment_a_request_was_due():
 
 def test_a_quiet_server_keeps_its_bound():
     load = Load(bound_ms=400, arrivals=5, max_seconds=100)
-    row = serve_predictor(Slow(), "slow", [PICTURE], 2, load)
+    row = serve_predictor(Slow(), "slow", [IMAGE], 2, load)
     assert row.holds
     assert min(row.samples_ms) >= 20
     assert len(row.samples_ms) == 8
@@ -177,7 +179,7 @@ def test_a_quiet_server_keeps_its_bound():
 
 def test_requests_that_find_no_place_are_shed_and_the_rate_does_not_hold():
     load = Load(bound_ms=0.1, arrivals=120, max_seconds=100, batch=1)
-    row = serve_predictor(Slow(0.005), "slow", [PICTURE], 100_000, load)
+    row = serve_predictor(Slow(0.005), "slow", [IMAGE], 100_000, load)
     assert row.shed > 0
     assert row.shed + len(row.samples_ms) == 120
     assert not row.holds
@@ -185,14 +187,14 @@ def test_requests_that_find_no_place_are_shed_and_the_rate_does_not_hold():
 
 def test_artifacts_are_served_and_others_are_named(artifact, fake):
     load = Load(bound_ms=20, arrivals=5, max_seconds=0.2)
-    rows, missing = server([fake("eager"), artifact], [PICTURE], load)
+    rows, missing = server([fake("eager"), artifact], [IMAGE], load)
     assert {row.contender for row in rows} == {"tiny.onnx"}
     assert [one.name for one in missing] == ["server: eager"]
 
 
 def test_a_fresh_process_reaches_its_first_answer(artifact):
     conditions = Conditions(device="cpu", threads=1, paste=True, cache=Path("unused"))
-    (row,) = cold_start([artifact], PICTURE, conditions, processes=1)
+    (row,) = cold_start([artifact], IMAGE, conditions, processes=1)
     assert row.contender == "tiny.onnx"
     assert len(row.import_ms) == len(row.load_ms) == len(row.first_ms) == 1
     assert min(row.import_ms + row.load_ms + row.first_ms) > 0
@@ -200,12 +202,12 @@ def test_a_fresh_process_reaches_its_first_answer(artifact):
 
 
 def test_a_fresh_process_of_the_runtime_imports_no_torch(tmp_path):
-    np.save(tmp_path / "image.npy", PICTURE)
+    np.save(tmp_path / "image.npy", IMAGE)
     order = {"kind": "artifact", "path": str(TINY), "device": "cpu", "threads": 1}
     code = (
         "import sys\n"
-        "from pedseg_benchmarks.scenarios import cold_child\n"
-        "cold_child.main()\n"
+        "from pedseg_benchmarks.scenarios import cold_start_process\n"
+        "cold_start_process.main()\n"
         "sys.exit('torch' in sys.modules)"
     )
     order["image"] = str(tmp_path / "image.npy")
@@ -219,17 +221,17 @@ def test_a_fresh_process_of_the_runtime_imports_no_torch(tmp_path):
 def test_a_process_that_fails_is_one_line(artifact):
     conditions = Conditions(device="nowhere", threads=1, paste=True, cache=Path("unused"))
     with pytest.raises(DeviceError, match=r"tiny\.onnx: expected a fresh process"):
-        cold_start([artifact], PICTURE, conditions, processes=1)
+        cold_start([artifact], IMAGE, conditions, processes=1)
 
 
 def test_only_eager_and_artifacts_are_services(fake):
     conditions = Conditions(device="cpu", threads=1, paste=True, cache=Path("unused"))
-    assert cold_start([fake("eager-compile")], PICTURE, conditions, processes=1) == []
+    assert cold_start([fake("eager-compile")], IMAGE, conditions, processes=1) == []
     assert EAGER == "eager"
 
 
 def test_the_stages_of_a_request_are_timed_apart(artifact, fake):
-    rows = stages([artifact, fake("eager")], PICTURE, device="cpu", calls=3)
+    rows = stages([artifact, fake("eager")], IMAGE, device="cpu", calls=3)
     found = {(row.contender, row.stage): row.samples_ms for row in rows}
     assert list(found) == [
         *(("tiny.onnx", stage) for stage in ("decode", "graph", "paste", "encode")),

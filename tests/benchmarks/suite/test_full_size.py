@@ -92,6 +92,6 @@ def test_the_threshold_stands_in_the_widest_gap():
 
 def test_a_street_for_the_measurement_has_three_to_five_people():
     for number in range(4):
-        picture, ids = street_with_people(1, number, 120, 160)
+        image, ids = street_with_people(1, number, 120, 160)
         assert 3 <= ids.max() <= 5
-        assert picture.shape == (*ids.shape, 3)
+        assert image.shape == (*ids.shape, 3)

@@ -12,16 +12,15 @@ from click.testing import CliRunner
 
 from pedseg_benchmarks.cli import main
 from pedseg_benchmarks.results import BenchmarkResult
-from pedseg_benchmarks.suite import running
+from pedseg_benchmarks.suite import runner
 from pedseg_benchmarks.suite.layout import Layout
-from pedseg_benchmarks.suite.plan import Plan
-from pedseg_benchmarks.suite.variants import VARIANTS
+from pedseg_benchmarks.suite.plan import VARIANTS, Plan
 from pedseg_runtime.errors import InputError
 
 
 @pytest.fixture
 def document(bench, images):
-    """A benchmark that really took place, with fakes."""
+    """The result of a real benchmark of fakes."""
     rows, _, drift = bench.measure(
         [bench.contender("eager", 0.2), bench.contender("fp32.onnx", 0.1)], images
     )
@@ -81,7 +80,7 @@ def suite(tmp_path, monkeypatch, document):
             return CliRunner().invoke(main, [str(word) for word in arguments])
 
     found = Suite()
-    monkeypatch.setattr(running, "run_command", found.command)
+    monkeypatch.setattr(runner, "run_command", found.command)
     return found
 
 
@@ -177,7 +176,7 @@ def test_without_a_gpu_cuda_is_refused_at_once(suite, monkeypatch):
 def test_models_of_another_machine_are_taken_over(suite, tmp_path):
     suite("--device", "cpu")
     first, suite.folder, suite.lines = suite.folder, tmp_path / "second", []
-    for path in (Layout(first).picture, Layout(first).calibration("full") / "street01.png"):
+    for path in (Layout(first).measured_image, Layout(first).calibration("full") / "street01.png"):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("a street")
     suite.failing = {"onnx": "torch 2.11 cannot trace the graph"}
@@ -187,7 +186,7 @@ def test_models_of_another_machine_are_taken_over(suite, tmp_path):
     assert found["export-full-fp32.onnx"] == found["train-small"] == "carried over"
     assert found["data"] == found["bench-full"] == "done"
     assert not any(words[0] in ("pedseg-export", "pedseg-train") for words in suite.lines)
-    assert Layout(suite.folder).picture.read_text() == "a street"
+    assert Layout(suite.folder).measured_image.read_text() == "a street"
     assert [path.name for path in Layout(suite.folder).calibration("full").iterdir()] == [
         "street01.png"
     ]
@@ -220,8 +219,8 @@ def test_every_command_of_the_plan_is_one_that_pedseg_understands(tmp_path):
         done = frozenset(step.name for step in Plan(Layout(tmp_path), device).steps())
         for step in Plan(Layout(tmp_path), device).steps():
             program, *words = step.command(done)
-            name = running.PROGRAMS.get(program) or words[1]
-            words = words if program in running.PROGRAMS else words[2:]
+            name = runner.PROGRAMS.get(program) or words[1]
+            words = words if program in runner.PROGRAMS else words[2:]
             command = import_module(name).main
             parsed = CliRunner().invoke(command, [*words, "--no-such-option"])
             assert "--no-such-option" in parsed.output, parsed.output

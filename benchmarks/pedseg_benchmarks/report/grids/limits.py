@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from statistics import median
 
 from ...results import BenchmarkResult
-from ...sections import Limit, Machine
+from ...scenario_results import Limit, Machine
 from ..wording import milliseconds
 from .grid import Grid
 

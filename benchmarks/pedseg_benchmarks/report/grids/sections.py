@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from statistics import median
 
-from ...sections import Sections
+from ...scenario_results import ScenarioResults
 from ..wording import middle, milliseconds
 from .grid import Grid
 
 POINTS = "Latency by image size and number of detections"
 
 
-def offline(sections: Sections) -> Grid:
+def offline(sections: ScenarioResults) -> Grid:
     """Throughput by batch size."""
     batches = sorted({row.batch for row in sections.offline})
     rates = {(row.contender, row.batch): f"{row.images_per_second:.2f}" for row in sections.offline}
@@ -26,7 +26,7 @@ def offline(sections: Sections) -> Grid:
     )
 
 
-def server(sections: Sections) -> Grid:
+def server(sections: ScenarioResults) -> Grid:
     """Latency under Poisson arrivals."""
     rows = sections.server
     bounds = sorted({row.bound_ms for row in rows})
@@ -49,7 +49,7 @@ def server(sections: Sections) -> Grid:
     )
 
 
-def _highest(sections: Sections) -> Iterator[str]:
+def _highest(sections: ScenarioResults) -> Iterator[str]:
     """The highest rate that every contender held: below the lowest rate that broke the bound."""
     for name in dict.fromkeys(row.contender for row in sections.server):
         rows = [row for row in sections.server if row.contender == name]
@@ -61,7 +61,7 @@ def _highest(sections: Sections) -> Iterator[str]:
             yield f"{name} held {held:.2f} per second."
 
 
-def surface(sections: Sections) -> Grid:
+def surface(sections: ScenarioResults) -> Grid:
     """The points that the cost model is fitted to."""
     return Grid(
         title=POINTS,
@@ -79,7 +79,7 @@ def surface(sections: Sections) -> Grid:
     )
 
 
-def cost(sections: Sections) -> Grid:
+def cost(sections: ScenarioResults) -> Grid:
     """The fitted cost models."""
     return Grid(
         title="Cost model: ms = base + per detection + per megapixel",
@@ -99,7 +99,7 @@ def cost(sections: Sections) -> Grid:
     )
 
 
-def cold_start(sections: Sections) -> Grid:
+def cold_start(sections: ScenarioResults) -> Grid:
     """From the start of a process to its first answer."""
     return Grid(
         title="Cold start: from the start of a process to its first answer",
@@ -119,7 +119,7 @@ def cold_start(sections: Sections) -> Grid:
     )
 
 
-def stages(sections: Sections) -> Grid:
+def stages(sections: ScenarioResults) -> Grid:
     """What every stage of a request takes."""
     names = list(dict.fromkeys(row.stage for row in sections.stages))
     medians = {(row.contender, row.stage): row.samples_ms for row in sections.stages}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from statistics import median
 from typing import TypeVar
 
-from ...sections import ColdStart, Offline, Sections, Server
+from ...scenario_results import ColdStart, Offline, ScenarioResults, Server
 from ..markup import Markup, joined
 from ..wording import milliseconds
 from .axes import Axis, linear
@@ -19,7 +19,7 @@ Kind = TypeVar("Kind", Offline, Server)
 FAR_ABOVE = 3.0  # times the bound; what is slower than that is drawn at the top
 
 
-def server(sections: Sections) -> Markup | None:
+def server(sections: ScenarioResults) -> Markup | None:
     """p99 against the rate of arrivals, with the bound."""
     rows = sections.server
     if not rows:
@@ -55,7 +55,7 @@ def _arrivals(row: Server, top: float) -> Point:
     return Point(row.rate, min(row.p99, top), title, hollow=not row.holds)
 
 
-def offline(sections: Sections) -> Markup | None:
+def offline(sections: ScenarioResults) -> Markup | None:
     """Images per second by batch size."""
     rows = sections.offline
     if not rows:
@@ -78,7 +78,7 @@ def _batch(row: Offline) -> Point:
     return Point(row.batch, row.images_per_second, title)
 
 
-def cold_start(sections: Sections) -> Markup | None:
+def cold_start(sections: ScenarioResults) -> Markup | None:
     """Imports, loading and the first image, one after the other."""
     return _stacked({row.contender: _start(row) for row in sections.cold_start}, "ms")
 
@@ -88,7 +88,7 @@ def _start(row: ColdStart) -> list[tuple[str, float]]:
     return [(name, median(samples)) for name, samples in named if samples]
 
 
-def stages(sections: Sections) -> Markup | None:
+def stages(sections: ScenarioResults) -> Markup | None:
     """The stages of a request, one after the other."""
     bars: dict[str, list[tuple[str, float]]] = {}
     for row in sections.stages:

@@ -11,7 +11,7 @@ from typing import Any
 from pedseg_export.graph.sizes import network_size
 
 from ...results import BenchmarkResult
-from ...sections import CostModel, SurfacePoint
+from ...scenario_results import CostModel, SurfacePoint
 from ..markup import Markup
 from ..wording import milliseconds
 from .axes import linear

@@ -1,7 +1,7 @@
-"""How close a contender comes to what the machine can do at all.
+"""The roofline: how close a contender comes to the machine's peak rate.
 
-`work` counts the operations that one image asks of the model, a `Gauge` measures how many a second
-the machine performs, and `limits` divides.
+`work` counts the operations of the model on one image, `PeakRateMeter` measures how many a second
+the machine performs, and `roofline` divides.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from collections.abc import Sequence
 import numpy as np
 from torchvision.models.detection import MaskRCNN
 
-from ..harness import Image
+from ..contenders import Image
 from ..results import ContenderResult
-from ..sections import Limit, Machine
-from .machine import Gauge
+from ..scenario_results import Limit, Machine
+from .machine import PeakRateMeter
 from .work import count_work, per_unit
 
-__all__ = ["Gauge", "limits"]
+__all__ = ["PeakRateMeter", "roofline"]
 
 
-def limits(
+def roofline(
     model: MaskRCNN,
     images: Sequence[Image],
     rows: Sequence[ContenderResult],
     machine: Machine,
 ) -> list[Limit]:
-    """Hold every timed contender against the machine, image by image.
+    """The share of the machine's peak rate that every timed contender reaches, image by image.
 
     Args:
         model: the eager model in eval mode, on any device; it runs once on every image.

@@ -5,11 +5,11 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from pedseg_benchmarks.limits import limits
-from pedseg_benchmarks.limits import machine as machine_module
-from pedseg_benchmarks.limits.machine import LOOKS, Gauge
-from pedseg_benchmarks.limits.work import count_work, per_unit
-from pedseg_benchmarks.sections import Machine
+from pedseg_benchmarks.roofline import machine as machine_module
+from pedseg_benchmarks.roofline import roofline
+from pedseg_benchmarks.roofline.machine import RUNS, PeakRateMeter
+from pedseg_benchmarks.roofline.work import count_work, per_unit
+from pedseg_benchmarks.scenario_results import Machine
 from pedseg_runtime.errors import InputError
 from pedseg_train.models import build_model
 
@@ -67,19 +67,19 @@ def test_counting_leaves_the_model_as_it_was(model, image):
 
 def test_the_machine_gives_the_median_of_all_looks():
     threads = torch.get_num_threads()
-    gauge = Gauge("cpu", threads=1, **SMALL)
+    meter = PeakRateMeter("cpu", threads=1, **SMALL)
     for _ in range(3):
-        gauge()
-    machine = gauge.machine()
-    assert len(machine.samples_gflops) == 3 * LOOKS
+        meter()
+    machine = meter.machine()
+    assert len(machine.samples_gflops) == 3 * RUNS
     assert machine.matmul_gflops == np.median(machine.samples_gflops) > 0
     assert machine.bandwidth_gb_per_s > 0
     assert torch.get_num_threads() == threads
 
 
-def test_a_gauge_that_never_looked_has_no_rate():
+def test_a_meter_that_measured_nothing_has_no_rate():
     with pytest.raises(InputError, match="expected to have been called"):
-        Gauge("cpu", threads=1, **SMALL).machine()
+        PeakRateMeter("cpu", threads=1, **SMALL).machine()
 
 
 def test_the_fastest_product_counts(monkeypatch):
@@ -92,17 +92,17 @@ def test_the_fastest_product_counts(monkeypatch):
     monkeypatch.setattr(machine_module, "_by_torch", lambda _place, _shape: "torch")
     monkeypatch.setattr(machine_module, "_by_onnxruntime", lambda _shape, _threads: "onnxruntime")
     monkeypatch.setattr(machine_module, "_copies", lambda *_: [1.0])
-    gauge = Gauge("cpu", threads=1, shapes=((100, 100, 100),))
+    meter = PeakRateMeter("cpu", threads=1, shapes=((100, 100, 100),))
     seconds["torch"] = [1e-3] * 7  # faster from now on, and not asked again
-    gauge()
-    assert gauge.machine().matmul_gflops == pytest.approx(1.0)
+    meter()
+    assert meter.machine().matmul_gflops == pytest.approx(1.0)
 
 
 @pytest.mark.gpu
 def test_a_gpu_is_measured_too():
-    gauge = Gauge("cuda", threads=1)
-    gauge()
-    machine = gauge.machine()
+    meter = PeakRateMeter("cuda", threads=1)
+    meter()
+    machine = meter.machine()
     assert machine.matmul_gflops > 1000
     assert machine.bandwidth_gb_per_s > 100
 
@@ -111,7 +111,7 @@ def test_a_gpu_is_measured_too():
 def test_every_timed_contender_is_held_against_the_machine_on_every_image(model, image, document):
     rows = document(contenders=("eager", "street.onnx", "broken.onnx")).contenders
     machine = Machine(matmul_gflops=50.0, bandwidth_gb_per_s=10.0, samples_gflops=[50.0])
-    found = limits(model, [image] * 6, rows, machine)
+    found = roofline(model, [image] * 6, rows, machine)
     assert [limit.contender for limit in found] == ["eager", "street.onnx"] * 6
     for limit in found:
         assert limit.share == pytest.approx(limit.gflops / 50)

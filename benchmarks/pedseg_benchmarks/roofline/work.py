@@ -17,7 +17,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision.models.detection import MaskRCNN
 
-from ..harness import Image
+from ..contenders import Image
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The contenders that were asked for, by name, not yet loaded."""
+"""The contenders that were requested, by name and not yet loaded, and the settings they share."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
+from pedseg_runtime.artifact.manifest import Manifest
+from pedseg_runtime.artifact.reading import read_artifact
 from pedseg_runtime.console import suggestion
-from pedseg_runtime.errors import InputError
+from pedseg_runtime.errors import ArtifactError, InputError
+from pedseg_train.checkpoint import CheckpointHeader
 
-from .artifact import Artifact
+from .artifacts import Artifact, OpenVino
+from .base import EAGER, Contender, ContenderModel, NotRunError
 from .eager import Eager
-from .openvino import OpenVino
-from .protocol import EAGER, Contender, Loaded, NotRunError
 from .stock import StockOnnx
 
 VARIANTS: Mapping[str, Mapping[str, bool]] = {
@@ -24,6 +26,7 @@ VARIANTS: Mapping[str, Mapping[str, bool]] = {
 STOCK = "stock-onnx"
 ENGINES = ("openvino", "tensorrt")  # the ONNX artifacts once more, by another engine
 OPTIONAL = (*VARIANTS, STOCK, *ENGINES)
+SETTINGS = ("min_size", "max_size", "score_threshold", "nms_threshold", "detections_per_image")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +48,55 @@ class Conditions:
     settings: Mapping[str, float] = field(default_factory=dict)
 
 
+def read_manifests(
+    artifacts: Sequence[Path], checkpoint_sha256: str | None
+) -> dict[Path, Manifest]:
+    """The manifest of every artifact.
+
+    Raises:
+        ArtifactError: one cannot be used, or is of another checkpoint than `checkpoint_sha256`.
+    """
+    manifests = {path: read_artifact(path).manifest for path in artifacts}
+    for path, manifest in manifests.items():
+        found = manifest.checkpoint_sha256
+        if checkpoint_sha256 not in (None, found):
+            raise ArtifactError(
+                f"{path}: expected an artifact of the checkpoint {checkpoint_sha256[:12]}, found "
+                f"one of {found[:12]}; export it again, or compare them anyway with "
+                "--allow-mismatch"
+            )
+    return manifests
+
+
+def shared_settings(
+    header: CheckpointHeader, manifests: Mapping[Path, Manifest]
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Sizes and thresholds of one benchmark: the artifacts', or without any the checkpoint's.
+
+    Args:
+        header: of the checkpoint.
+        manifests: of the artifacts.
+
+    Returns:
+        Name -> value for all of `SETTINGS`, and for those that differ from the checkpoint's.
+
+    Raises:
+        InputError: two artifacts differ in a setting, so that their work differs.
+    """
+    settings: dict[str, float] = {}
+    for name in SETTINGS:
+        values = {path: getattr(manifest, name) for path, manifest in manifests.items()}
+        if len(set(values.values())) > 1:
+            found = ", ".join(f"{path.name} {value}" for path, value in values.items())
+            raise InputError(
+                f"{name}: expected the same in all artifacts of one benchmark, found {found}; "
+                "benchmark them apart, or export them with the same settings"
+            )
+        settings[name] = next(iter(values.values()), getattr(header, name))
+    changed = {name: value for name, value in settings.items() if value != getattr(header, name)}
+    return settings, changed
+
+
 def parse_contenders(text: str) -> tuple[str, ...]:
     """The names in `eager,stock-onnx`; eager is always among the contenders.
 
@@ -60,7 +112,7 @@ def parse_contenders(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name for name in names if name != EAGER))
 
 
-def line_up(
+def build_contenders(
     checkpoint: Path,
     artifacts: Sequence[Path],
     optional: Sequence[str],
@@ -101,7 +153,7 @@ def line_up(
     return found
 
 
-def _stock(checkpoint: Path, conditions: Conditions) -> Callable[[], Loaded]:
+def _stock(checkpoint: Path, conditions: Conditions) -> Callable[[], ContenderModel]:
     return partial(
         StockOnnx,
         checkpoint,
@@ -115,11 +167,11 @@ def _stock(checkpoint: Path, conditions: Conditions) -> Callable[[], Loaded]:
 def _engines(
     name: str, path: Path, optional: Sequence[str], conditions: Conditions
 ) -> Iterator[Contender]:
-    """The other engines that were asked for, on one ONNX artifact."""
+    """The requested other engines on one ONNX artifact."""
     threads, paste = conditions.threads, conditions.paste
     on_gpu = conditions.device.startswith("cuda")
     index = conditions.device.partition(":")[2] or "0"
-    loaders: dict[str, Callable[[], Loaded]] = {
+    loaders: dict[str, Callable[[], ContenderModel]] = {
         "openvino": partial(OpenVino, path, threads=threads, paste=paste),
         "tensorrt": partial(
             Artifact, path, device=f"tensorrt:{index}", threads=threads, paste=paste
@@ -134,7 +186,7 @@ def _engines(
             yield Contender(f"{name} ({engine})", loaders[engine], optional=True)
 
 
-def _refuse(reason: str) -> Loaded:
+def _refuse(reason: str) -> ContenderModel:
     raise NotRunError(reason)
 
 

@@ -1,21 +1,25 @@
-"""onnxruntime's own profile of an artifact, node by node."""
+"""The libraries' own profiles: onnxruntime's by node, torch's by operator."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch.profiler import ProfilerActivity
+
 from pedseg_runtime.artifact.manifest import INPUT_NAME, output_specs
 from pedseg_runtime.artifact.reading import Artifact
-from pedseg_runtime.backends import Resources
+from pedseg_runtime.backends.base import Resources
 from pedseg_runtime.backends.sessions import run_options, start_session
 from pedseg_runtime.devices import parse_device
+from pedseg_runtime.files import replacing
 
-from ..harness import Image
-from .result import Node, with_shares
-from .timing import Plan, Timed, timed_runs
+from ..contenders import Image
+from .result import Node, ProfilePlan, TimedRuns, timed_runs, with_shares
 
 KERNEL, RUN = "_kernel_time", "model_run"
 
@@ -26,8 +30,8 @@ def profile_onnx(
     *,
     device: str,
     threads: int | None,
-    plan: Plan,
-) -> tuple[list[Node], Timed, str]:
+    plan: ProfilePlan,
+) -> tuple[list[Node], TimedRuns, str]:
     """Run an artifact in a session as a service has it, with onnxruntime's profile switched on.
 
     Args:
@@ -82,7 +86,7 @@ def _node(name: str, events: Sequence[Mapping[str, Any]], runs: int) -> Node:
     return Node(
         name=name,
         operator=str(arguments["op_name"]),
-        shape=_shapes(arguments.get("output_type_shape", [])),
+        shape=_output_shapes(arguments.get("output_type_shape", [])),
         provider=str(arguments.get("provider", "")).replace("ExecutionProvider", ""),
         calls=len(events) / runs,
         ms=sum(event["dur"] for event in events) / 1e3 / runs,
@@ -90,10 +94,60 @@ def _node(name: str, events: Sequence[Mapping[str, Any]], runs: int) -> Node:
     )
 
 
-def _shapes(outputs: Sequence[Mapping[str, Sequence[int]]]) -> str:
+def _output_shapes(outputs: Sequence[Mapping[str, Sequence[int]]]) -> str:
     """`float 1x256x200x272, int64 4`; a scalar is `float`."""
     return ", ".join(
         f"{kind} {'x'.join(map(str, shape))}".strip()
         for output in outputs
         for kind, shape in output.items()
+    )
+
+
+def profile_torch(
+    run: Callable[[], int], *, provider: str, plan: ProfilePlan
+) -> tuple[list[Node], TimedRuns]:
+    """Profile something that calls torch.
+
+    Args:
+        run: runs the model once and returns the number of detections.
+        provider: e.g. `torch:cpu` or `torch:cuda:0`.
+        plan: how often to run it, and where to leave the raw trace.
+
+    Returns:
+        A row per operator and shapes of its inputs, with the time that it spent itself, on the GPU
+        where there is one; and the times from outside.
+    """
+    # The library beneath otherwise reports on standard error that a CPU is no GPU.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    is_cuda = "cuda" in provider
+    activities = [ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * is_cuda]
+    timed_runs(run, warmup=plan.warmup, runs=0)
+    with torch.profiler.profile(activities=activities, record_shapes=True) as profiler:
+        timed = timed_runs(run, warmup=0, runs=plan.runs)
+    with replacing(plan.trace) as temporary:
+        profiler.export_chrome_trace(str(temporary))
+    field = "self_device_time_total" if is_cuda else "self_cpu_time_total"
+    averages: Any = profiler.key_averages(group_by_input_shape=True)
+    nodes = [
+        Node(
+            name=event.key,
+            operator=event.key,
+            shape=_input_shapes(event.input_shapes),
+            provider=provider,
+            calls=event.count / plan.runs,
+            ms=getattr(event, field) / 1e3 / plan.runs,
+            share=0.0,
+        )
+        for event in averages
+        if getattr(event, field) > 0
+    ]
+    return with_shares(nodes), timed
+
+
+def _input_shapes(inputs: list[Any]) -> str:
+    """`1x3x800x1088, 64x3x7x7`, without what has no shape."""
+    return ", ".join(
+        "x".join(map(str, shape))
+        for shape in inputs
+        if shape and all(isinstance(size, int) for size in shape)
     )

@@ -1,7 +1,7 @@
-"""What a benchmark says beyond one image at a time: one row class per question.
+"""Results of a benchmark beyond one image at a time: one row class per scenario.
 
-A row names its contender as `ContenderResult.name` does, and exists only for contenders whose
-answers were judged right. Times are in milliseconds and sizes in pixels unless a name says
+A row names its contender as `ContenderResult.name` does, and exists only for contenders that
+passed the correctness check. Times are in milliseconds and sizes in pixels unless a name says
 otherwise.
 """
 
@@ -38,12 +38,12 @@ class Server:
 
     Attributes:
         contender: its name.
-        rate: arrivals per second that were asked for.
-        arrivals: how many came.
-        shed: how many were refused because the queue was full, or missed their deadline.
+        rate: intended arrivals per second.
+        arrivals: requests that were sent.
+        shed: requests that were refused because the queue was full, or missed their deadline.
         p50, p90, p99: of the answered ones, queueing included.
         bound_ms: what `p99` must not exceed.
-        holds: whether `p99` kept the bound and nobody was shed.
+        holds: whether `p99` kept the bound and no request was shed.
         samples_ms: every answered arrival.
     """
 
@@ -169,8 +169,8 @@ class Limit:
 
 
 @dataclass(frozen=True, slots=True)
-class Sections:
-    """All questions; an empty list or None where one was not asked."""
+class ScenarioResults:
+    """All scenarios, and the roofline; an empty list or None for one that was not measured."""
 
     offline: list[Offline] = field(default_factory=list)
     server: list[Server] = field(default_factory=list)
@@ -182,7 +182,7 @@ class Sections:
     limits: list[Limit] = field(default_factory=list)
 
     @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Sections:
+    def from_dict(cls, values: Mapping[str, Any]) -> ScenarioResults:
         """Read what `dataclasses.asdict` made; a KeyError or TypeError says what is missing."""
         machine = values["machine"]
         return cls(

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pedseg_benchmarks.judging import Judge
+from pedseg_benchmarks.correctness import CorrectnessCheck
 from pedseg_export.accuracy import AccuracyGate
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.errors import DatasetError
@@ -24,7 +24,7 @@ def dataset(tmp_path_factory):
 
 
 def oracle(dataset, shift=0.0):
-    """Finds everybody exactly where the labels have them, or `shift` pixels beside."""
+    """Detects every person exactly at its label, or `shift` pixels beside."""
     answers = {dataset.image(i).tobytes(): dataset[i][1] for i in range(len(dataset))}
 
     def segment(image):
@@ -42,17 +42,17 @@ def oracle(dataset, shift=0.0):
     return segment
 
 
-def judged(dataset, shift, precision="fp16"):
+def checked(dataset, shift, precision="fp16"):
     gate = AccuracyGate(dataset, range(len(dataset)), 0.5)
-    judge = Judge(SETTINGS, ["a"], gate)
+    check = CorrectnessCheck(SETTINGS, ["a"], gate)
     truth, other = oracle(dataset), oracle(dataset, shift)
     image = dataset.image(0)
-    first = judge("eager", "fp32", [truth(image)], truth)
-    return first, judge("other", precision, [other(image)], other)
+    first = check("eager", "fp32", [truth(image)], truth)
+    return first, check("other", precision, [other(image)], other)
 
 
 def test_ap_of_the_very_file_stands_beside_every_verdict(dataset):
-    truth, same = judged(dataset, 0.0, "fp32")
+    truth, same = checked(dataset, 0.0, "fp32")
     assert truth.judged_by == "truth"
     assert truth.accuracy == {"bbox": 1.0, "segm": 1.0, "images": 24}
     assert same.judged_by == "parity"
@@ -60,25 +60,25 @@ def test_ap_of_the_very_file_stands_beside_every_verdict(dataset):
 
 
 def test_a_lower_precision_that_loses_nothing_passes_by_ap(dataset):
-    _, same = judged(dataset, 0.01)
+    _, same = checked(dataset, 0.01)
     assert (same.judged_by, same.passed) == ("ap", True)
     assert same.gate_dict()["outcome"] == "passes"
     assert same.gate_dict()["images"] == 24
 
 
 def test_a_lower_precision_that_loses_ap_fails(dataset):
-    _, off = judged(dataset, 12.0)
+    _, off = checked(dataset, 12.0)
     assert (off.judged_by, off.passed) == ("ap", False)
     assert "box AP lost" in off.reason
     assert off.accuracy["bbox"] < 0.9
 
 
-def test_pictures_without_people_are_refused(dataset):
+def test_images_without_people_are_refused(dataset):
     empty = [i for i in range(len(dataset)) if not len(dataset[i][1]["labels"])]
-    judge = Judge(SETTINGS, ["a"], AccuracyGate(dataset, empty, 0.5))
+    check = CorrectnessCheck(SETTINGS, ["a"], AccuracyGate(dataset, empty, 0.5))
     truth = oracle(dataset)
     with pytest.raises(DatasetError, match="found none on"):
-        judge("eager", "fp32", [truth(dataset.image(0))], truth)
+        check("eager", "fp32", [truth(dataset.image(0))], truth)
 
 
 def people(count):
@@ -101,15 +101,15 @@ def test_what_eager_finds_with_a_little_noise_is_right(found, passes):
         asked.append(position)
         yield 1e-5, people(4)
 
-    judge = Judge(SETTINGS, ["a"], reruns=reruns)
-    judge("eager", "fp32", [people(3)], None)
-    assert judge("other", "fp32", [people(found)], None).passed == passes
+    check = CorrectnessCheck(SETTINGS, ["a"], reruns=reruns)
+    check("eager", "fp32", [people(3)], None)
+    assert check("other", "fp32", [people(found)], None).passed == passes
     assert asked == [0]
-    judge("lower", "fp16", [people(found)], None)
+    check("lower", "fp16", [people(found)], None)
     assert asked == [0], "a lower precision is not held to it"
 
 
 def test_without_reruns_what_eager_does_not_find_is_wrong():
-    judge = Judge(SETTINGS, ["a"])
-    judge("eager", "fp32", [people(3)], None)
-    assert not judge("other", "fp32", [people(4)], None).passed
+    check = CorrectnessCheck(SETTINGS, ["a"])
+    check("eager", "fp32", [people(3)], None)
+    assert not check("other", "fp32", [people(4)], None).passed

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from pedseg_benchmarks.contenders import Contender, NotRunError
-from pedseg_benchmarks.contenders.artifact import Artifact
-from pedseg_benchmarks.contenders.devices import TorchDevice
+from pedseg_benchmarks.contenders.artifacts import Artifact
+from pedseg_benchmarks.contenders.base import TorchDevice
 from pedseg_benchmarks.harness import infer, timed_call, warm_up
-from pedseg_benchmarks.seats import IsolatedSeat, LocalSeat, peak_rss
+from pedseg_benchmarks.workers import IsolatedWorker, LocalWorker, peak_rss
 from pedseg_runtime.errors import ArtifactError, InputError
 
 pytestmark = pytest.mark.slow
@@ -29,15 +29,15 @@ def contender(path=TINY):
 
 @pytest.fixture(scope="module")
 def isolated():
-    seat = IsolatedSeat(contender(), device="cpu", threads=1)
-    yield seat
-    seat.close()
+    worker = IsolatedWorker(contender(), device="cpu", threads=1)
+    yield worker
+    worker.close()
 
 
 def test_answers_and_facts_are_those_of_the_same_contender_in_this_process(isolated):
-    local = LocalSeat(contender(), TorchDevice("cpu"))
+    local = LocalWorker(contender(), TorchDevice("cpu"))
     assert isolated.facts == local.facts
-    (there,), (here,) = (seat.do(infer, [IMAGE]) for seat in (isolated, local))
+    (there,), (here,) = (worker.run(infer, [IMAGE]) for worker in (isolated, local))
     assert len(there) == len(here) == 1
     np.testing.assert_array_equal(there.boxes, here.boxes)
     local.close()
@@ -62,15 +62,15 @@ def test_an_error_there_is_an_error_here_and_the_process_lives_on(isolated):
 
 def test_a_contender_that_cannot_be_loaded_says_why(tmp_path):
     with pytest.raises(ArtifactError, match="found none"):
-        IsolatedSeat(contender(tmp_path / "nothing.onnx"), device="cpu", threads=1)
+        IsolatedWorker(contender(tmp_path / "nothing.onnx"), device="cpu", threads=1)
 
 
 def test_a_process_that_dies_is_one_line_with_its_exit_code():
-    seat = IsolatedSeat(contender(), device="cpu", threads=1)
+    worker = IsolatedWorker(contender(), device="cpu", threads=1)
     with pytest.raises(NotRunError, match="its process ended with exit code 7"):
-        seat.do(die)
-    seat.close()
+        worker.run(die)
+    worker.close()
 
 
-def die(_place):
+def die(_context):
     os._exit(7)

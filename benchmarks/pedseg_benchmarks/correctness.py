@@ -1,4 +1,4 @@
-"""Are a contender's answers right? Only then does its speed mean anything.
+"""Whether a contender's detections are correct; only then does its speed mean anything.
 
 float32 is held to parity, detection by detection. A lower precision moves all detections a little:
 it is held to AP on labelled images, or without them to finding most of eager's detections again.
@@ -25,14 +25,14 @@ TRUTH, PARITY, AP, AGREEMENT = "truth", "parity", "ap", "agreement"
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What was found on a contender's answers.
+    """The result of a correctness check.
 
     Attributes:
-        judged_by: `truth`, `parity`, `ap` or `agreement`.
+        judged_by: the criterion: `truth` (the reference itself), `parity`, `ap` or `agreement`.
         passed: whether its times may be shown.
-        reason: in one line; empty for the truth itself.
-        parity: against the truth; None for the truth itself.
-        gate: of the AP gate; None unless it was asked.
+        reason: in one line; empty for the reference.
+        parity: against the reference; None for the reference itself.
+        gate: of the AP gate; None for every other criterion.
         accuracy: `bbox` and `segm` -> AP in 0..1, and `images`; None without labelled images.
     """
 
@@ -52,8 +52,8 @@ class Verdict:
         return None if self.gate is None else self.gate.to_dict()
 
 
-class Judge:
-    """Judges contenders against the first, which is the truth."""
+class CorrectnessCheck:
+    """Compares the detections of contenders with the first contender's, which is the reference."""
 
     def __init__(
         self,
@@ -62,10 +62,10 @@ class Judge:
         labelled: AccuracyGate | None = None,
         reruns: Callable[[int], Iterable[Rerun]] | None = None,
     ) -> None:
-        """Wait for the truth.
+        """Start without a reference.
 
         Args:
-            settings: by which all contenders choose their detections.
+            settings: thresholds and sizes that all contenders select their detections by.
             names: of the images that all are compared on.
             labelled: images to measure AP on.
             reruns: of eager, with noise, on one of the images; see `compare`.
@@ -74,46 +74,45 @@ class Judge:
         self._names = names
         self._labelled = labelled
         self._reruns = reruns
-        self._truth: list[Detections] | None = None
-        self._reference: Recording | None = None
+        self._reference: list[Detections] | None = None
+        self._reference_recording: Recording | None = None
 
     def __call__(
         self, name: str, precision: str, found: list[Detections], segment: Segment
     ) -> Verdict:
-        """Judge a contender; the first one is taken for the truth.
+        """Check a contender; the first one is taken for the reference.
 
         Args:
             name: for the progress bar.
             precision: what its networks compute in.
-            found: its detections on the images.
+            found: its detections, one entry per image.
             segment: the contender itself, for the labelled images.
 
         Raises:
-            DatasetError: nobody is labelled on the labelled images.
+            DatasetError: the labelled images have no labelled person.
         """
         recording = self._record(name, segment)
         accuracy = None if recording is None else _accuracy(recording)
-        if self._truth is None:
-            self._truth, self._reference = found, recording
+        if self._reference is None:
+            self._reference, self._reference_recording = found, recording
             return Verdict(TRUTH, True, "", None, None, accuracy)
         lossy = precision != "fp32"
-        tolerances = TOLERANCES[precision]
         report = compare(
-            self._truth,
+            self._reference,
             found,
             names=self._names,
-            tolerances=tolerances,
+            tolerances=TOLERANCES[precision],
             reruns=None if lossy else self._reruns,
             **self._settings,
         )
         if not lossy:
             return Verdict(PARITY, report.passed, report.reason, report, None, accuracy)
-        if recording is None or self._reference is None or self._labelled is None:
+        if recording is None or self._labelled is None or self._reference_recording is None:
             passed, reason = _agreement(report, precision)
             return Verdict(AGREEMENT, passed, reason, report, None, None)
-        gate = judge(compare_ap(self._reference, recording), max_drop=self._labelled.max_drop)
-        passed = gate.outcome is not Outcome.FAILS
-        return Verdict(AP, passed, gate.reason, report, gate, accuracy)
+        change = compare_ap(self._reference_recording, recording)
+        gate = judge(change, max_drop=self._labelled.max_drop)
+        return Verdict(AP, gate.outcome is not Outcome.FAILS, gate.reason, report, gate, accuracy)
 
     def _record(self, name: str, segment: Segment) -> Recording | None:
         labelled = self._labelled
@@ -123,7 +122,7 @@ class Judge:
         if not recording.truth:
             raise DatasetError(
                 f"expected labelled people to measure AP on, found none on "
-                f"{len(labelled.indices)} pictures; label some, or measure on others"
+                f"{len(labelled.indices)} images; label some, or measure on others"
             )
         return recording
 

@@ -5,11 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pedseg_benchmarks.judging import Verdict
-from pedseg_benchmarks.measuring import Entrant
-from pedseg_benchmarks.sections import SurfacePoint
-from pedseg_benchmarks.surfaces.crowds import crowd
-from pedseg_benchmarks.surfaces.latency import Resize, fit, surface
+from pedseg_benchmarks.correctness import Verdict
+from pedseg_benchmarks.harness import LoadedContender
+from pedseg_benchmarks.scenario_results import SurfacePoint
+from pedseg_benchmarks.scenarios.surfaces import Resize, crowd, fit, surface
 from pedseg_runtime.detections import Detections
 
 RESIZE = Resize(800, 1333)
@@ -19,7 +18,7 @@ RESIZE = Resize(800, 1333)
 @pytest.mark.parametrize("count", [1, 5, 20, 100])
 @pytest.mark.slow
 def test_a_crowd_has_as_many_people_as_asked_for(count, plain):
-    """Every figure changes pixels of its own part of the empty picture."""
+    """Every figure changes pixels of its own part of the empty image."""
     street, people = crowd(0, 240, 320, plain=plain), crowd(count, 240, 320, plain=plain)
     assert street.shape == people.shape == (240, 320, 3)
     assert people.dtype == np.uint8
@@ -76,7 +75,7 @@ def test_points_that_span_no_plane_have_no_model():
 
 
 class Counting:
-    """Finds as many things as the picture's first pixel says."""
+    """Detects as many objects as the first pixel of the image says."""
 
     format, placement, max_batch, compile_seconds = "fake", None, None, None
     precision, provider = "fp32", "fake"
@@ -104,11 +103,13 @@ def test_a_point_says_how_many_detections_there_really_were(bench):
     contender = bench.contender("a")
     (bench.folder / "file").touch()
     counting = Counting(bench.folder / "file", bench.clock)
-    seat = bench.seat(type(contender)("a", lambda: counting))
-    entrant = Entrant("a", seat, None, [], Verdict("truth", True, "", None, None, None), None)
+    worker = bench.worker(type(contender)("a", lambda: counting))
+    contender = LoadedContender(
+        "a", worker, None, [], Verdict("truth", True, "", None, None, None), None
+    )
     images = [np.full((64, 64, 3), count, np.uint8) for count in (0, 3, 18, 90)]
     found = surface(
-        [entrant], images, counts=(0, 4, 20), sizes=((64, 64), (64, 96)), base=(64, 64), calls=2
+        [contender], images, counts=(0, 4, 20), sizes=((64, 64), (64, 96)), base=(64, 64), calls=2
     )
     # The crowds' own first pixels are bright: the images are nearer to what is asked for.
     assert [(point.height, point.width) for point in found] == [(64, 64)] * 3 + [(64, 96)]

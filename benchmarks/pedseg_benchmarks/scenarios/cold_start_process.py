@@ -1,4 +1,4 @@
-"""A process that does what a fresh service does, and says when: `coldstart` starts it."""
+"""The process that `cold_start` starts: it imports, loads and answers as a fresh service does."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What the machine itself reaches: large matrix products and plain copies.
+"""The machine's own rates, the roof of the roofline: large matrix products and plain copies.
 
 No library is the fastest everywhere. On one AMD processor torch's matrix product reached half the
-rate of onnxruntime's, and a contender would have beaten "the machine". So several are asked, in
-several shapes, and the fastest counts.
+rate of onnxruntime's, and a contender would have beaten "the machine". So several libraries are
+measured, in several shapes, and the fastest counts.
 """
 
 from __future__ import annotations
@@ -22,18 +22,18 @@ from pedseg_runtime.backends.sessions import CPU
 from pedseg_runtime.errors import InputError
 
 from ..environment import torch_threads
-from ..sections import Machine
+from ..scenario_results import Machine
 
 Shape = tuple[int, int, int]  # rows, inner, columns
 CPU_SHAPES: tuple[Shape, ...] = ((1024, 1024, 1024), (2048, 2048, 2048), (4096, 1024, 1024))
 CUDA_SHAPES: tuple[Shape, ...] = ((4096, 4096, 4096), (8192, 8192, 8192), (16384, 4096, 4096))
 CPU_COPY_BYTES, CUDA_COPY_BYTES = 2**28, 2**31  # well beyond every cache
-TRIALS, LOOKS, COPIES = 7, 3, 15  # timed runs: of every product, of a look, of the copy
+TRIALS, RUNS, COPIES = 7, 3, 15  # timed runs: of every product, of a call, of the copy
 OPSET, IR_VERSION = 17, 8  # what every supported onnxruntime reads
 
 
-class Gauge:
-    """The machine's matrix-product rate, looked at again whenever it is called.
+class PeakRateMeter:
+    """The machine's matrix-product rate, measured again at every call.
 
     A machine that shares its host is not equally fast from minute to minute: called between the
     rounds of a benchmark, the rate is of the same minutes as the contenders' times. Use it where
@@ -54,32 +54,34 @@ class Gauge:
         shapes: tuple[Shape, ...] | None = None,
         copy_bytes: int | None = None,
     ) -> None:
-        self._place, self._threads = torch.device(device), threads
-        on_cpu = self._place.type == "cpu"
+        self._device, self._threads = torch.device(device), threads
+        on_cpu = self._device.type == "cpu"
         self._copy_bytes = copy_bytes or (CPU_COPY_BYTES if on_cpu else CUDA_COPY_BYTES)
         shapes = shapes or (CPU_SHAPES if on_cpu else CUDA_SHAPES)
         with torch.inference_mode(), torch_threads(threads):
-            products = [Product(shape, _by_torch(self._place, shape)) for shape in shapes]
+            products = [Product(shape, _by_torch(self._device, shape)) for shape in shapes]
             if on_cpu:
                 products += [Product(shape, _by_onnxruntime(shape, threads)) for shape in shapes]
-            self._product = max(products, key=lambda one: median(one.rates(self._place, TRIALS)))
+            self._product = max(products, key=lambda one: median(one.rates(self._device, TRIALS)))
         self._samples: list[float] = []
 
     def __call__(self) -> None:
-        """Time the fastest product some more."""
+        """Time the fastest product a few times."""
         with torch.inference_mode(), torch_threads(self._threads):
-            self._samples += self._product.rates(self._place, LOOKS)
+            self._samples += self._product.rates(self._device, RUNS)
 
     def machine(self) -> Machine:
-        """The median of what was seen, and the median bandwidth of a copy, which is measured now.
+        """The median rate of all calls, and the median bandwidth of a copy, which is measured now.
 
         Raises:
-            InputError: it was never called.
+            InputError: there was no call before.
         """
         if not self._samples:
-            raise InputError("gauge: expected to have been called before it is read")
+            raise InputError(
+                "peak rate: expected at least one measurement before the result is read"
+            )
         with torch.inference_mode(), torch_threads(self._threads):
-            bandwidth = _copies(self._place, self._copy_bytes, COPIES)
+            bandwidth = _copies(self._device, self._copy_bytes, COPIES)
         return Machine(
             matmul_gflops=median(self._samples),
             bandwidth_gb_per_s=median(bandwidth),
@@ -94,17 +96,17 @@ class Product:
     shape: Shape
     run: Callable[[], object]
 
-    def rates(self, place: torch.device, repeats: int) -> list[float]:
+    def rates(self, device: torch.device, repeats: int) -> list[float]:
         """10^9 operations per second of every timed run."""
         rows, inner, columns = self.shape
         gflop = 2e-9 * rows * inner * columns
-        return [gflop / seconds for seconds in _timed(self.run, place, repeats)]
+        return [gflop / seconds for seconds in _timed(self.run, device, repeats)]
 
 
-def _by_torch(place: torch.device, shape: Shape) -> Callable[[], object]:
+def _by_torch(device: torch.device, shape: Shape) -> Callable[[], object]:
     rows, inner, columns = shape
-    left, right = torch.rand(rows, inner, device=place), torch.rand(inner, columns, device=place)
-    out = torch.empty(rows, columns, device=place)
+    left, right = torch.rand(rows, inner, device=device), torch.rand(inner, columns, device=device)
+    out = torch.empty(rows, columns, device=device)
     return lambda: torch.mm(left, right, out=out)
 
 
@@ -131,18 +133,18 @@ def _by_onnxruntime(shape: Shape, threads: int) -> Callable[[], object]:
     return lambda: session.run(None, {"left": left})
 
 
-def _copies(place: torch.device, count: int, repeats: int) -> list[float]:
+def _copies(device: torch.device, count: int, repeats: int) -> list[float]:
     """10^9 bytes per second, read and written, of every timed copy of `count` bytes."""
-    source = torch.ones(count // 4, device=place)
+    source = torch.ones(count // 4, device=device)
     target = torch.empty_like(source)
     return [
-        2e-9 * count / seconds for seconds in _timed(lambda: target.copy_(source), place, repeats)
+        2e-9 * count / seconds for seconds in _timed(lambda: target.copy_(source), device, repeats)
     ]
 
 
-def _timed(run: Callable[[], object], place: torch.device, repeats: int) -> list[float]:
+def _timed(run: Callable[[], object], device: torch.device, repeats: int) -> list[float]:
     """Seconds of every run, from an idle device to an idle device."""
-    synchronise = torch.cuda.synchronize if place.type == "cuda" else _nothing
+    synchronise = torch.cuda.synchronize if device.type == "cuda" else _nothing
     for _ in range(2):
         run()
     seconds = []

@@ -14,21 +14,35 @@ from pedseg_runtime.images import find_images
 
 
 @dataclass(frozen=True, kw_only=True)
-class Labelled:
+class LabelledData:
     """Labelled images that AP is measured on beside the times.
 
     Attributes:
-        data: a dataset of any layout; the test pictures of the checkpoint's run, or of
+        data: a dataset of any layout; the test images of the checkpoint's run, or of
             the tutorial's split, are used.
         limit: at most so many of them, evenly spaced; None for all.
-        max_drop: points of AP that a lower precision may lose.
-        images: folder of a COCO file's pictures, if it is elsewhere.
+        max_drop: points of AP (0..100) that a lower precision may lose.
+        images: folder of a COCO file's images, if it is elsewhere.
     """
 
     data: Path
     limit: int | None = None
     max_drop: float = 0.5
     images: Path | None = None
+
+    def open_gate(self, checkpoint: Path) -> AccuracyGate:
+        """The AP gate of a checkpoint's artifacts, on the test images of its run.
+
+        Raises:
+            DatasetError: there are no labelled images to measure on.
+        """
+        gate = AccuracyGate.open(
+            self.data, checkpoint=checkpoint, max_drop=self.max_drop, images=self.images
+        )
+        if self.limit is None or self.limit >= len(gate.indices):
+            return gate
+        chosen = [gate.indices[index] for index in _evenly(len(gate.indices), self.limit)]
+        return dataclasses.replace(gate, indices=chosen)
 
 
 def choose_images(images: Path, limit: int | None) -> list[Path]:
@@ -45,27 +59,5 @@ def choose_images(images: Path, limit: int | None) -> list[Path]:
     return [files[index] for index in _evenly(len(files), limit)]
 
 
-def open_gate(labelled: Labelled, checkpoint: Path) -> AccuracyGate:
-    """The gate of a checkpoint's artifacts.
-
-    Args:
-        labelled: the images.
-        checkpoint: whose run's test pictures are used.
-
-    Raises:
-        DatasetError: there is nothing labelled to measure on.
-    """
-    gate = AccuracyGate.open(
-        labelled.data,
-        checkpoint=checkpoint,
-        max_drop=labelled.max_drop,
-        images=labelled.images,
-    )
-    if labelled.limit is None or labelled.limit >= len(gate.indices):
-        return gate
-    chosen = [gate.indices[index] for index in _evenly(len(gate.indices), labelled.limit)]
-    return dataclasses.replace(gate, indices=chosen)
-
-
 def _evenly(count: int, limit: int) -> list[int]:
-    return [int(place) for place in np.linspace(0, count - 1, limit).round()]
+    return [int(position) for position in np.linspace(0, count - 1, limit).round()]

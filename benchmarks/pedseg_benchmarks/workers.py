@@ -1,7 +1,7 @@
-"""Where a contender sits while it is measured: in this process, or in one of its own.
+"""Workers: where a contender runs while it is measured, in this process or in one of its own.
 
-What is to be done with it is a function that gets the `Place` where it lives, so that the same
-function runs, and takes its times, on either side of a process border.
+What is measured is a function of the worker's `WorkerContext`, so that the same function runs, and
+takes its times, on either side of a process border.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from typing import Any, Protocol, TypeVar
 from pedseg_runtime.errors import PedsegError
 from pedseg_train.eager import float32_only
 
-from .contenders import Contender, Loaded, NotRunError
-from .contenders.devices import Device, TorchDevice
+from .contenders import Contender, ContenderModel, NotRunError
+from .contenders.base import Device, TorchDevice
 from .environment import torch_threads
 from .memory import process_peak_rss
 
@@ -29,17 +29,17 @@ Clock = Callable[[], float]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class WorkerContext:
     """A loaded contender, its device and the clock beside it."""
 
-    loaded: Loaded
+    model: ContenderModel
     device: Device
     clock: Clock
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What a loaded contender says of itself, see `Loaded`."""
+class ContenderInfo:
+    """The properties of a loaded contender, see `ContenderModel`."""
 
     format: str
     precision: str
@@ -49,27 +49,27 @@ class Facts:
     max_batch: int | None
 
 
-class Seat(Protocol):
-    """A contender that is loaded, wherever it lives.
+class Worker(Protocol):
+    """A loaded contender, in whichever process.
 
     Attributes:
-        facts: what it says of itself.
+        info: properties of the contender.
         load_seconds: from file to ready.
         isolated: whether it has a process of its own.
     """
 
-    facts: Facts
+    info: ContenderInfo
     load_seconds: float
     isolated: bool
 
-    def do(self, work: Callable[..., Result], *arguments: Any) -> Result:
-        """`work(place, *arguments)` where the contender lives."""
+    def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """`function(context, *arguments)` in the contender's process."""
 
     def close(self) -> None:
-        """Let go of the contender."""
+        """Free the contender."""
 
 
-class LocalSeat:
+class LocalWorker:
     """A contender in this process."""
 
     isolated = False
@@ -77,22 +77,22 @@ class LocalSeat:
     def __init__(
         self, contender: Contender, device: Device, clock: Clock = time.perf_counter
     ) -> None:
-        self._place, self.load_seconds = _load(contender, device, clock)
-        self.facts = _facts(self._place)
+        self._context, self.load_seconds = _load(contender, device, clock)
+        self.info = _info(self._context)
 
-    def do(self, work: Callable[..., Result], *arguments: Any) -> Result:
-        """Call `work` here."""
-        return work(self._place, *arguments)
+    def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Call `function` here."""
+        return function(self._context, *arguments)
 
     def close(self) -> None:
         """Close the contender."""
-        self._place.loaded.close()
+        self._context.model.close()
 
 
-class IsolatedSeat:
-    """A contender in a process of its own, so that nobody's threads or memory disturb it.
+class IsolatedWorker:
+    """A contender in a process of its own, so that no other's threads or memory disturb it.
 
-    It works only while `do` waits for it: the parent hands out the turns.
+    It works only while `run` waits for it: the parent hands out the turns.
     """
 
     isolated = True
@@ -114,15 +114,15 @@ class IsolatedSeat:
         self._process.start()
         other.close()
         try:
-            self.facts, self.load_seconds = self._answer()
+            self.info, self.load_seconds = self._receive()
         except BaseException:
             self.close()
             raise
 
-    def do(self, work: Callable[..., Result], *arguments: Any) -> Result:
-        """Call `work` there; its function, arguments and result must be picklable."""
-        self._connection.send((work, arguments))
-        result: Result = self._answer()
+    def run(self, function: Callable[..., Result], *arguments: Any) -> Result:
+        """Call `function` there; function, arguments and result must be picklable."""
+        self._connection.send((function, arguments))
+        result: Result = self._receive()
         return result
 
     def close(self) -> None:
@@ -135,7 +135,7 @@ class IsolatedSeat:
             self._process.join()
         self._connection.close()
 
-    def _answer(self) -> Any:
+    def _receive(self) -> Any:
         try:
             result, error = self._connection.recv()
         except (EOFError, ConnectionResetError) as ended:
@@ -149,53 +149,53 @@ class IsolatedSeat:
         return result
 
 
-def peak_rss(_place: Place) -> int | None:
-    """Work for a seat: most bytes of its process that were ever in memory."""
+def peak_rss(_context: WorkerContext) -> int | None:
+    """Runs in a worker: most bytes of its process that were ever in memory."""
     return process_peak_rss()
 
 
-def _load(contender: Contender, device: Device, clock: Clock) -> tuple[Place, float]:
+def _load(contender: Contender, device: Device, clock: Clock) -> tuple[WorkerContext, float]:
     device.reset_peak_memory()
     start = clock()
-    loaded = contender.load()
+    model = contender.load()
     device.synchronise()
-    return Place(loaded, device, clock), clock() - start
+    return WorkerContext(model, device, clock), clock() - start
 
 
-def _facts(place: Place) -> Facts:
-    loaded = place.loaded
-    return Facts(
-        format=loaded.format,
-        precision=loaded.precision,
-        provider=loaded.provider,
-        placement=loaded.placement,
-        path=loaded.path,
-        max_batch=loaded.max_batch,
+def _info(context: WorkerContext) -> ContenderInfo:
+    model = context.model
+    return ContenderInfo(
+        format=model.format,
+        precision=model.precision,
+        provider=model.provider,
+        placement=model.placement,
+        path=model.path,
+        max_batch=model.max_batch,
     )
 
 
 def _serve(connection: Connection, contender: Contender, device: str, threads: int) -> None:
-    """What the child does: load, answer, and do what it is told until it is told nothing."""
+    """The child's loop: load, report, and run functions until `None` comes."""
     with float32_only(), torch_threads(threads):
         try:
-            place, seconds = _load(contender, TorchDevice(device), time.perf_counter)
+            context, seconds = _load(contender, TorchDevice(device), time.perf_counter)
         except Exception as error:
             connection.send((None, _portable(error)))
             return
-        connection.send(((_facts(place), seconds), None))
+        connection.send(((_info(context), seconds), None))
         while (message := connection.recv()) is not None:
-            work, arguments = message
-            answer: tuple[Any, Exception | None]
+            function, arguments = message
+            reply: tuple[Any, Exception | None]
             try:
-                answer = work(place, *arguments), None
+                reply = function(context, *arguments), None
             except Exception as error:
-                answer = None, _portable(error)
-            connection.send(answer)
-        place.loaded.close()
+                reply = None, _portable(error)
+            connection.send(reply)
+        context.model.close()
 
 
 def _portable(error: Exception) -> Exception:
-    """The error itself if it survives the way to another process, else its words."""
+    """The error itself if it can be pickled and read back, else one with its text."""
     with contextlib.suppress(Exception):
         pickle.loads(pickle.dumps(error))
         return error

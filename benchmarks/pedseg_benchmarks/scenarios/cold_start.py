@@ -15,28 +15,28 @@ import numpy as np
 from pedseg_runtime.errors import DeviceError
 
 from ..contenders import EAGER, Image
-from ..contenders.roster import Conditions
-from ..measuring import Entrant
-from ..sections import ColdStart
+from ..contenders.registry import Conditions
+from ..harness import LoadedContender
+from ..scenario_results import ColdStart
 
-CHILD = "pedseg_benchmarks.scenarios.cold_child"
+CHILD = "pedseg_benchmarks.scenarios.cold_start_process"
 PROCESSES = 3
 ARTIFACTS = ("onnx", "torchscript", "pt2")
 
 
 def cold_start(
-    entrants: Sequence[Entrant],
+    contenders: Sequence[LoadedContender],
     image: Image,
     conditions: Conditions,
     *,
     processes: int = PROCESSES,
 ) -> list[ColdStart]:
-    """Start every contender that a service could be made of in fresh processes, in turn.
+    """Start every contender that a service could run in fresh processes, in turn.
 
     Files are in the operating system's cache: they were read before.
 
     Args:
-        entrants: whose answers are right; eager and the artifacts are started.
+        contenders: that passed the correctness check; eager and the artifacts are started.
         image: the first request.
         conditions: of the benchmark.
         processes: per contender.
@@ -44,14 +44,14 @@ def cold_start(
     Raises:
         DeviceError: a process failed that had worked in the benchmark.
     """
-    started = [entrant for entrant in entrants if _is_service(entrant)]
-    rows = [ColdStart(entrant.name, [], [], []) for entrant in started]
+    started = [contender for contender in contenders if _is_service(contender)]
+    rows = [ColdStart(contender.name, [], [], []) for contender in started]
     with tempfile.TemporaryDirectory() as folder:
-        picture = Path(folder) / "image.npy"
-        np.save(picture, image)
+        image_file = Path(folder) / "image.npy"
+        np.save(image_file, image)
         for _ in range(processes):
-            for entrant, row in zip(started, rows, strict=True):
-                stamps = _start(entrant, picture, conditions)
+            for contender, row in zip(started, rows, strict=True):
+                stamps = _start(contender, image_file, conditions)
                 row.import_ms.append(stamps["import_ms"])
                 row.load_ms.append(stamps["load_ms"])
                 row.first_ms.append(stamps["first_ms"])
@@ -60,22 +60,22 @@ def cold_start(
     return rows
 
 
-def _is_service(entrant: Entrant) -> bool:
-    facts = entrant.seat.facts
+def _is_service(contender: LoadedContender) -> bool:
+    facts = contender.worker.info
     if facts.provider.startswith("Tensorrt"):
         return False  # it would build its engines, which takes minutes
-    return entrant.name == EAGER or facts.format in ARTIFACTS
+    return contender.name == EAGER or facts.format in ARTIFACTS
 
 
-def _start(entrant: Entrant, picture: Path, conditions: Conditions) -> dict[str, float]:
+def _start(contender: LoadedContender, file: Path, conditions: Conditions) -> dict[str, float]:
     """Times of one process, in milliseconds, and the most bytes it had resident if known."""
     order = {
-        "kind": "eager" if entrant.name == EAGER else "artifact",
-        "path": str(entrant.seat.facts.path),
+        "kind": "eager" if contender.name == EAGER else "artifact",
+        "path": str(contender.worker.info.path),
         "device": conditions.device,
         "threads": conditions.threads,
         "settings": dict(conditions.settings),
-        "image": str(picture),
+        "image": str(file),
     }
     start = time.time()
     done = subprocess.run(
@@ -87,8 +87,8 @@ def _start(entrant: Entrant, picture: Path, conditions: Conditions) -> dict[str,
     if done.returncode:
         lines = done.stderr.strip().splitlines() or ["no message"]
         raise DeviceError(
-            f"{entrant.name}: expected a fresh process to answer as this one did, found exit code "
-            f"{done.returncode}: {lines[-1]}; start it alone with pedseg-predict"
+            f"{contender.name}: expected a fresh process to answer as this one did, found exit "
+            f"code {done.returncode}: {lines[-1]}; start it alone with pedseg-predict"
         )
     stamps = json.loads(done.stdout.strip().splitlines()[-1])
     moments = [start, stamps["imported"], stamps["loaded"], stamps["answered"]]

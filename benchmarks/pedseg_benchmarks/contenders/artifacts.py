@@ -1,4 +1,4 @@
-"""ONNX artifacts in OpenVINO on the CPU, where it is installed."""
+"""Exported files: in the runtime, the way a service would run them, and in OpenVINO."""
 
 from __future__ import annotations
 
@@ -10,12 +10,58 @@ from typing import Any
 
 import numpy as np
 
-from pedseg_runtime.artifact.manifest import INPUT_NAME, output_specs
+from pedseg_runtime.artifact.manifest import INPUT_NAME, Manifest, output_specs
 from pedseg_runtime.artifact.reading import read_artifact
 from pedseg_runtime.artifact.tensors import check_outputs, split_outputs
 from pedseg_runtime.detections import Detections
+from pedseg_runtime.segmenter import Segmenter
 
-from .protocol import Image, NotRunError
+from .base import Image, NotRunError
+
+
+class Artifact:
+    """An artifact of any format and precision, through the runtime's `Segmenter`.
+
+    Attributes:
+        segmenter: the open runtime.
+        manifest: what the file says of itself.
+    """
+
+    compile_seconds = None
+
+    def __init__(self, path: Path, *, device: str, threads: int, paste: bool) -> None:
+        """Load the artifact.
+
+        Args:
+            path: an ONNX, TorchScript or pt2 artifact.
+            device: "cpu", "cuda", "cuda:N" or "tensorrt".
+            threads: CPU threads for one run.
+            paste: whether `infer` also pastes the masks into image pixels, as eager does.
+        """
+        # Without the self-test, which would warm up what the first call is to measure.
+        self.segmenter = Segmenter.load(path, device=device, threads=threads, self_test=False)
+        self._paste = paste
+        self.path = path
+        self.manifest: Manifest = self.segmenter.manifest
+        self.provider: str = self.segmenter.provider
+        self.format: str = self.manifest.format
+        self.precision: str = self.manifest.precision
+        self.placement = self.segmenter.info.nodes() or None
+        shape = self.manifest.static_shape
+        self.max_batch: int | None = None if shape is None else shape[0]
+
+    def infer(self, images: Sequence[Image]) -> list[Detections]:
+        """Detect, and paste the masks if requested."""
+        found = self.segmenter.predict(images, batch_size=len(images))
+        if self._paste:
+            for detections in found:
+                detections.masks()
+        return found
+
+    def close(self) -> None:
+        """Let go of the model and its memory."""
+        self.segmenter.close()
+        gc.collect()
 
 
 class OpenVino:
@@ -64,7 +110,7 @@ class OpenVino:
         self.compile_seconds: float | None = None
 
     def infer(self, images: Sequence[Image]) -> list[Detections]:
-        """Detect in images of one size, and paste the masks if asked for."""
+        """Detect in images of one size, and paste the masks if requested."""
         batch = images[0][None] if len(images) == 1 else np.stack(images)
         self._request.infer({INPUT_NAME: np.ascontiguousarray(batch)})
         # Copies: the request's own buffers are used again by the next call.

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pedseg_benchmarks.suite.running import Runner, carried_mark, run_command
-from pedseg_benchmarks.suite.steps import Budget, Status, Step
+from pedseg_benchmarks.suite.runner import Budget, Runner, Status, Step, carried_mark, run_command
 
 
 class Clock:
