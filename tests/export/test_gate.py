@@ -206,7 +206,7 @@ def test_an_empty_part_is_refused(dataset: PennFudanDataset) -> None:
 
 def test_pictures_without_people_are_refused(tmp_path: Path) -> None:
     empty = write_dataset(tmp_path / "data", [0, 0])
-    with pytest.raises(DatasetError, match="none on 2 pictures; label some"):
+    with pytest.raises(DatasetError, match="none on 2 images; label some"):
         measure(find, find, empty, (0, 1))
 
 

@@ -90,7 +90,7 @@ def test_an_archive_becomes_a_dataset_and_nothing_else_is_left(server, archive, 
 def test_an_interrupted_download_is_completed(server, archive, tmp_path, ranges):
     server.content, server.ranges, server.stop_after = archive.read_bytes(), ranges, 700
     root = tmp_path / "photos"
-    with pytest.raises(DownloadError, match="try again, which goes on where this ended"):
+    with pytest.raises(DownloadError, match="try again, which resumes where this ended"):
         download(root, url=server.url, trusted=anything)
     assert not root.exists()
     assert (tmp_path / "photos.zip.part").stat().st_size == 700

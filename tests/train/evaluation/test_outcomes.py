@@ -27,7 +27,7 @@ CAR = ("background", "person", "car")
 
 
 def reasons(recording, score=0.5, kind="segm"):
-    """Reasons of the false alarms, then of the misses, of the only image."""
+    """Reasons of the false positives, then of the false negatives, of the only image."""
     (outcome,) = find_outcomes(recording, kind, score=score)
     return [one.reason for one in outcome.false_positives], [one.reason for one in outcome.missed]
 

@@ -134,7 +134,7 @@ def test_only_the_asked_images_are_evaluated():
 
 def test_an_image_named_twice_is_refused():
     """COCOeval would count its people twice and itself once."""
-    with pytest.raises(InputError, match="found 1 of them again"):
+    with pytest.raises(InputError, match="found 1 repeated"):
         evaluate(answer(([BIG], [0.9])), Rectangles([BIG]), [0, 0])
 
 
