@@ -5,8 +5,8 @@ from __future__ import annotations
 from ..comparison import Comparison, Row
 from ..comparison.compare import RELATIVE, RULER
 from ..statistics import Change
-from .grids import Grid
 from .markdown import escape, listed, section
+from .tables import Grid, grid
 from .wording import milliseconds
 
 RULER_VERSIONS = ("versions.torch", "versions.torchvision", "file of eager", "checkpoint_sha256")
@@ -15,32 +15,22 @@ RULER_VERSIONS = ("versions.torch", "versions.torchvision", "file of eager", "ch
 def comparison_grid(found: Comparison) -> Grid:
     """A row per contender, the verdict beside its name."""
     is_relative = found.judged_by == RELATIVE
-    return Grid(
-        title="New against old: how many times as long",
-        headings=(
-            "contender",
-            "verdict",
-            "relative to eager" + " (judged)" * is_relative,
-            "absolute" + " (judged)" * (not is_relative),
-            "old p50 ms",
-            "new p50 ms",
-        ),
-        rows=[
-            (
-                row.contender,
-                row.verdict,
-                _change(row.relative),
-                _change(row.absolute),
-                "" if row.old_ms is None else milliseconds(row.old_ms),
-                "" if row.new_ms is None else milliseconds(row.new_ms),
-            )
-            for row in found.rows
-        ],
+    return grid(
+        "New against old: how many times as long",
+        found.rows,
+        {
+            "contender": lambda row: row.contender,
+            "verdict": lambda row: row.verdict,
+            "relative to eager" + " (judged)" * is_relative: lambda row: _change(row.relative),
+            "absolute" + " (judged)" * (not is_relative): lambda row: _change(row.absolute),
+            "old p50 ms": lambda row: "" if row.old_ms is None else milliseconds(row.old_ms),
+            "new p50 ms": lambda row: "" if row.new_ms is None else milliseconds(row.new_ms),
+        },
         words=2,
         note="Geometric mean over images of the ratio of medians, with a 95 % bootstrap interval "
         "over rounds; above 1 is slower. A regression is an interval that lies wholly above "
         f"{1 + found.threshold:g}.",
-        bad=frozenset(index for index, row in enumerate(found.rows) if row.regression),
+        bad=lambda row: row.regression,
     )
 
 

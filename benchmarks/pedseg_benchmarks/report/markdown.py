@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 
 from ..results import BenchmarkResult
-from .grids import Grid, contenders, more
-from .wording import caption, conditions, headline, judgement, title, warnings
+from .section_tables import more
+from .tables import Grid, contenders
+from .wording import caption, conditions, correctness, headline, title, warnings
 
 # What Markdown or the HTML inside it would read as something else than text.
 SPECIAL = re.compile(r"([\\`*_<>|#&]|\](?=\())")
@@ -14,8 +15,8 @@ SPECIAL = re.compile(r"([\\`*_<>|#&]|\](?=\())")
 
 def markdown(result: BenchmarkResult) -> str:
     """The answer, the warnings, the tables and the conditions."""
-    judgements = [
-        f"{row.name}: {judgement(row)}" for row in result.contenders if row.parity or row.gate
+    checks = [
+        f"{row.name}: {correctness(row)}" for row in result.contenders if row.parity or row.gate
     ]
     parts = [
         f"# {escape(title(result))}",
@@ -23,7 +24,7 @@ def markdown(result: BenchmarkResult) -> str:
         "\n".join(f"> Warning: {escape(line)}\n>" for line in warnings(result)).removesuffix("\n>"),
         grid_table(contenders(result)),
         escape(caption(result)),
-        listed(judgements),
+        listed(checks),
         *(section(grid) for grid in more(result)),
         "## Conditions",
         listed([*conditions(result), f"measured {result.created}"]),

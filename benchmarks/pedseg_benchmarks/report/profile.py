@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ..profiling import Profile
-from .grids import Grid
+from .tables import Grid, grid
 from .wording import milliseconds
 
 LONGEST_NAME, LONGEST_SHAPE = 44, 40
@@ -12,42 +12,35 @@ MOST_OPERATORS = 12
 
 def profile_grids(found: Profile, *, top: int) -> list[Grid]:
     """The `top` nodes and the totals by operator."""
-    nodes = Grid(
-        title=f"The {min(top, len(found.nodes))} most expensive of {len(found.nodes)} nodes",
-        headings=("node", "operator", found.shape_of, "runs on", "calls", "ms", "share"),
-        rows=[
-            (
-                _end(node.name, LONGEST_NAME) if node.name != node.operator else "",
-                node.operator,
-                _start(node.shape, LONGEST_SHAPE),
-                node.provider,
-                f"{node.calls:g}",
-                milliseconds(node.ms),
-                f"{node.share:.1%}",
-            )
-            for node in found.nodes[:top]
-        ],
+    nodes = grid(
+        f"The {min(top, len(found.nodes))} most expensive of {len(found.nodes)} nodes",
+        found.nodes[:top],
+        {
+            "node": lambda n: _end(n.name, LONGEST_NAME) if n.name != n.operator else "",
+            "operator": lambda node: node.operator,
+            found.shape_of: lambda node: _start(node.shape, LONGEST_SHAPE),
+            "runs on": lambda node: node.provider,
+            "calls": lambda node: f"{node.calls:g}",
+            "ms": lambda node: milliseconds(node.ms),
+            "share": lambda node: f"{node.share:.1%}",
+        },
         words=4,
         note=found.note,
     )
     rest = found.operators[MOST_OPERATORS:]
-    operators = Grid(
-        title="By operator",
-        headings=("operator", "runs on", "calls", "ms", "share"),
-        rows=[
-            (
-                total.operator,
-                total.provider,
-                f"{total.calls:g}",
-                milliseconds(total.ms),
-                f"{total.share:.1%}",
-            )
-            for total in found.operators[:MOST_OPERATORS]
-        ],
+    others = f"{len(rest)} more operators: {milliseconds(sum(total.ms for total in rest))} ms."
+    operators = grid(
+        "By operator",
+        found.operators[:MOST_OPERATORS],
+        {
+            "operator": lambda total: total.operator,
+            "runs on": lambda total: total.provider,
+            "calls": lambda total: f"{total.calls:g}",
+            "ms": lambda total: milliseconds(total.ms),
+            "share": lambda total: f"{total.share:.1%}",
+        },
         words=2,
-        note=f"{len(rest)} more operators: {milliseconds(sum(total.ms for total in rest))} ms."
-        if rest
-        else "",
+        note=others if rest else "",
     )
     return [nodes, operators]
 

@@ -9,8 +9,9 @@ from rich.table import Table
 from rich.text import Text
 
 from ..results import BenchmarkResult
-from .grids import POINTS, Grid, contenders, more
-from .wording import caption, headline, judgement, title, warnings
+from .section_tables import POINTS, more
+from .tables import Grid, contenders
+from .wording import caption, correctness, headline, title, warnings
 
 NARROWEST_WORDS = 12  # of a column of words, which may break over lines
 # What a narrow terminal can do without, the least important first. Verdict, AP and ratio stay.
@@ -55,7 +56,7 @@ def details(result: BenchmarkResult) -> list[str]:
         *(f"warning: {line}" for line in warnings(result)),
         caption(result),
         *(
-            f"{row.name}: {judgement(row)}"
+            f"{row.name}: {correctness(row)}"
             for row in result.contenders
             if row.passed and row.judged_by != "truth"
         ),

@@ -15,7 +15,7 @@ BUSY_SHARE = 0.25
 RARE_CALLS = 100
 SURE = 0.01  # a trend that chance makes once in a hundred runs
 NOTABLE_DRIFT = 5.0  # percent
-JUDGES = {"ap": "AP"}
+CORRECTNESS = {"ap": "AP"}
 
 
 def title(result: BenchmarkResult) -> str:
@@ -37,8 +37,8 @@ def verdict(contender: ContenderResult) -> str:
     if contender.judged_by == "truth":
         word = "truth"
     else:
-        judge = JUDGES.get(contender.judged_by, contender.judged_by)
-        word = f"{judge} {'passed' if contender.passed else 'FAILED'}"
+        check = CORRECTNESS.get(contender.judged_by, contender.judged_by)
+        word = f"{check} {'passed' if contender.passed else 'FAILED'}"
     return f"{word}, unstable" if contender.stable is False else word
 
 
@@ -128,7 +128,7 @@ def warnings(result: BenchmarkResult) -> list[str]:
         *_busy(result),
         *_drift(result),
         *_unstable(result),
-        *(f"{row.name}: {judgement(row)}" for row in result.contenders if not row.passed),
+        *(f"{row.name}: {correctness(row)}" for row in result.contenders if not row.passed),
         *(f"{row.name} was not run: {row.reason}" for row in result.not_run),
     ]
 
@@ -175,7 +175,7 @@ def _unstable(result: BenchmarkResult) -> Iterator[str]:
         )
 
 
-def judgement(contender: ContenderResult) -> str:
+def correctness(contender: ContenderResult) -> str:
     """The verdict on a contender with the figures it rests on, in one line."""
     if contender.judged_by == "agreement":
         return f"agreement {'passed' if contender.passed else 'FAILED'}: {contender.reason}"

@@ -12,14 +12,13 @@ from typing import Any
 from pedseg_runtime.files import replacing, write_json
 
 from ..report import markdown
-from ..report.grids import Grid
-from ..report.html import benchmark, document, table
-from ..report.markup import joined, tag
+from ..report.markdown import grid_table
+from ..report.page import suite_html
+from ..report.tables import Grid, grid
 from ..results import BenchmarkResult
 from .runner import Outcome, Status
 
 SCHEMA, SCHEMA_VERSION = "pedseg-suite", 1
-HEADINGS = ("step", "what became of it", "why", "seconds")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +70,7 @@ def write(result: SuiteResult, folder: Path) -> list[Path]:
 
 def as_markdown(result: SuiteResult, parts: Mapping[str, BenchmarkResult]) -> str:
     """The steps, and every part in full."""
-    rows = [HEADINGS, ("---", "---", "---", "---:"), *_step_rows(result.steps)]
-    table = "\n".join(f"| {' | '.join(_escaped(cell) for cell in row)} |" for row in rows)
-    text = [f"# {_title(result)}", _caption(result), table]
+    text = [f"# {_title(result)}", _caption(result), grid_table(_steps(result.steps))]
     for name, part in parts.items():
         text.append(f"# {name}\n\n{_demoted(markdown(part))}".rstrip())
     return "\n\n".join(text) + "\n"
@@ -81,23 +78,13 @@ def as_markdown(result: SuiteResult, parts: Mapping[str, BenchmarkResult]) -> st
 
 def as_html(result: SuiteResult, parts: Mapping[str, BenchmarkResult]) -> str:
     """One page without script or network: the steps, then every part in full."""
-    commands = (
-        tag("li", f"{step.name}: ", tag("code", step.command))
-        for step in result.steps
-        if step.command
+    return suite_html(
+        _title(result),
+        _caption(result),
+        steps=_steps(result.steps),
+        commands=[(step.name, step.command) for step in result.steps if step.command],
+        parts=list(parts.items()),
     )
-    front = joined(
-        tag("header", tag("h1", _title(result)), tag("p", _caption(result), class_="answer")),
-        tag("nav", tag("ul", *(tag("li", tag("a", name, href=f"#{name}")) for name in parts))),
-        tag(
-            "details",
-            tag("summary", "Steps and commands"),
-            table(Grid(title="Steps", headings=HEADINGS, rows=_step_rows(result.steps), words=3)),
-            tag("ol", *commands),
-        ),
-    )
-    bodies = (tag("div", benchmark(part), id=name) for name, part in parts.items())
-    return document(_title(result), front, *bodies)
 
 
 def _title(result: SuiteResult) -> str:
@@ -113,11 +100,18 @@ def _caption(result: SuiteResult) -> str:
     )
 
 
-def _step_rows(steps: Sequence[Outcome]) -> list[tuple[str, ...]]:
-    return [
-        (step.name, str(step.status), step.reason, f"{step.seconds:.0f}" if step.seconds else "")
-        for step in steps
-    ]
+def _steps(steps: Sequence[Outcome]) -> Grid:
+    return grid(
+        "Steps",
+        steps,
+        {
+            "step": lambda step: step.name,
+            "outcome": lambda step: str(step.status),
+            "why": lambda step: step.reason,
+            "seconds": lambda step: f"{step.seconds:.0f}" if step.seconds else "",
+        },
+        words=3,
+    )
 
 
 def _demoted(text: str) -> str:
@@ -128,7 +122,3 @@ def _demoted_lines(text: str) -> Iterator[str]:
     """Headings one level down, so that every part stands under its name."""
     for line in text.splitlines():
         yield f"#{line}" if line.startswith("#") else line
-
-
-def _escaped(cell: str) -> str:
-    return cell.replace("|", "\\|")

@@ -7,12 +7,9 @@ import dataclasses
 import io
 import json
 from html.parser import HTMLParser
-from xml.etree import ElementTree
 
-import numpy as np
 import pytest
 import torch
-from pedseg_train.run.train_folder import RunFolder
 from PIL import Image
 
 from pedseg_runtime.errors import TrainingError
@@ -24,13 +21,11 @@ from pedseg_train.models import build_model
 from pedseg_train.recipes import RECIPES
 from pedseg_train.report import write_model_report, write_report
 from pedseg_train.report.gallery import BEST, WORST, choose
-from pedseg_train.report.svg import svg_of
-
-pytestmark = pytest.mark.slow
+from pedseg_train.run_folder import RunFolder
 
 CLASSES = ("background", "person")
 NASTY = '<script>alert("1")<script>&'
-SECTIONS = ("accuracy", "errors", "pictures", "training", "data", "recipe", "environment")
+SECTIONS = ("accuracy", "errors", "images", "training", "data", "recipe", "environment")
 VOID = {"meta", "img", "br", "link", "input", "hr"}
 
 
@@ -154,7 +149,7 @@ def test_names_with_markup_are_text(page):
 def test_the_page_leads_with_the_answer(page, recorded, nasty):
     read, _ = page
     errors = analyse(recorded, nasty.names, resamples=0).errors("segm")
-    sentence = f"On 3 test pictures it finds {errors['matched']} of {errors['people']} people"
+    sentence = f"On 3 test images it finds {errors['matched']} of {errors['people']} people"
     assert sentence in read.text
     assert read.text.index(sentence) < read.text.index("Accuracy")
 
@@ -185,7 +180,7 @@ def test_a_model_without_a_run_has_a_page_without_one(nasty, recorded, tmp_path)
         facts={"part": "all", "provider": "CPUExecutionProvider", "seconds": 2.0},
     )  # fmt: skip
     read = Page(path.read_text(encoding="utf-8"))
-    assert {"accuracy", "errors", "pictures", "data", "environment"} <= set(read.ids)
+    assert {"accuracy", "errors", "images", "data", "environment"} <= set(read.ids)
     assert not {"training", "recipe"} & set(read.ids)
     assert "CPUExecutionProvider" in read.text
 
@@ -249,23 +244,3 @@ def test_the_worst_have_most_errors_and_the_best_most_people():
 def test_no_picture_is_both_worst_and_best():
     worst, best = choose([row("only", people=1, matched=1)])
     assert (worst, best) == ([0], [])
-
-
-def test_plots_are_sound_xml_in_the_colours_of_the_page():
-    def draw(axes):
-        axes.plot([0, 1], np.array([0, 1]), color="#0072b2", label="<b> & more")
-        axes.legend()
-
-    first, second = svg_of(draw, name="first plot"), svg_of(draw, name="second plot")
-    for svg in (first, second):
-        root = ElementTree.fromstring(svg)
-        assert "<b> & more" in "".join(root.itertext())
-        assert "var(--plot-1)" in svg
-        assert "#0072b2" not in svg
-        assert "currentColor" in svg
-
-    def ids(svg):
-        return {one.get("id") for one in ElementTree.fromstring(svg).iter() if one.get("id")}
-
-    assert not ids(first) & ids(second)
-    assert svg_of(draw, name="first plot") == first

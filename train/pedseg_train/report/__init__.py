@@ -1,15 +1,10 @@
-"""What a run and a model look like: an HTML page, plots, pictures, TensorBoard.
+"""What a run and a model look like: an HTML page, plots, images, TensorBoard.
 
-writing      `write_report` of a run, `write_model_report` of any model
-page         what the page says, in which order; templates/ how it looks
+page         `write_report` of a run, `write_model_report` of any model; templates/ its looks
 tables       its tables, as rows
-gallery      the best and the worst pictures
-drawing      a picture's truth beside its detections
-plots        curves and bars, on axes that somebody else made
-svg          a plot as a part of the page
-data_facts   pictures and instances of every part of a dataset
-run_facts    what the files of a run tell
-environment  what it ran on
+plots        curves and bars, on given axes
+gallery      the best and the worst images, truth beside detections
+facts        of a run's files, of every part of a dataset, of the machine
 tensorboard  scalars and panels while a run goes on
 
 Names are loaded when first used: the pages need what training does not wait for.
@@ -21,16 +16,16 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from .page import write_model_report, write_report
     from .tensorboard import TensorBoard, open_tensorboard
-    from .writing import write_model_report, write_report
 
 __all__ = ["TensorBoard", "open_tensorboard", "write_model_report", "write_report"]
 
 _MODULES = {
     "TensorBoard": "tensorboard",
     "open_tensorboard": "tensorboard",
-    "write_model_report": "writing",
-    "write_report": "writing",
+    "write_model_report": "page",
+    "write_report": "page",
 }
 
 

@@ -1,44 +1,125 @@
-"""What the page says, in which order; `templates` holds how it looks."""
+"""The page of a run, or of any model that was measured; `templates` holds how it looks."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
-
-import jinja2
-from markupsafe import Markup
+from pathlib import Path
+from typing import Any
 
 from pedseg_runtime import __version__
+from pedseg_runtime.errors import TrainingError
+from pedseg_runtime.files import replacing
 
-from ..evaluation.analysis import Analysis
-from ..evaluation.recording import Annotated, Recording
+from ..data import SegmentationDataset, Split
+from ..evaluation.analysis import Analysis, analyse
+from ..evaluation.bootstrap import RESAMPLES
+from ..evaluation.recording import Recording
+from ..presentation.figures import Draw, Figure, svg
+from ..presentation.page import render
+from ..run_folder import RunFolder
 from . import plots, tables
-from .data_facts import PartFacts
-from .environment import environment
+from .facts import PartFacts, RunFacts, Subject, data_facts, environment
 from .gallery import choose, exhibit
-from .run_facts import RunFacts, Subject
-from .svg import svg_of
 
 
-def render(
-    subject: Subject,
+def write_report(
+    folder: RunFolder,
     *,
-    dataset: Annotated,
+    dataset: SegmentationDataset,
+    split: Split,
+    recording: Recording,
+    part: str = "test",
+    provider: str = "",
+    seconds: float | None = None,
+    resamples: int = RESAMPLES,
+) -> Path:
+    """Write RUN/report.html, a page without any reference to the outside.
+
+    Args:
+        folder: of a run that has finished an epoch: its recipe and its metrics are read.
+        dataset: all images, without transforms.
+        split: of the run.
+        recording: what the kept checkpoint found on the images of a part.
+        part: the name of that part.
+        provider: what ran the checkpoint, such as `torch:cpu`.
+        seconds: that recording took.
+        resamples: draws of the intervals; 0 leaves them out.
+
+    Returns:
+        The file.
+
+    Raises:
+        TrainingError: `folder` holds no run with a finished epoch.
+    """
+    path = folder.report
+    parts = {field.name: getattr(split, field.name) for field in dataclasses.fields(split)}
+    subject = Subject(
+        title=folder.root.resolve().name,
+        model=folder.best.name,
+        part=part,
+        provider=provider,
+        seconds=seconds,
+        run=RunFacts.read(folder),
+    )
+    analysis = analyse(recording, dataset.names, resamples=resamples)
+    _write(path, subject, dataset, recording, analysis, data_facts(dataset, parts, recording))
+    return path
+
+
+def write_model_report(
+    path: Path,
+    *,
+    model: Path,
+    dataset: SegmentationDataset,
+    recording: Recording,
+    analysis: Analysis,
+    facts: Mapping[str, Any],
+) -> None:
+    """Write a page of a model that was measured; with its run's, if it lies in a run's folder.
+
+    Args:
+        path: of the HTML file.
+        model: a checkpoint, an artifact or COCO results.
+        dataset: all images, without transforms.
+        recording: what it found.
+        analysis: of the recording.
+        facts: `part`, `provider` and `seconds`, as `pedseg-eval` has them.
+    """
+    try:
+        run: RunFacts | None = RunFacts.read(RunFolder(model.parent))
+    except TrainingError:
+        run = None
+    subject = Subject(
+        title=model.name,
+        model=model.name,
+        part=facts["part"],
+        provider=facts["provider"],
+        seconds=facts["seconds"],
+        run=run,
+    )
+    seen: Sequence[int] = [image["id"] for image in recording.images]
+    _write(
+        path, subject, dataset, recording, analysis,
+        data_facts(dataset, {subject.part: seen}, recording),
+    )  # fmt: skip
+
+
+def _write(
+    path: Path,
+    subject: Subject,
+    dataset: SegmentationDataset,
     recording: Recording,
     analysis: Analysis,
     data: Mapping[str, PartFacts],
-) -> str:
-    """The page as one HTML document; everything that came from outside is escaped."""
-    environment_ = jinja2.Environment(
-        loader=jinja2.PackageLoader(__package__),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
+) -> None:
     worst, best = choose(analysis.rows)
-    return environment_.get_template("report.html.jinja").render(
+    html = render(
+        __package__,
+        "report.html.jinja",
+        title=f"{subject.title}: {subject.part} report",
         subject=subject,
         analysis=analysis,
         answer=answer(subject, analysis),
@@ -51,25 +132,26 @@ def render(
         best=exhibit(best, dataset, recording, analysis),
         data=data,
         settings=tables.settings(subject.run),
-        times=tables.times(subject, analysis, data),
-        environment=environment(),
+        facts=[*tables.times(subject, analysis, data), *environment().items()],
         figures=_figures(subject.run, analysis, data),
         version=__version__,
         today=datetime.now(UTC).strftime("%d %B %Y, %H:%M UTC"),
     )
+    with replacing(path) as temporary:
+        temporary.write_text(html, encoding="utf-8")
 
 
 def answer(subject: Subject, analysis: Analysis) -> str:
     """The page in one sentence."""
     errors = analysis.errors("segm")
-    people, pictures = errors["people"], analysis.result.images
+    people, images = errors["people"], analysis.result.images
     if not people:
-        return f"Nobody is labelled on the {pictures} {subject.part} pictures: nothing to measure."
+        return f"Nobody is labelled on the {images} {subject.part} images: nothing to measure."
     false_alarms = sum(errors["false_alarms"].values())
     found = f"{errors['matched']} of {people} {analysis.instance_noun}"
     share = f"{100 * errors['matched'] / people:.0f} %"
     return (
-        f"On {pictures} {subject.part} pictures it finds {found} ({share}) and raises "
+        f"On {images} {subject.part} images it finds {found} ({share}) and raises "
         f"{false_alarms} false {'alarm' if false_alarms == 1 else 'alarms'} at a score of "
         f"{analysis.score:g}: mask AP {analysis.cell('segm', 'AP')}, box AP "
         f"{analysis.cell('bbox', 'AP')}."
@@ -78,16 +160,14 @@ def answer(subject: Subject, analysis: Analysis) -> str:
 
 def _figures(
     run: RunFacts | None, analysis: Analysis, data: Mapping[str, PartFacts]
-) -> dict[str, Markup]:
-    """Every plot by name. The SVG is our own: text in it was escaped by matplotlib."""
-    draws: dict[str, plots.Draw] = {
-        "errors by reason": partial(plots.draw_errors, analysis=analysis),
-    }
+) -> dict[str, Figure]:
+    """Every plot by name."""
+    draws: dict[str, Draw] = {"errors by reason": partial(plots.draw_errors, analysis=analysis)}
     if any(facts.sizes for facts in data.values()):
         sizes = {part: facts.sizes for part, facts in data.items()}
         counts = {part: facts.counts for part, facts in data.items()}
         draws["size of the instances"] = partial(plots.draw_sizes, sizes=sizes)
-        draws["instances per picture"] = partial(plots.draw_crowding, counts=counts)
+        draws["instances per image"] = partial(plots.draw_crowding, counts=counts)
     if analysis.result.instances:
         draws["precision and recall"] = partial(plots.draw_precision_recall, analysis=analysis)
     if run is not None:
@@ -97,4 +177,4 @@ def _figures(
         draws["losses by epoch"] = partial(plots.draw_losses, history=run.history)
         draws["learning rate by epoch"] = partial(plots.draw_rate, history=run.history)
         draws["time by epoch"] = partial(plots.draw_time, history=run.history)
-    return {name: Markup(svg_of(draw, name=name)) for name, draw in draws.items()}
+    return {name: Figure(svg(draw, label=name)) for name, draw in draws.items()}

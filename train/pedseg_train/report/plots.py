@@ -1,13 +1,11 @@
-"""The plots of a run and of an evaluation, each drawn on axes that somebody else made.
+"""The plots of a run and of an evaluation, each drawn on given axes in `presentation`'s style.
 
-Colours are those of Okabe and Ito, which colour-blind readers can tell apart; kinds also differ by
-line style.
+Box and mask differ by colour, what is measured of them by line style.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -16,15 +14,10 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from ..evaluation.analysis import Analysis
 from ..evaluation.matches import AT50, AT75, RECALLS
 from ..evaluation.outcomes import FalseNegative, FalsePositive
+from ..presentation.charts import legend_below, scale
+from ..presentation.figures import BLUE, COLORS, INK, ORANGE, VERMILION
+from .facts import Record
 
-Record = dict[str, Any]
-Draw = Callable[[Axes], None]
-
-BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY = (
-    "#0072b2", "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9",
-)  # fmt: skip
-COLORS = (BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY)
-INK = "#1f2328"
 KINDS = {"bbox": ("box", BLUE), "segm": ("mask", ORANGE)}
 SIZES = (0, 32, 96)  # where COCO's small, medium and large begin, root of the area in pixels
 
@@ -33,22 +26,25 @@ def draw_losses(axes: Axes, history: Sequence[Record]) -> None:
     """Training losses by epoch, their sum in ink; on a logarithmic axis."""
     epochs = _epochs(history)
     names = sorted(history[-1]["losses"], key=lambda name: name != "loss")
+    drawn: list[float] = []
     for place, name in enumerate(names):
         values = [record["losses"].get(name, np.nan) for record in history]
+        drawn += values
         if name == "loss":
             axes.plot(epochs, values, marker=".", color=INK, linewidth=2, label="sum")
         else:
             color = COLORS[(place - 1) % len(COLORS)]
             title = name.removeprefix("loss_").replace("_", " ")
             axes.plot(epochs, values, marker=".", color=color, label=title)
-    axes.set_yscale("log")
+    scale(axes.yaxis, drawn, log=True)
     _by_epoch(axes, "training loss")
 
 
 def draw_rate(axes: Axes, history: Sequence[Record]) -> None:
     """Learning rate at the end of every epoch."""
-    axes.plot(_epochs(history), [record["lr"] for record in history], marker=".", color=BLUE)
-    axes.set_yscale("log")
+    rates = [record["lr"] for record in history]
+    axes.plot(_epochs(history), rates, marker=".", color=BLUE)
+    scale(axes.yaxis, rates, log=True)
     _by_epoch(axes, "learning rate")
 
 
@@ -113,7 +109,7 @@ def draw_precision_recall(axes: Axes, analysis: Analysis) -> None:
     axes.set_ylim(0, 1.02)
     axes.set_xlabel("recall: share of people found")
     _finish(axes, "precision: share of detections that are right")
-    _legend_below(axes)
+    legend_below(axes)
 
 
 def draw_errors(axes: Axes, analysis: Analysis) -> None:
@@ -164,7 +160,7 @@ def draw_sizes(axes: Axes, sizes: Mapping[str, Sequence[float]]) -> None:
 
 
 def draw_crowding(axes: Axes, counts: Mapping[str, Sequence[int]]) -> None:
-    """How many instances a picture has, by part, as shares of the part."""
+    """How many instances a image has, by part, as shares of the part."""
     most = max((max(values, default=0) for values in counts.values()), default=0)
     width = 0.8 / max(1, len(counts))
     for place, (color, (part, values)) in enumerate(zip(COLORS, counts.items(), strict=False)):
@@ -174,8 +170,8 @@ def draw_crowding(axes: Axes, counts: Mapping[str, Sequence[int]]) -> None:
                  label=f"{part} ({len(values)})")  # fmt: skip
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("instances in a picture")
-    _finish(axes, "pictures by how many they show")
+    axes.set_xlabel("instances in a image")
+    _finish(axes, "images by how many they show")
 
 
 def _epochs(history: Sequence[Record]) -> list[int]:
@@ -187,19 +183,10 @@ def _by_epoch(axes: Axes, title: str) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _finish(axes, title)
     if axes.get_legend() is not None:
-        _legend_below(axes)
-
-
-def _legend_below(axes: Axes) -> None:
-    """Where it hides nothing."""
-    axes.legend(fontsize=8, frameon=False, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.17))
+        legend_below(axes)
 
 
 def _finish(axes: Axes, title: str) -> None:
-    axes.set_title(title, loc="left", fontsize=10)
-    axes.grid(alpha=0.25)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    axes.set_title(title)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(fontsize=8, framealpha=0.5)
+        axes.legend(frameon=True, framealpha=0.5)

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from PIL import Image, ImageDraw, ImageFont
 
 from pedseg_runtime.files import replacing
 
 from ..evaluation import Annotated, Segment, record
 from ..evaluation.outcomes import find_outcomes
+from ..presentation.figures import save_png
 from . import plots
-from .drawing import draw_pair
+from .gallery import draw_pair
 
 PANEL_HEIGHT = 360
 GAP = 8
@@ -29,15 +29,9 @@ def save_curves(path: Path, history: Sequence[dict[str, Any]]) -> None:
         path: of the picture.
         history: records of `engine.fit`, at least one.
     """
-    figure = Figure(figsize=(12, 7), layout="constrained")
-    FigureCanvasAgg(figure)  # draws without a display and without pyplot's global state
-    (losses, accuracy), (rate, seconds) = figure.subplots(2, 2)
-    plots.draw_losses(losses, history)
-    plots.draw_accuracy(accuracy, history)
-    plots.draw_rate(rate, history)
-    plots.draw_time(seconds, history)
+    draws = (plots.draw_losses, plots.draw_accuracy, plots.draw_rate, plots.draw_time)
     with replacing(path) as temporary:
-        figure.savefig(temporary, format="png")
+        save_png(temporary, [partial(draw, history=history) for draw in draws], size=(12, 7))
 
 
 def save_panel(path: Path, segment: Segment, dataset: Annotated, indices: Sequence[int]) -> None:

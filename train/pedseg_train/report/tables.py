@@ -9,8 +9,7 @@ from ..evaluation.analysis import Analysis
 from ..evaluation.bootstrap import KINDS
 from ..evaluation.outcomes import FALSE_NEGATIVE_REASONS, FALSE_POSITIVE_REASONS
 from ..evaluation.result import NUMBERS, format_metric
-from .data_facts import PartFacts
-from .run_facts import RunFacts, Subject
+from .facts import PartFacts, RunFacts, Subject
 
 MEANING_OF_NUMBERS = {
     "AP": "mean over overlaps of 0.50 to 0.95",
@@ -19,7 +18,7 @@ MEANING_OF_NUMBERS = {
     "APs": "small: below 32² pixels",
     "APm": "medium: 32² to 96² pixels",
     "APl": "large: above 96² pixels",
-    "AR1": "recall with one detection per picture",
+    "AR1": "recall with one detection per image",
     "AR10": "recall with ten",
     "AR100": "recall with a hundred",
     "ARs": "recall, small",
@@ -45,7 +44,7 @@ def tiles(
         ),
         (
             f"{false_alarms / max(1, result.images):.2f}",
-            "false alarms per picture",
+            "false alarms per image",
             f"{false_alarms} in all",
         ),
     ]
@@ -147,11 +146,11 @@ def times(
 
 
 def training_rate(run: RunFacts, data: Mapping[str, PartFacts]) -> float | None:
-    """Images per second; of the records where they have it, else of the training pictures."""
+    """Images per second; of the records where they have it, else of the training images."""
     rates = [record["images_per_second"] for record in run.history if "images_per_second" in record]
     if rates:
         return float(sum(rates) / len(rates))
-    return run.images_per_second(data["train"].pictures) if "train" in data else None
+    return run.images_per_second(data["train"].images) if "train" in data else None
 
 
 def _interval(analysis: Analysis, kind: str, name: str = "AP") -> str:

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from PIL import Image
 
-from .plots import Record
+from .facts import Record
 
 FOLDER = "tensorboard"
 HINT = (
@@ -51,7 +51,7 @@ class TensorBoard:
 
         Args:
             record: losses, learning rate, AP and times of the epoch.
-            panel: a picture of truth beside detections, to be shown with it.
+            panel: a image of truth beside detections, to be shown with it.
         """
         epoch = int(record["epoch"])
         for name, value in scalars(record).items():
@@ -61,9 +61,9 @@ class TensorBoard:
         self._writer.flush()
 
     def add_panel(self, path: Path, epoch: int) -> None:
-        """Show a picture under `panel`."""
-        with Image.open(path) as picture:
-            pixels = np.asarray(picture.convert("RGB"))
+        """Show a image under `panel`."""
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("RGB"))
         self._writer.add_image("panel", pixels, epoch, dataformats="HWC")
 
     def close(self) -> None:
