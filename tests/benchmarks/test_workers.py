@@ -34,9 +34,9 @@ def isolated():
     worker.close()
 
 
-def test_answers_and_facts_are_those_of_the_same_contender_in_this_process(isolated):
+def test_detections_and_properties_are_those_of_the_same_contender_in_this_process(isolated):
     local = LocalWorker(contender(), TorchDevice("cpu"))
-    assert isolated.facts == local.facts
+    assert isolated.info == local.info
     (there,), (here,) = (worker.run(infer, [IMAGE]) for worker in (isolated, local))
     assert len(there) == len(here) == 1
     np.testing.assert_array_equal(there.boxes, here.boxes)
@@ -44,20 +44,20 @@ def test_answers_and_facts_are_those_of_the_same_contender_in_this_process(isola
 
 
 def test_times_are_taken_where_the_contender_lives(isolated):
-    warm = isolated.do(warm_up, [IMAGE], 2)
+    warm = isolated.run(warm_up, [IMAGE], 2)
     assert 0 < warm.first_call < 10
-    assert isolated.do(timed_call, [IMAGE]).seconds > 0
+    assert isolated.run(timed_call, [IMAGE]).seconds > 0
     assert isolated.load_seconds > 0
 
 
 def test_its_memory_is_its_own(isolated):
-    assert isolated.do(peak_rss) > 50 << 20
+    assert isolated.run(peak_rss) > 50 << 20
 
 
 def test_an_error_there_is_an_error_here_and_the_process_lives_on(isolated):
     with pytest.raises(InputError, match="expected at least one call"):
-        isolated.do(warm_up, [IMAGE], 0)
-    assert len(isolated.do(infer, [IMAGE])) == 1
+        isolated.run(warm_up, [IMAGE], 0)
+    assert len(isolated.run(infer, [IMAGE])) == 1
 
 
 def test_a_contender_that_cannot_be_loaded_says_why(tmp_path):
