@@ -110,12 +110,12 @@ class Recipe:
     )
     clip: float = setting(0.0, "Largest norm of the gradient; 0 does not limit it.", least=0)
     ema: float = setting(
-        0.0, "Decay of the averaged weights, which are measured and saved; 0 is off.",
+        0.0, "Decay of the averaged weights, which are evaluated and saved; 0 is off.",
         least=0, most=0.999999,
     )  # fmt: skip
 
     schedule: str = setting(
-        "step", "Course of the learning rate.", group="schedule", choices=("step", "cosine")
+        "step", "Learning-rate schedule.", group="schedule", choices=("step", "cosine")
     )
     warmup: int = setting(
         1000, "Steps of linear warm-up (step: at most the first epoch's).", least=0
@@ -130,19 +130,19 @@ class Recipe:
     train_sizes: tuple[int, ...] = setting(
         (), "Shorter sides in training, one drawn per step; none given: min_size.", least=32
     )
-    scale_min: float = setting(1.0, "Least factor of scale jitter.", least=0.05, most=10)
-    scale_max: float = setting(1.0, "Greatest factor of scale jitter.", least=0.05, most=10)
+    scale_min: float = setting(1.0, "Smallest factor of scale jitter.", least=0.05, most=10)
+    scale_max: float = setting(1.0, "Largest factor of scale jitter.", least=0.05, most=10)
     crop: float = setting(0.0, "Probability of a crop around a person.", least=0, most=1)
     crop_min: float = setting(
-        0.5, "Least share of each side that a crop keeps.", least=0, above=True, most=1
+        0.5, "Smallest fraction of each side that a crop keeps.", least=0, above=True, most=1
     )
     copy_paste: float = setting(
         0.0, "Probability of pasting people from another image.", least=0, most=1
     )
-    brightness: float = setting(0.0, "Greatest relative change of brightness.", least=0, most=1)
-    contrast: float = setting(0.0, "Greatest relative change of contrast.", least=0, most=1)
-    saturation: float = setting(0.0, "Greatest relative change of saturation.", least=0, most=1)
-    hue: float = setting(0.0, "Greatest turn of the hue, in turns.", least=0, most=0.5)
+    brightness: float = setting(0.0, "Largest relative change of brightness.", least=0, most=1)
+    contrast: float = setting(0.0, "Largest relative change of contrast.", least=0, most=1)
+    saturation: float = setting(0.0, "Largest relative change of saturation.", least=0, most=1)
+    hue: float = setting(0.0, "Largest shift of the hue, in turns.", least=0, most=0.5)
     grey: float = setting(0.0, "Probability of an image without colours.", least=0, most=1)
 
     amp: str = setting(

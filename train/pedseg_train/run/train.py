@@ -138,11 +138,8 @@ def train(
         )
         state, split = run.start(resume, split_file)
         try:
-            with (
-                stop.listening(notify_first),
-                run.logging(state, tensorboard) as tensorboard_observers,
-            ):
-                run.fit(state, split, stop, save_every, (*tensorboard_observers, *observers))
+            with stop.listening(notify_first), run.logging(state, tensorboard) as loggers:
+                run.fit(state, split, stop, save_every, (*loggers, *observers))
         except StoppedError as stopped:
             elsewhere = f" --images {images}" if images else ""
             raise StoppedError(
