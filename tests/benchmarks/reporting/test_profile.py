@@ -20,10 +20,10 @@ TINY_ONNX = Path(__file__).parents[2] / "runtime" / "golden" / "tiny.onnx"
 
 
 @pytest.fixture(scope="module")
-def picture(tmp_path_factory):
+def image(tmp_path_factory):
     pixels = np.zeros((40, 60, 3), np.uint8)
     pixels[10:30, 20:50, 0] = 200
-    path = tmp_path_factory.mktemp("picture") / "street.png"
+    path = tmp_path_factory.mktemp("image") / "street.png"
     Image.fromarray(pixels).save(path)
     return path
 
@@ -64,8 +64,8 @@ def test_runs_of_the_warm_up_do_not_count_and_the_rest_is_averaged():
     assert heavy.share == pytest.approx(0.6)
 
 
-def test_an_artifact_is_profiled_node_by_node_and_its_trace_is_kept(picture, tmp_path):
-    found = profile(TINY_ONNX, image=picture, output=tmp_path / "new", threads=1, runs=2)
+def test_an_artifact_is_profiled_node_by_node_and_its_trace_is_kept(image, tmp_path):
+    found = profile(TINY_ONNX, image=image, output=tmp_path / "new", threads=1, runs=2)
     assert found.provider == "CPUExecutionProvider"
     assert found.detections == 1
     assert found.nodes_ms <= found.wall_ms
@@ -80,8 +80,8 @@ def test_an_artifact_is_profiled_node_by_node_and_its_trace_is_kept(picture, tmp
 
 
 @pytest.mark.slow
-def test_a_checkpoint_is_profiled_operator_by_operator(checkpoint, picture, tmp_path):
-    found = profile(checkpoint, image=picture, output=tmp_path, threads=1, warmup=1, runs=1)
+def test_a_checkpoint_is_profiled_operator_by_operator(checkpoint, image, tmp_path):
+    found = profile(checkpoint, image=image, output=tmp_path, threads=1, warmup=1, runs=1)
     assert found.provider == "torch:cpu"
     assert found.shape_of == "inputs"
     convolutions = [node for node in found.nodes if "conv" in node.operator]
@@ -90,24 +90,24 @@ def test_a_checkpoint_is_profiled_operator_by_operator(checkpoint, picture, tmp_
 
 
 @pytest.mark.gpu
-def test_a_gpus_own_time_is_what_counts(checkpoint, picture, tmp_path):
-    found = profile(checkpoint, image=picture, output=tmp_path, device="cuda", runs=2)
+def test_a_gpus_own_time_is_what_counts(checkpoint, image, tmp_path):
+    found = profile(checkpoint, image=image, output=tmp_path, device="cuda", runs=2)
     assert found.provider.startswith("torch:cuda")
     assert found.nodes_ms > 0
     assert "GPU" in found.note
 
 
 @pytest.mark.gpu
-def test_launch_times_of_a_gpu_are_not_sold_as_its_work(picture, tmp_path):
-    found = profile(TINY_ONNX, image=picture, output=tmp_path, device="cuda", runs=2)
+def test_launch_times_of_a_gpu_are_not_sold_as_its_work(image, tmp_path):
+    found = profile(TINY_ONNX, image=image, output=tmp_path, device="cuda", runs=2)
     assert "launching" in found.note
     assert "CUDA" in {node.provider for node in found.nodes}
 
 
 @pytest.fixture
-def run(picture, tmp_path):
+def run(image, tmp_path):
     def run(*arguments):
-        options = ["--image", picture, "--output", tmp_path / "traces", "--runs", 2, "--threads", 1]
+        options = ["--image", image, "--output", tmp_path / "traces", "--runs", 2, "--threads", 1]
         return CliRunner().invoke(main, [str(part) for part in (*arguments, *options)])
 
     return run
@@ -132,8 +132,8 @@ def test_json_holds_as_many_nodes_as_were_asked_for(run):
     assert len(values["operators"]) > 2
 
 
-def test_what_is_no_model_is_one_line(run, picture):
-    outcome = run(picture)
+def test_what_is_no_model_is_one_line(run, image):
+    outcome = run(image)
     assert outcome.exit_code == 1
     assert "Traceback" not in outcome.output
 
@@ -142,6 +142,6 @@ def test_what_is_no_model_is_one_line(run, picture):
     ("options", "message"),
     [({"device": "auto"}, "say what to profile"), ({"runs": 0}, "runs: expected a positive")],
 )
-def test_what_cannot_be_profiled_is_said(picture, tmp_path, options, message):
+def test_what_cannot_be_profiled_is_said(image, tmp_path, options, message):
     with pytest.raises(InputError, match=message):
-        profile(TINY_ONNX, image=picture, output=tmp_path, **options)
+        profile(TINY_ONNX, image=image, output=tmp_path, **options)

@@ -54,8 +54,7 @@ def test_a_mask_of_another_size_is_an_error(dataset):
         (
             "error",
             "PedMasks/a_mask.png",
-            "expected the picture's size 30x20, found 5x4; picture and mask must cover the same "
-            "pixels",
+            "expected the image's size 30x20, found 5x4; image and mask must cover the same pixels",
         )
     ]
 

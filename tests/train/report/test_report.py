@@ -158,18 +158,18 @@ def test_what_the_run_did_is_told(page):
     read, _ = page
     assert "is of epoch 3" in read.text
     assert "36 s for 3 epochs" in read.text
-    assert "0.3 images/s in training" in read.text  # three pictures, three epochs, thirty seconds
+    assert "0.3 images/s in training" in read.text  # three images, three epochs, thirty seconds
     assert "epochs: 9 -> 3" in read.text
 
 
-def test_pictures_are_small_jpegs(page):
+def test_images_are_small_jpegs(page):
     read, _ = page
-    pictures = [url for url in read.urls if url.startswith("data:")]
-    assert len(pictures) == 6
-    for uri in pictures:
-        with Image.open(io.BytesIO(base64.b64decode(uri.split(",", 1)[1]))) as picture:
-            assert picture.format == "JPEG"
-            assert max(picture.size) <= 560
+    images = [url for url in read.urls if url.startswith("data:")]
+    assert len(images) == 6
+    for uri in images:
+        with Image.open(io.BytesIO(base64.b64decode(uri.split(",", 1)[1]))) as image:
+            assert image.format == "JPEG"
+            assert max(image.size) <= 560
 
 
 def test_a_model_without_a_run_has_a_page_without_one(nasty, recorded, tmp_path):
@@ -241,6 +241,6 @@ def test_the_worst_have_most_errors_and_the_best_most_people():
     assert (len(worst), len(best)) == (WORST, BEST)
 
 
-def test_no_picture_is_both_worst_and_best():
+def test_no_image_is_both_worst_and_best():
     worst, best = choose([row("only", people=1, matched=1)])
     assert (worst, best) == ([0], [])

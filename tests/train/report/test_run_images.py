@@ -1,4 +1,4 @@
-"""Pictures of a run: drawn for any history and any dataset, atomically."""
+"""Images of a run: drawn for any history and any dataset, atomically."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def test_curves_are_drawn_for_one_epoch_and_for_numbers_without_meaning(tmp_path
     assert [path.name for path in tmp_path.iterdir()] == ["curves.png"]
 
 
-def test_panel_has_a_row_per_picture_with_truth_on_the_left_only(toy, tmp_path):
+def test_panel_has_a_row_per_image_with_truth_on_the_left_only(toy, tmp_path):
     save_panel(tmp_path / "panel.png", lambda image: Detections.empty(image.shape[:2]), toy, [0, 1])
     with Image.open(tmp_path / "panel.png") as image:
         panel = np.asarray(image.convert("RGB")).astype(int)
@@ -43,4 +43,4 @@ def test_panel_has_a_row_per_picture_with_truth_on_the_left_only(toy, tmp_path):
     first = panel[TITLE_HEIGHT : TITLE_HEIGHT + PANEL_HEIGHT]
     second = panel[TITLE_HEIGHT + PANEL_HEIGHT + GAP :][:PANEL_HEIGHT]
     assert np.abs(first[:, :width] - first[:, -width:]).max() > 50
-    assert np.abs(second[:, :width] - second[:, -width:]).max() == 0  # nobody on the second picture
+    assert np.abs(second[:, :width] - second[:, -width:]).max() == 0  # nobody on the second image
