@@ -237,4 +237,4 @@ def test_a_page_is_written(checkpoint, toy_root, tmp_path):
         "--report", tmp_path / "page.html",
     )  # fmt: skip
     assert result.exit_code == 0, result.output
-    assert "<!DOCTYPE html>" in (tmp_path / "page.html").read_text()
+    assert "<!doctype html>" in (tmp_path / "page.html").read_text()

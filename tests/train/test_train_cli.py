@@ -97,20 +97,20 @@ def test_stopped_run_says_how_to_go_on_and_ends_with_the_same_weights(
     trained, toy_root, tmp_path, monkeypatch
 ):
     """SIGTERM comes in the second epoch's first step; its state is kept, not the step lost."""
-    folder, save = tmp_path / "run", RunWriter.tell
+    folder, save = tmp_path / "run", RunWriter.notify_epoch
 
     def terminate(writer, state):
         save(writer, state)
         if state.epoch == 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(RunWriter, "tell", terminate)
+    monkeypatch.setattr(RunWriter, "notify_epoch", terminate)
     stopped = invoke("--data", toy_root, "--output", folder, *TINY)
     assert stopped.exit_code == 1
     assert "SIGTERM: stopping after this step" in stopped.stderr
     assert "stopped after epoch 1 (SIGTERM), its state is saved" in stopped.stderr
     assert f"pedseg-train --data {toy_root} --output {folder} --resume" in stopped.stderr
-    monkeypatch.setattr(RunWriter, "tell", save)
+    monkeypatch.setattr(RunWriter, "notify_epoch", save)
     resumed = invoke("--data", toy_root, "--output", folder, "--resume", "--device", "cpu")
     assert resumed.exit_code == 0, resumed.output
     assert "resuming after epoch 1 of 2" in resumed.stderr

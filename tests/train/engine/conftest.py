@@ -23,7 +23,7 @@ UNMEASURED = CocoResult(
 
 @dataclasses.dataclass(frozen=True)
 class Toy:
-    """Training runs on the toy images, without measuring."""
+    """Training runs on the toy images, without make_evaluator."""
 
     dataset: PennFudanDataset
 

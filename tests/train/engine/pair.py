@@ -17,7 +17,7 @@ from pedseg_train.engine import StopRequest, Surroundings, TrainingState, fit, j
 from pedseg_train.models import build_model
 from pedseg_train.recipes import Recipe
 from pedseg_train.run.dataset import RunData
-from pedseg_train.run.validation import measuring
+from pedseg_train.run.validation import make_evaluator
 
 CPU = torch.device("cpu")
 TRAIN, TEST = (0, 2, 3, 1, 4), (5, 2, 0)
@@ -44,7 +44,7 @@ def main(data: Path, recipe: Recipe, result: Path, environment: dict[str, str]) 
                 recipe=recipe,
                 device=CPU,
                 name_of=opened.name_of,
-                evaluate=measuring(opened, TEST, device=CPU, processes=processes, stop=stop),
+                evaluate=make_evaluator(opened, TEST, device=CPU, processes=processes, stop=stop),
                 save=lambda _state: None,
                 observers=[lambda state: keep(state, result)],
                 processes=processes,
