@@ -1,4 +1,4 @@
-"""What a run looks like as PNG: curves by epoch, and pictures with truth beside detections."""
+"""What a run looks like as PNG: curves by epoch, and images with truth beside detections."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def save_curves(path: Path, history: Sequence[dict[str, Any]]) -> None:
     """Losses by part, learning rate, AP of boxes and masks, and time by epoch, as a PNG.
 
     Args:
-        path: of the picture.
+        path: of the image.
         history: records of `engine.fit`, at least one.
     """
     draws = (plots.draw_losses, plots.draw_accuracy, plots.draw_rate, plots.draw_time)
@@ -35,12 +35,12 @@ def save_curves(path: Path, history: Sequence[dict[str, Any]]) -> None:
 
 
 def save_panel(path: Path, segment: Segment, dataset: Annotated, indices: Sequence[int]) -> None:
-    """One row per picture, ground truth left and detections right, as a PNG.
+    """One row per image, ground truth left and detections right, as a PNG.
 
-    Who was missed, and which detection is a false alarm, is told by color and caption.
+    Misses and false alarms are told by color and caption.
 
     Args:
-        path: of the picture.
+        path: of the image.
         segment: one image, uint8 [H, W, 3] -> detections; those of a score of at least 0.5 are
             drawn.
         dataset: without random transforms.
@@ -57,14 +57,14 @@ def save_panel(path: Path, segment: Segment, dataset: Annotated, indices: Sequen
         _stack(rows).save(temporary)
 
 
-def _scaled(picture: Image.Image) -> Image.Image:
-    """`picture` at the height of a row."""
-    width = max(1, round(picture.width * PANEL_HEIGHT / picture.height))
-    return picture.resize((width, PANEL_HEIGHT), Image.Resampling.LANCZOS)
+def _scaled(drawing: Image.Image) -> Image.Image:
+    """A drawing at the height of a row."""
+    width = max(1, round(drawing.width * PANEL_HEIGHT / drawing.height))
+    return drawing.resize((width, PANEL_HEIGHT), Image.Resampling.LANCZOS)
 
 
 def _stack(rows: Sequence[tuple[Image.Image, Image.Image]]) -> Image.Image:
-    """Rows under the two titles; every column as wide as its widest picture."""
+    """Rows under the two titles; every column as wide as its widest image."""
     column = max(truth.width for truth, _ in rows)
     height = TITLE_HEIGHT + len(rows) * (PANEL_HEIGHT + GAP)
     panel = Image.new("RGB", (2 * column + GAP, height), "white")

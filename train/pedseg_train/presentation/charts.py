@@ -15,7 +15,7 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from .figures import FAINT, INK, LINE, PAPER, SHAPES, SIZE, color_of, svg, tip
+from .figures import FAINT, INK, LINE, PAPER, SHAPES, SIZE, Figure, color_of, shape_legend, svg, tip
 
 MOST_POINTS = 240  # drawn of a row's samples
 MOST_LETTERS = 56  # of a row's label on one line
@@ -167,9 +167,12 @@ def curve_chart(
     log: tuple[bool, bool] = (False, False),
     ticks: Sequence[float] | None = None,
     reference: Callable[[float, float], Sequence[tuple[float, float]]] | None = None,
+    dashed: str = "",
     values: tuple[Sequence[float], Sequence[float]] = ((), ()),
-) -> Markup:
-    """Curves, each with a colour and a shape by its order; its legend is `shape_legend`.
+    title: str = "",
+    note: str = "",
+) -> Figure:
+    """Curves, each with a colour and a shape by its order, and their legend.
 
     Args:
         curves: to draw.
@@ -177,7 +180,10 @@ def curve_chart(
         log: which of them are logarithmic; others begin at 0.
         ticks: across, where they are not to be chosen.
         reference: gives a line to compare with from the ends of the axis across.
+        dashed: the name of that line.
         values: that the axes have to hold beside the points.
+        title: of the figure.
+        note: of the figure.
     """
 
     def draw(axes: Axes) -> None:
@@ -194,8 +200,9 @@ def curve_chart(
         axes.set_xlabel(units[0])
         axes.set_title(units[1], fontsize=8, color=FAINT)
 
-    names = ", ".join(curve.name for curve in curves)
-    return svg(draw, label=f"{units[1]} against {units[0]}: {names}")
+    names = [curve.name for curve in curves]
+    plot = svg(draw, label=f"{units[1]} against {units[0]}: {', '.join(names)}")
+    return Figure(plot, title, note, shape_legend(names, dashed=dashed))
 
 
 def _curve(axes: Axes, curve: Curve, color: str, shape: str) -> None:
