@@ -13,8 +13,15 @@ profile         of one model, node by node
 
 from __future__ import annotations
 
+from ..results import BenchmarkResult
 from .markdown import markdown
-from .page import html
 from .terminal import details, sections, table
 
 __all__ = ["details", "html", "markdown", "sections", "table"]
+
+
+def html(result: BenchmarkResult) -> str:
+    """The whole page of one benchmark."""
+    from .page import benchmark_html  # only who wants a page waits for matplotlib
+
+    return benchmark_html(result)

@@ -7,7 +7,8 @@ The page leads with the answer and its warnings; a plot stands above the table w
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Any
 
 from pedseg_train.presentation.page import Figure, render
 
@@ -37,32 +38,7 @@ class Section:
     folded: tuple[str, Grid] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
-    """What a page says of one benchmark.
-
-    Attributes:
-        title: of it.
-        kicker: the line above.
-        answer: in a sentence.
-        warnings: what speaks against relying on it.
-        latency: the main section.
-        checks: name, verdict, whether it passed and on what figures that rests.
-        sections: the others.
-        conditions: summary, rows of names and values, and whether they are shown at once.
-    """
-
-    title: str
-    kicker: str
-    answer: str
-    warnings: Sequence[str]
-    latency: Section
-    checks: Sequence[tuple[str, str, bool, str]]
-    sections: Sequence[Section]
-    conditions: Sequence[tuple[str, Sequence[tuple[str, str]], bool]] = field(repr=False)
-
-
-def html(result: BenchmarkResult) -> str:
+def benchmark_html(result: BenchmarkResult) -> str:
     """The whole page of one benchmark."""
     return render(
         __package__,
@@ -96,38 +72,38 @@ def suite_html(
     )
 
 
-def part_of(result: BenchmarkResult) -> Part:
-    """What a page says of one benchmark."""
+def part_of(result: BenchmarkResult) -> dict[str, Any]:
+    """What `part.html.jinja` says of one benchmark."""
     environment = result.environment
     gpu, cpu = environment["gpu"] or {}, environment["cpu"]
     is_gpu = str(result.settings["device"]) != "cpu"
     machine = gpu.get("name") if is_gpu else f"{cpu['model']}, {cpu['usable_cores']} cores"
     images = {str(i["name"]): f"{i['height']} x {i['width']}" for i in result.images}
     files = {row.name: row.sha256 for row in result.contenders}
-    return Part(
-        title=title(result),
-        kicker=f"pedseg-bench · {machine or 'unknown machine'} · {result.created}",
-        answer=headline(result),
-        warnings=warnings(result),
-        latency=Section(
+    return {
+        "title": title(result),
+        "kicker": f"pedseg-bench · {machine or 'unknown machine'} · {result.created}",
+        "answer": headline(result),
+        "warnings": warnings(result),
+        "latency": Section(
             "Latency, one image per call",
             [plots.ratios(result), plots.distributions(result)],
             caption(result),
             [tables.contenders(result)],
         ),
-        checks=[
+        "checks": [
             (full_name(row), verdict(row), row.passed, correctness(row))
             for row in result.contenders
             if row.judged_by != "truth"
         ],
-        sections=list(_sections(result)),
-        conditions=[
+        "sections": list(_sections(result)),
+        "conditions": [
             ("Machine and libraries", list(flattened(environment)), True),
             ("Settings", list(flattened(result.settings)), True),
             (f"{len(images)} images", list(images.items()), False),
             ("SHA-256 of every file", list(files.items()), False),
         ],
-    )
+    }
 
 
 def _sections(result: BenchmarkResult) -> Iterator[Section]:

@@ -17,7 +17,7 @@ from pedseg_train.presentation.charts import (
     row_chart,
     stack,
 )
-from pedseg_train.presentation.figures import BLUE, COLORS, GREY, Figure, shape_legend
+from pedseg_train.presentation.figures import BLUE, COLORS, GREY, Figure
 
 from ..results import BenchmarkResult, ContenderResult
 from ..scenario_results import ColdStart, ScenarioResults, Server
@@ -105,14 +105,13 @@ def server(sections: ScenarioResults) -> Figure | None:
     curves = [
         _arrivals(name, found, FAR_ABOVE * bound) for name, found in by_contender(rows).items()
     ]
-    plot = curve_chart(
+    return curve_chart(
         curves,
         units=("arrivals per second", "p99 in ms"),
         values=([row.rate for row in rows], [bound]),
         reference=lambda left, right: [(left, bound), (right, bound)],
+        dashed=f"bound of {milliseconds(bound)} ms",
     )
-    names = [curve.name for curve in curves]
-    return Figure(plot, legend=shape_legend(names, dashed=f"bound of {milliseconds(bound)} ms"))
 
 
 def _arrivals(name: str, rows: Sequence[Server], top: float) -> Curve:
@@ -147,13 +146,12 @@ def offline(sections: ScenarioResults) -> Figure | None:
         )
         for name, found in by_contender(rows).items()
     ]
-    plot = curve_chart(
+    return curve_chart(
         curves,
         units=("images per call, logarithmic", "images per second"),
         log=(True, False),
         ticks=sorted({row.batch for row in rows}),
     )
-    return Figure(plot, legend=shape_legend([curve.name for curve in curves]))
 
 
 def cold_start(sections: ScenarioResults) -> Figure | None:
@@ -233,20 +231,14 @@ def roofline(result: BenchmarkResult) -> Figure | None:
         return None
     peak, bandwidth = machine.matmul_gflops, machine.bandwidth_gb_per_s
     ridge = peak / bandwidth
-    plot = curve_chart(
+    return curve_chart(
         curves,
         units=("operations per byte of the file, logarithmic", "GFLOP/s, logarithmic"),
         log=(True, True),
         values=([ridge / 4], [peak, peak / 4]),
         reference=lambda left, right: [(left, left * bandwidth), (ridge, peak), (right, peak)],
-    )
-    return Figure(
-        plot,
-        "Roofline",
-        "Bytes are those of the file, read once per image. Intermediate results move more, so that "
-        "the true places lie further left, nearer to the slope that bandwidth allows.",
-        shape_legend(
-            [curve.name for curve in curves],
-            dashed=f"{bandwidth:.0f} GB/s, then {peak:.0f} GFLOP/s",
-        ),
+        dashed=f"{bandwidth:.0f} GB/s, then {peak:.0f} GFLOP/s",
+        title="Roofline",
+        note="Bytes are those of the file, read once per image. Intermediate results move more, so "
+        "that the true places lie further left, nearer to the slope that bandwidth allows.",
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 from pedseg_export.graph.sizes import network_size
 from pedseg_train.presentation.charts import Curve, curve_chart
-from pedseg_train.presentation.figures import Figure, shape_legend
+from pedseg_train.presentation.figures import Figure
 
 from ..results import BenchmarkResult
 from ..scenario_results import CostModel, SurfacePoint
@@ -107,8 +107,7 @@ def _figure(
                 fit=[(x, fitted(fit, x)) for x in ends] if fit else (),
             )
         )
-    plot = curve_chart(curves, units=(unit, "p50 in ms"))
-    return Figure(plot, title, note, shape_legend([curve.name for curve in curves]))
+    return curve_chart(curves, units=(unit, "p50 in ms"), title=title, note=note)
 
 
 def _point(point: SurfacePoint, x: float) -> tuple[float, float, str]:

@@ -13,7 +13,6 @@ from pedseg_runtime.files import replacing, write_json
 
 from ..report import markdown
 from ..report.markdown import grid_table
-from ..report.page import suite_html
 from ..report.tables import Grid, grid
 from ..results import BenchmarkResult
 from .runner import Outcome, Status
@@ -78,6 +77,8 @@ def as_markdown(result: SuiteResult, parts: Mapping[str, BenchmarkResult]) -> st
 
 def as_html(result: SuiteResult, parts: Mapping[str, BenchmarkResult]) -> str:
     """One page without script or network: the steps, then every part in full."""
+    from ..report.page import suite_html  # only here is matplotlib needed
+
     return suite_html(
         _title(result),
         _caption(result),

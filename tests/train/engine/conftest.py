@@ -23,7 +23,7 @@ UNMEASURED = CocoResult(
 
 @dataclasses.dataclass(frozen=True)
 class Toy:
-    """Training runs on the toy images, without make_evaluator."""
+    """Training runs on the toy images, without evaluation."""
 
     dataset: PennFudanDataset
 

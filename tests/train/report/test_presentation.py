@@ -129,9 +129,18 @@ def test_a_curve_with_a_fit_is_not_joined():
     points = [(1.0, 2.0, "two"), (2.0, 3.0, "three")]
 
     def lines(**options):
-        return curve_chart([Curve("a", points, **options)], units=("x", "y")).count("<path")
+        return curve_chart([Curve("a", points, **options)], units=("x", "y")).plot.count("<path")
 
     assert lines(joined=True) == lines(joined=False) + 1
     assert lines(joined=False, fit=[(1, 2), (2, 3)]) == lines(joined=True)
-    words = words_of(curve_chart([Curve(EVIL, points)], units=("x", "y")))
-    assert {f"{EVIL}: two", f"{EVIL}: three"} <= set(words)
+
+
+def test_curves_say_what_their_points_are_and_have_a_legend():
+    points = [(1.0, 2.0, "two"), (2.0, 3.0, "three")]
+    figure = curve_chart(
+        [Curve("a", points), Curve(EVIL, points)], units=("x", "y"), dashed="bound",
+        reference=lambda left, right: [(left, 1), (right, 1)], title="t", note="n",
+    )  # fmt: skip
+    assert {"a: two", f"{EVIL}: three", "x", "y"} <= set(words_of(figure.plot))
+    assert figure.legend == [("●", 1, "a"), ("■", 2, EVIL), ("╌╌", 0, "bound")]
+    assert (figure.title, figure.note) == ("t", "n")

@@ -185,7 +185,7 @@ def test_a_model_without_a_run_has_a_page_without_one(nasty, recorded, tmp_path)
     assert "CPUExecutionProvider" in read.text
 
 
-def test_nobody_to_be_found_still_has_a_page(nasty, segment, tmp_path):
+def test_images_without_a_label_still_have_a_page(nasty, segment, tmp_path):
     recording = record(segment, nasty, [1])
     path = tmp_path / "page.html"
     write_model_report(
@@ -193,7 +193,7 @@ def test_nobody_to_be_found_still_has_a_page(nasty, segment, tmp_path):
         analysis=analyse(recording, nasty.names),
         facts={"part": "all", "provider": "", "seconds": 1.0},
     )  # fmt: skip
-    assert "Nobody is labelled" in Page(path.read_text(encoding="utf-8")).text
+    assert "Nothing is labelled" in Page(path.read_text(encoding="utf-8")).text
 
 
 def test_several_classes_have_a_table_and_reasons_of_their_own(nasty, recorded, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from markupsafe import Markup
@@ -14,10 +15,10 @@ from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-from .figures import FAINT, INK, LINE, PAPER, SHAPES, SIZE, color_of, svg, tip
+from .figures import FAINT, INK, LINE, PAPER, SHAPES, SIZE, Figure, color_of, shape_legend, svg, tip
 
 MOST_POINTS = 240  # drawn of a row's samples
-MOST_LETTERS = 66  # of a row's label on one line
+MOST_LETTERS = 56  # of a row's label on one line
 WORDS, BAND, GAP = 0.16, 0.18, 0.09  # inches of height: a line of a row's label, its marks, between
 BELOW = 0.45  # inches of height: the axis of rows and what it counts
 DASHES = (0, (4, 3))
@@ -83,7 +84,7 @@ def row_chart(
     height = lines * WORDS + BAND + GAP
 
     def draw(axes: Axes) -> None:
-        words = {
+        words: dict[str, Any] = {
             "transform": axes.get_yaxis_transform(), "va": "top", "fontsize": 8, "in_layout": False,
         }  # fmt: skip
         tops = [index * height for index in range(len(rows))]
@@ -98,7 +99,7 @@ def row_chart(
         axes.grid(visible=False)  # but behind the marks alone, so that words stay readable
         bands = [(top + lines * WORDS, top + lines * WORDS + BAND) for top in tops]
         for low, high in bands:
-            axes.vlines(axes.get_xticks(), low, high, color=LINE, linewidth=0.8, zorder=0)
+            axes.vlines(axes.get_xticks(), low, high, color=LINE, linewidth=0.6, zorder=0)
             if reference:
                 axes.vlines(reference[0], low, high, color=INK, linewidth=1, linestyle=DASHES)
         axes.set_ylim(height * len(rows), 0)
@@ -166,9 +167,12 @@ def curve_chart(
     log: tuple[bool, bool] = (False, False),
     ticks: Sequence[float] | None = None,
     reference: Callable[[float, float], Sequence[tuple[float, float]]] | None = None,
+    dashed: str = "",
     values: tuple[Sequence[float], Sequence[float]] = ((), ()),
-) -> Markup:
-    """Curves, each with a colour and a shape by its order; its legend is `shape_legend`.
+    title: str = "",
+    note: str = "",
+) -> Figure:
+    """Curves, each with a colour and a shape by its order, and their legend.
 
     Args:
         curves: to draw.
@@ -176,7 +180,10 @@ def curve_chart(
         log: which of them are logarithmic; others begin at 0.
         ticks: across, where they are not to be chosen.
         reference: gives a line to compare with from the ends of the axis across.
+        dashed: the name of that line.
         values: that the axes have to hold beside the points.
+        title: of the figure.
+        note: of the figure.
     """
 
     def draw(axes: Axes) -> None:
@@ -193,8 +200,9 @@ def curve_chart(
         axes.set_xlabel(units[0])
         axes.set_title(units[1], fontsize=8, color=FAINT)
 
-    names = ", ".join(curve.name for curve in curves)
-    return svg(draw, label=f"{units[1]} against {units[0]}: {names}")
+    names = [curve.name for curve in curves]
+    plot = svg(draw, label=f"{units[1]} against {units[0]}: {', '.join(names)}")
+    return Figure(plot, title, note, shape_legend(names, dashed=dashed))
 
 
 def _curve(axes: Axes, curve: Curve, color: str, shape: str) -> None:
@@ -219,14 +227,15 @@ def scale(
     """An axis with round ticks that holds all values: from 0, or from below the least if `log`."""
     finite = [value for value in values if np.isfinite(value) and (value > 0 or not log)] or [1.0]
     low, high = min(finite), max(finite)
-    set_limits = axis.axes.set_xlim if axis.axis_name == "x" else axis.axes.set_ylim
+    axes, is_across = axis.axes, axis is axis.axes.xaxis
     if log:
-        (axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale)("log")
+        (axes.set_xscale if is_across else axes.set_yscale)("log")
         axis.set_major_locator(LogLocator(subs=(1,) if high / low > WIDE else (1, 2, 5)))
-        set_limits(low / 1.2, high * 1.2)
+        low, high = low / 1.2, high * 1.2
     else:
         axis.set_major_locator(MaxNLocator(6, steps=[1, 2, 2.5, 5, 10]))
-        set_limits(-0.02 * high if low == 0 else 0, (high or 1.0) * 1.05)
+        low, high = -0.02 * high if low == 0 else 0, (high or 1.0) * 1.05
+    (axes.set_xlim if is_across else axes.set_ylim)(low, high)
     if ticks is not None:
         axis.set_ticks(ticks)
     axis.set_minor_locator(NullLocator())
@@ -242,4 +251,4 @@ def number(value: float) -> str:
 
 def legend_below(axes: Axes) -> None:
     """A legend where it hides nothing."""
-    axes.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.17))
+    axes.legend(ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.2))

@@ -32,7 +32,7 @@ BLUE, ORANGE, GREEN, VERMILION, PURPLE, SKY, GREY = COLORS = (
 INK, FAINT, LINE, PAPER = "#1f2328", "#5b636d", "#d8dce1", "#ffffff"
 SHAPES = ("o", "s", "^", "D", "v")  # neither colour nor shape alone tells curves apart
 SIGNS = ("●", "■", "▲", "◆", "▼")  # the same in a legend
-SIZE = (4.8, 3.1)  # inches
+SIZE = (4.2, 2.8)  # inches; on a phone, words are then as large as drawn
 
 _VARIABLES = {
     **{color: f"var(--plot-{place})" for place, color in enumerate(COLORS, start=1)},
@@ -54,14 +54,16 @@ STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
-    "axes.prop_cycle": mpl.cycler(color=COLORS),
     "axes.facecolor": "none",
     "grid.color": LINE,
+    "grid.linewidth": 0.6,
     "xtick.color": FAINT,
     "ytick.color": FAINT,
     "xtick.labelsize": 8,
     "ytick.labelsize": 8,
-    "legend.fontsize": 8,
+    "legend.fontsize": 7.5,
+    "legend.handlelength": 1.5,
+    "legend.columnspacing": 1.2,
     "legend.frameon": False,
     "font.size": 9,
 }

@@ -48,7 +48,7 @@ def choose(rows: Sequence[ImageRow]) -> tuple[list[int], list[int]]:
     """Places of the worst rows, worst first, and of the best ones, best first; none in both.
 
     Most errors are worst, then the loosest masks. Best are the fewest errors, then most people,
-    then the tightest masks; a image on which nothing was to be found and nothing was is neither.
+    then the tightest masks; an empty image without a detection is neither.
     """
     places = [place for place, row in enumerate(rows) if row.f1 is not None]
     by_errors = sorted(places, key=lambda at: (-rows[at].errors, rows[at].mean_iou or 0.0))
@@ -87,12 +87,12 @@ def draw_pair(
     *,
     longest: int | None = None,
 ) -> tuple[Image.Image, Image.Image]:
-    """The truth with those who were missed, and the detections with the false alarms.
+    """The truth with its misses, and the detections with the false alarms.
 
     Args:
         image: uint8 [H, W, 3] RGB.
         truth: the entries of `Recording.truth` on this image.
-        outcome: what became of them; errors are captioned with their reason.
+        outcome: which of them were found; errors are captioned with their reason.
         longest: the drawings' longer side in pixels, of a small image at most three times its
             own; None keeps the image's size.
     """
@@ -121,7 +121,7 @@ def draw_pair(
 
 
 def data_uri(image: Image.Image) -> str:
-    """A image as a JPEG inside a URI."""
+    """An image as a JPEG inside a URI."""
     stream = io.BytesIO()
     image.convert("RGB").save(stream, "JPEG", quality=_JPEG_QUALITY, optimize=True)
     return "data:image/jpeg;base64," + base64.b64encode(stream.getvalue()).decode("ascii")

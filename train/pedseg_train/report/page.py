@@ -146,7 +146,9 @@ def answer(subject: Subject, analysis: Analysis) -> str:
     errors = analysis.errors("segm")
     people, images = errors["people"], analysis.result.images
     if not people:
-        return f"Nobody is labelled on the {images} {subject.part} images: nothing to measure."
+        return (
+            f"Nothing is labelled on the {images} {subject.part} images: there is nothing to find."
+        )
     false_alarms = sum(errors["false_alarms"].values())
     found = f"{errors['matched']} of {people} {analysis.instance_noun}"
     share = f"{100 * errors['matched'] / people:.0f} %"

@@ -160,7 +160,7 @@ def draw_sizes(axes: Axes, sizes: Mapping[str, Sequence[float]]) -> None:
 
 
 def draw_crowding(axes: Axes, counts: Mapping[str, Sequence[int]]) -> None:
-    """How many instances a image has, by part, as shares of the part."""
+    """How many instances an image has, by part, as shares of the part."""
     most = max((max(values, default=0) for values in counts.values()), default=0)
     width = 0.8 / max(1, len(counts))
     for place, (color, (part, values)) in enumerate(zip(COLORS, counts.items(), strict=False)):
@@ -170,7 +170,7 @@ def draw_crowding(axes: Axes, counts: Mapping[str, Sequence[int]]) -> None:
                  label=f"{part} ({len(values)})")  # fmt: skip
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("instances in a image")
+    axes.set_xlabel("instances in an image")
     _finish(axes, "images by how many they show")
 
 
@@ -189,4 +189,4 @@ def _by_epoch(axes: Axes, title: str) -> None:
 def _finish(axes: Axes, title: str) -> None:
     axes.set_title(title)
     if axes.get_legend_handles_labels()[0]:
-        axes.legend(frameon=True, framealpha=0.5)
+        axes.legend()

@@ -37,7 +37,7 @@ def save_curves(path: Path, history: Sequence[dict[str, Any]]) -> None:
 def save_panel(path: Path, segment: Segment, dataset: Annotated, indices: Sequence[int]) -> None:
     """One row per image, ground truth left and detections right, as a PNG.
 
-    Who was missed, and which detection is a false alarm, is told by color and caption.
+    Misses and false alarms are told by color and caption.
 
     Args:
         path: of the PNG file.

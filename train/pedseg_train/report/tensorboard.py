@@ -51,7 +51,7 @@ class TensorBoard:
 
         Args:
             record: losses, learning rate, AP and times of the epoch.
-            panel: a image of truth beside detections, to be shown with it.
+            panel: an image of truth beside detections, to be shown with it.
         """
         epoch = int(record["epoch"])
         for name, value in scalars(record).items():
@@ -61,7 +61,7 @@ class TensorBoard:
         self._writer.flush()
 
     def add_panel(self, path: Path, epoch: int) -> None:
-        """Show a image under `panel`."""
+        """Show an image under `panel`."""
         with Image.open(path) as image:
             pixels = np.asarray(image.convert("RGB"))
         self._writer.add_image("panel", pixels, epoch, dataformats="HWC")
