@@ -16,10 +16,10 @@ from pedseg_export.export import describe, write
 from pedseg_export.formats import torchscript
 from pedseg_export.graph import InferenceGraph
 from pedseg_export.options import ExportOptions
-from pedseg_export.quiet import silent, told_briefly
+from pedseg_export.quiet import capture_library_output, discard
 from pedseg_export.stages import StageReport, StageResult
 from pedseg_export.verification import generated_samples
-from pedseg_export.verify_cli import Verification, as_exported, main, samples_for
+from pedseg_export.verify_cli import Verification, as_exported, main, select_samples
 from pedseg_runtime.errors import InputError
 from pedseg_runtime.manifest import Manifest
 from pedseg_runtime.parity import compare
@@ -52,7 +52,7 @@ def script(loaded: LoadedCheckpoint, path: Path, *, swapped: bool = False, **opt
     graph = InferenceGraph(loaded.model, dtype=chosen.dtype)
     if swapped:
         graph.preprocessing = Swapped(graph.preprocessing)
-    with told_briefly(silent):
+    with capture_library_output(discard):
         draft = torchscript.convert(graph)
         write(draft, path, describe(loaded, chosen, draft))
     return path
@@ -142,13 +142,15 @@ def test_a_fixed_artifact_takes_pictures_of_its_size_alone(pictures: Path) -> No
     manifest = Manifest(
         architecture="a", class_names=("background", "person"), checkpoint_sha256="", format="onnx"
     )
-    assert len(samples_for(manifest, pictures, 9)) == 3
+    assert len(select_samples(manifest, pictures, 9)) == 3
     fixed = dataclasses.replace(manifest, static_shape=(2, 240, 320))
-    assert [sample.image.shape for sample in samples_for(fixed, pictures, 9)] == [(240, 320, 3)] * 2
-    assert {sample.image.shape for sample in samples_for(fixed, None, 9)} == {(240, 320, 3)}
+    assert [sample.image.shape for sample in select_samples(fixed, pictures, 9)] == [
+        (240, 320, 3)
+    ] * 2
+    assert {sample.image.shape for sample in select_samples(fixed, None, 9)} == {(240, 320, 3)}
     other = dataclasses.replace(manifest, static_shape=(2, 241, 320))
     with pytest.raises(InputError, match="241x320"):
-        samples_for(other, pictures, 9)
+        select_samples(other, pictures, 9)
 
 
 @pytest.mark.parametrize(
