@@ -79,7 +79,7 @@ def test_decoding_equals_the_box_coder(weights: tuple[float, float, float, float
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
 
 
-def test_small_boxes_are_told_as_torchvision_tells_them() -> None:
+def test_small_boxes_are_removed_as_in_torchvision() -> None:
     boxes = torch.tensor([[0, 0, 1, 1], [0, 0, 0.5, 9], [0, 0, 9, 0.5], [5, 5, 5, 5]])
     kept = torch.nonzero(large_enough(boxes, 0.6)).squeeze(1)
     assert kept.tolist() == box_ops.remove_small_boxes(boxes, 0.6).tolist() == [0]

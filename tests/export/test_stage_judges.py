@@ -92,14 +92,14 @@ def test_the_extent_of_a_padded_image_ends_where_its_zeros_begin() -> None:
     ],
     ids=["equal", "rounded", "other values", "other size", "other padding", "NaN"],
 )
-def test_preprocessing_is_judged_by_sizes_first(found, verdict: str, note: str | None) -> None:
+def test_preprocessing_is_checked_by_sizes_first(found, verdict: str, note: str | None) -> None:
     eager = trace_of({intermediates.PIXELS: frame(8, 8, (4, 6))})
     result = checked(PreprocessingCheck(FP32), eager, {intermediates.PIXELS: found})
     assert result.verdict == verdict
     assert note is None or note in result.notes[0]
 
 
-def test_the_pyramid_is_judged_in_parts_of_its_largest_value() -> None:
+def test_the_pyramid_is_checked_relative_to_its_largest_value() -> None:
     level = np.full((1, 2, 4, 4), 100.0, np.float32)
     values = {f"{intermediates.FEATURES}.0": level, f"{intermediates.FEATURES}.1": level / 100}
     found = {name: value + 0.01 for name, value in values.items()}
@@ -138,7 +138,7 @@ def test_a_missing_proposal_without_a_cause_is_a_failure() -> None:
     assert lower.verdict == PASSED
 
 
-def test_a_tie_at_the_cap_is_told_with_its_margin() -> None:
+def test_a_tie_at_the_cap_is_explained_with_its_margin() -> None:
     """Which of two proposals at rank 1000 is kept depends on the last bit of their scores."""
     boxes, scores = ladder(PLACES + 1)
     scores[-1] = scores[-2] * np.float32(1.0001)
@@ -151,7 +151,7 @@ def test_a_tie_at_the_cap_is_told_with_its_margin() -> None:
     )
 
 
-def test_a_tie_at_the_cap_of_a_level_is_told_with_its_margin() -> None:
+def test_a_tie_at_the_cap_of_a_level_is_explained_with_its_margin() -> None:
     boxes, scores = ladder(9)
     kept = np.arange(9) != 4
     eager = eager_proposals(boxes, scores, float(scores[4]), 0.7)
@@ -192,7 +192,7 @@ def detection_check() -> DetectionCheck:
     return DetectionCheck(FP32, FP32.detections, Settings(0.05, 0.5, 100))
 
 
-def test_detections_of_the_first_image_are_judged() -> None:
+def test_detections_of_the_first_image_are_checked() -> None:
     boxes, scores = ladder(5)
     eager = trace_of(objects(boxes, scores))
     assert checked(detection_check(), eager, objects(boxes, scores, images=3)).verdict == PASSED
@@ -241,7 +241,7 @@ def test_every_pasted_pixel_counts(pasted) -> None:
     assert largest(result, "masks") == 3
 
 
-def test_a_pixel_at_the_threshold_is_told_and_not_counted(pasted) -> None:
+def test_a_pixel_at_the_threshold_is_noted_and_not_counted(pasted) -> None:
     eager, found = pasted
     eager.soft_masks[0, 2, 3] = np.nextafter(np.float32(0.5), np.float32(0))
     result = checked(PastedMaskCheck(FP32), eager, found)
@@ -274,7 +274,7 @@ def test_the_report_is_json_and_names_its_first_failure() -> None:
     report = StageReport(precision="fp32", images=1, stages=tuple(results))
     assert not report
     assert report.first_failure is results[1]
-    told = json.loads(json.dumps(report.to_dict(), allow_nan=False))
-    assert told["first_failure"] == "RoI masks"
-    assert told["stages"][1]["differences"][0]["largest"] is None
+    document = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert document["first_failure"] == "RoI masks"
+    assert document["stages"][1]["differences"][0]["largest"] is None
     assert "not finite" in report.summary()

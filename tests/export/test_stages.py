@@ -279,7 +279,7 @@ def nameless(format: str, onnx_path: Path):
 
 
 @pytest.mark.parametrize("format", ["onnx", "torchscript", "pt2"])
-def test_an_artifact_without_named_stages_is_told_in_one_line(
+def test_an_artifact_without_named_stages_is_refused_in_one_line(
     format: str, onnx_artifact, loaded, eager, tmp_path: Path, samples
 ) -> None:
     path = tmp_path / "foreign"
