@@ -6,23 +6,13 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN
 
+from . import taps as intermediates  # TorchScript reads constants only through their module
 from .heads import BoxStage, MaskStage
 from .pasting import FullMasks
 from .preprocessing import Preprocessing
 from .proposals import ProposalStage
 from .sizes import box_limits
-from .taps import (
-    BOXES,
-    FEATURES,
-    IMAGE_INDEX,
-    LABELS,
-    PIXELS,
-    PROPOSAL_BOXES,
-    PROPOSAL_SCORES,
-    ROI_MASKS,
-    SCORES,
-    mark_intermediate,
-)
+from .taps import mark_intermediate
 from .trunk import Backbone
 
 
@@ -63,25 +53,26 @@ class InferenceGraph(nn.Module):
         """
         height, width = images.shape[1], images.shape[2]
         pixels, resized = self.preprocessing(images)
-        pixels = mark_intermediate(pixels, PIXELS)
+        pixels = mark_intermediate(pixels, intermediates.PIXELS)
         limits = box_limits(resized[0], resized[1], images.device)
         features: list[Tensor] = []
         for level, feature in enumerate(self.trunk(pixels.to(self.dtype))):
-            features.append(mark_intermediate(feature, f"{FEATURES}.{level}"))
+            features.append(mark_intermediate(feature, f"{intermediates.FEATURES}.{level}"))
         proposals, proposal_scores = self.proposals(
             features, [pixels.shape[2], pixels.shape[3]], limits
         )
-        proposals = mark_intermediate(proposals, PROPOSAL_BOXES)
-        proposal_scores = mark_intermediate(proposal_scores, PROPOSAL_SCORES)
+        proposals = mark_intermediate(proposals, intermediates.PROPOSAL_BOXES)
+        proposal_scores = mark_intermediate(proposal_scores, intermediates.PROPOSAL_SCORES)
         boxes, labels, scores, image_index = self.boxes(
             features, proposals, proposal_scores, limits
         )
-        boxes, labels = mark_intermediate(boxes, BOXES), mark_intermediate(labels, LABELS)
-        scores, image_index = (
-            mark_intermediate(scores, SCORES),
-            mark_intermediate(image_index, IMAGE_INDEX),
+        boxes = mark_intermediate(boxes, intermediates.BOXES)
+        labels = mark_intermediate(labels, intermediates.LABELS)
+        scores = mark_intermediate(scores, intermediates.SCORES)
+        image_index = mark_intermediate(image_index, intermediates.IMAGE_INDEX)
+        roi_masks = mark_intermediate(
+            self.masks(features, boxes, labels, image_index), intermediates.ROI_MASKS
         )
-        roi_masks = mark_intermediate(self.masks(features, boxes, labels, image_index), ROI_MASKS)
         boxes = boxes * (box_limits(height, width, images.device) / limits)
         if self.paste is not None:
             roi_masks = self.paste(roi_masks, boxes, height, width)
