@@ -212,7 +212,7 @@ def _notes(
         "ties in the comparisons that follow",
         "RoIAlign and transposed convolutions: onnxruntime has no int8 kernel for them",
         "resizing the image, box arithmetic, NMS and masks: 256 steps are too coarse",
-        "additions and products behind RoIAlign: onnxruntime's int8 product crashes on an "
+        "additions and products after RoIAlign: onnxruntime's int8 product crashes on an "
         "image without detections",
     ]
     if NORMS & {*operators}:
