@@ -30,7 +30,7 @@ def run_smoke_test(path: Path, *, seconds: float = SECONDS) -> None:
     """Run the ONNX artifact at `path` in a process of its own, on images without detections.
 
     Raises:
-        ExportError: the process died, failed, or took longer than `seconds`.
+        ExportError: the process crashed, failed, or took longer than `seconds`.
     """
     from pedseg_runtime.errors import ExportError  # not needed in the child process
 
