@@ -1,4 +1,4 @@
-"""The AP gate of an export: labelled pictures, a limit, and what became of it."""
+"""The AP gate of an export: labelled images and the largest acceptable loss of AP."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from .gate import AccuracyVerdict, Outcome, judge, measure
 
 @dataclass(frozen=True)
 class AccuracyGate:
-    """Labelled pictures that training has not seen, and the AP that may be lost on them.
+    """Labelled images that training has not seen, and the largest acceptable loss of AP.
 
     Attributes:
         dataset: of any layout, with the labels of the checkpoint.
-        indices: the pictures to measure on.
+        indices: the images to measure on.
         max_drop: the largest acceptable loss, in points (hundredths of AP).
     """
 
@@ -34,13 +34,13 @@ class AccuracyGate:
     def open(
         cls, data: Path, *, checkpoint: Path, max_drop: float, images: Path | None = None
     ) -> AccuracyGate:
-        """The gate on the test pictures of `checkpoint`'s run, see `select_images`.
+        """The gate on the test images of `checkpoint`'s run, see `select_images`.
 
         Args:
             data: a dataset.
-            checkpoint: whose run's test pictures and whose classes are used.
-            max_drop: points of AP that may be lost.
-            images: folder of a COCO file's pictures, if it is elsewhere.
+            checkpoint: gives the classes, and its run the test images.
+            max_drop: the largest acceptable loss, in points.
+            images: folder of a COCO file's images, if it is elsewhere.
 
         Raises:
             DatasetError: the dataset cannot be used, or has none of the checkpoint's classes.
@@ -56,19 +56,19 @@ class AccuracyGate:
         reference: EagerSegmenter,
         notify: Callable[[str], object],
     ) -> AccuracyVerdict:
-        """Measure what the artifact loses.
+        """Measure the loss of AP.
 
         Raises:
-            DatasetError: nobody is labelled on the pictures.
-            ExportError: it loses more than allowed.
+            DatasetError: the images have no label.
+            ExportError: the loss exceeds `max_drop`.
         """
-        notify(f"measuring AP on {len(self.indices)} pictures")
+        notify(f"measuring AP on {len(self.indices)} images")
         difference = measure(segmenter, reference, self.dataset, self.indices)
         verdict = judge(difference, max_drop=self.max_drop)
         if verdict.outcome is Outcome.FAILS:
             raise ExportError(
                 f"AP: expected the artifact to lose at most {self.max_drop:g} points, found: "
-                f"{verdict.reason}; keep a higher precision, calibrate on more pictures, or "
+                f"{verdict.reason}; keep a higher precision, calibrate on more images, or "
                 "raise --max-ap-drop"
             )
         if verdict.outcome is Outcome.NOT_PROVEN:

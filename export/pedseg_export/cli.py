@@ -53,29 +53,32 @@ METHODS = ("entropy", "percentile", "minmax")
 @click.option("--score-threshold", type=float, help="Drop detections that score no more.")
 @click.option("--nms-threshold", type=float, help="Drop boxes that overlap a better one by more.")
 @click.option("--max-detections", "detections_per_image", type=int, help="Per image.")
-@click.option("--calibration", type=FILE, help="Pictures to quantise by.")
-@click.option("--calibration-method", type=Choice(METHODS), help="How int8 ranges are chosen.")
-@click.option("--data", type=FILE, help="Labelled pictures: gate the artifact by AP.")
-@click.option("--data-images", type=FILE, help="Folder of their pictures, if it is elsewhere.")
+@click.option("--calibration", type=FILE, help="Folder of images to calibrate int8 on.")
+@click.option(
+    "--calibration-method", type=Choice(METHODS), help="How activation ranges are chosen for int8."
+)
+@click.option("--data", type=FILE, help="Labelled dataset: gate the artifact by AP.")
+@click.option("--data-images", type=FILE, help="Folder of its images, if it is elsewhere.")
 @click.option(
     "--max-ap-drop",
     type=click.FloatRange(min=0),
     default=0.5,
     show_default=True,
-    help="Points of AP that may be lost on --data.",
+    help="Largest acceptable loss of AP on --data, in points.",
 )
 @click.option(
     "--verify-images",
     "--images",
     "images",
     type=FILE,
-    help="A picture or a folder of them to compare on, besides generated scenes.",
+    help="An image or a folder to compare on, besides generated scenes.",
 )
 @click.option("--limit", type=click.IntRange(min=1), default=20, show_default=True)
 @click.option(
     "--golden/--no-golden",
+    "self_test",
     default=True,
-    help="Let generated scenes travel in the artifact, with which it tests itself when loaded.",
+    help="Store generated scenes in the artifact, on which it tests itself when loaded.",
 )
 @click.option("--device", default="cpu", show_default=True, help="Where to compare: cpu or cuda.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -93,14 +96,14 @@ def main(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Export CHECKPOINT and compare the artifact with eager PyTorch before it is put in place.
+    """Export CHECKPOINT and compare the artifact with eager PyTorch.
 
     Nothing is written if the two disagree.
     """
     chosen = read_options(**options)
     target = path or default_path(checkpoint, chosen)
     samples = read_samples(images, limit) if images else []
-    pictures = read_pictures(calibration, calibration_method, chosen)
+    calibration_images = read_calibration_images(calibration, calibration_method, chosen)
     gate = None
     if data is not None:
         gate = AccuracyGate.open(
@@ -119,7 +122,7 @@ def main(
             output=target,
             options=chosen,
             samples=samples,
-            calibration=pictures,
+            calibration=calibration_images,
             gate=gate,
             device=device,
             notify=notify,
@@ -128,11 +131,11 @@ def main(
         output.print_json(json.dumps(summary(result)))
     else:
         show(result)
-    advise(target, checkpoint)
+    show_next_commands(target, checkpoint)
 
 
 def read_options(*, static: str | None, target: str | None, **options: Any) -> ExportOptions:
-    """The options that the command line's texts mean."""
+    """Parse the command line's options."""
     return ExportOptions(
         static_shape=parse_shape(static) if static else None,
         target=Target.parse(target) if target else Target.installed(),
@@ -141,25 +144,25 @@ def read_options(*, static: str | None, target: str | None, **options: Any) -> E
 
 
 def default_path(checkpoint: Path, options: ExportOptions) -> Path:
-    """Beside the checkpoint, named by what sets it apart: `best.onnx`, `best.int8.onnx`."""
+    """Beside the checkpoint, named by precision and format: `best.onnx`, `best.int8.onnx`."""
     precision = "" if options.precision == "fp32" else f".{options.precision}"
     return checkpoint.with_suffix(f"{precision}{FORMATS[options.format].suffix}")
 
 
 def read_samples(path: Path, limit: int) -> list[Sample]:
-    """At most `limit` pictures of a file or folder, evenly spread over the sorted names."""
+    """At most `limit` images of a file or folder, evenly spread over the sorted names."""
     files = find_images(path)
     chosen = files if len(files) <= limit else files[:: -(-len(files) // limit)]
     return [Sample(file.name, read_image(file)) for file in chosen]
 
 
-def read_pictures(
+def read_calibration_images(
     folder: Path | None, method: str | None, options: ExportOptions
 ) -> Calibration | None:
-    """The pictures to quantise by, read before anything slow is begun.
+    """The images to calibrate on, checked before any slow step.
 
     Raises:
-        InputError: int8 without pictures, pictures without int8, or too few or bad ones.
+        InputError: int8 without images, images without int8, or too few or unreadable images.
     """
     if (folder is None) == (options.precision == "int8"):
         found = "no --calibration" if folder is None else f"precision {options.precision}"
@@ -174,7 +177,7 @@ def read_pictures(
 
 
 def show(result: ExportResult) -> None:
-    """The outcome for a terminal."""
+    """Print the result for a terminal."""
     output.print(result.report.table())
     manifest = result.manifest
     for note in manifest.precision_notes:
@@ -187,8 +190,8 @@ def show(result: ExportResult) -> None:
     output.print(f"wrote {result.path} ({megabytes:.1f} MB{nodes}, {seconds:.0f} s)", markup=False)
 
 
-def advise(target: Path, checkpoint: Path) -> None:
-    """The commands that are useful next."""
+def show_next_commands(target: Path, checkpoint: Path) -> None:
+    """Print the commands that are useful next."""
     artifact, source = shlex.quote(str(target)), shlex.quote(str(checkpoint))
     next_commands(
         [

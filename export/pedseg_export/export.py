@@ -1,4 +1,4 @@
-"""From a checkpoint to an artifact that was seen to agree with it."""
+"""Export a checkpoint to an artifact, verified against eager PyTorch before it is put in place."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from pedseg_train.eager import EagerSegmenter
 from .accuracy import AccuracyGate
 from .failures import explain_failure
 from .formats import FORMATS, Draft
-from .golden import golden_text
+from .golden import self_test_text
 from .graph import InferenceGraph
-from .lowering import KEPT_IN_FLOAT, Calibration, quantized
+from .lowering import FLOAT32_NOTES, Calibration, quantize_draft
 from .options import ExportOptions
-from .quiet import silent, told_briefly
+from .quiet import capture_library_output, discard
 from .verification import Sample, agrees, generated_samples, verify
 
 LIBRARIES = ("pedseg", "torch", "torchvision", "onnx", "onnxscript", "numpy")
@@ -34,13 +34,13 @@ LIBRARIES = ("pedseg", "torch", "torchvision", "onnx", "onnxscript", "numpy")
 
 @dataclass(frozen=True, kw_only=True)
 class ExportResult:
-    """What an export made.
+    """The result of an export.
 
     Attributes:
         path: the artifact.
-        manifest: what it says of itself.
+        manifest: of the artifact.
         report: the comparison with eager that it passed.
-        seconds: how long each step took.
+        seconds: duration of each step.
     """
 
     path: Path
@@ -58,38 +58,38 @@ def export_artifact(
     calibration: Calibration | None = None,
     gate: AccuracyGate | None = None,
     device: str = "cpu",
-    notify: Callable[[str], object] = silent,
+    notify: Callable[[str], object] = discard,
 ) -> ExportResult:
     """Convert a checkpoint and put the artifact in place once it agrees with eager.
 
     Args:
         checkpoint: a file that pedseg-train wrote.
-        output: where the artifact goes; what stands there is replaced only on success.
-        options: what the artifact shall be like; ONNX in float32 by default.
+        output: path of the artifact; an existing file is replaced only on success.
+        options: format, precision and settings; ONNX in float32 by default.
         samples: images to compare on, besides the generated ones.
-        calibration: images to quantise by; needed for int8.
-        gate: labelled images to measure AP on, and how much of it may be lost.
+        calibration: images to calibrate on; required for int8.
+        gate: labelled images to measure AP on, and the largest acceptable loss.
         device: where both sides run for the comparison.
-        notify: is told in one line what happens.
+        notify: called with each progress message, one line.
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
-        InputError: options that cannot be had together.
+        InputError: options exclude each other.
         ExportError: the graph could not be converted.
         ParityError: the artifact disagrees with eager, or loses more AP than allowed; nothing is
             left at `output`.
     """
     options = options or ExportOptions()
-    clock = _Clock()
+    clock = _Stopwatch()
     loaded = with_settings(load_checkpoint(checkpoint), **options.settings)
     with replacing(output) as temporary:
         notify(f"converting {loaded.header.architecture} to {options.format} {options.precision}")
-        with told_briefly(notify):
+        with capture_library_output(notify):
             draft = convert(loaded, options)
             clock.lap("convert")
             if options.precision == "int8":
                 float_manifest = describe(loaded, options, draft)
-                draft = quantized(draft, float_manifest, calibration, notify=notify)
+                draft = quantize_draft(draft, float_manifest, calibration, notify=notify)
                 clock.lap("quantise")
         for line in options.target.warnings(draft.operators):
             notify(line)
@@ -97,7 +97,7 @@ def export_artifact(
         reference = EagerSegmenter(
             loaded.model, class_names=loaded.header.class_names, device=device
         )
-        with told_briefly(notify):
+        with capture_library_output(notify):
             write(draft, temporary, manifest)
         with Segmenter.load(temporary, device=device) as segmenter:
             notify("comparing the artifact with eager")
@@ -106,15 +106,15 @@ def export_artifact(
             clock.lap("compare")
             accuracy = gate.check(segmenter, reference, notify) if gate else None
             clock.lap("measure AP")
-            golden = golden_text(segmenter, reference, notify) if options.golden else None
-        # The verdicts go into the file; only metadata changes, and the self-test still has to pass.
+            self_test = self_test_text(segmenter, reference, notify) if options.self_test else None
+        # Only metadata changes: the verdicts are added, and the self-test runs on loading.
         manifest = dataclasses.replace(
             manifest,
             parity=report.to_dict(),
             accuracy=accuracy.to_dict() if accuracy else None,
         )
-        with told_briefly(notify):
-            write(draft, temporary, manifest, golden)
+        with capture_library_output(notify):
+            write(draft, temporary, manifest, self_test)
         with Segmenter.load(temporary, device=device) as segmenter:
             manifest = segmenter.manifest
         clock.lap("write")
@@ -122,7 +122,7 @@ def export_artifact(
 
 
 def convert(loaded: LoadedCheckpoint, options: ExportOptions) -> Draft:
-    """Turn the checkpoint's model into the format of `options`, not yet quantised.
+    """Convert the checkpoint's model to the format of `options`, without quantising it.
 
     Raises:
         ExportError: the exporter failed; the message names the module and the line.
@@ -133,12 +133,12 @@ def convert(loaded: LoadedCheckpoint, options: ExportOptions) -> Draft:
         return FORMATS[options.format].convert(
             graph, static_shape=options.static_shape, opset=opset
         )
-    except Exception as error:  # torch's exporters fail in any way they can
+    except Exception as error:  # torch's exporters raise any exception
         raise explain_failure(error, graph, options.format) from error
 
 
 def describe(loaded: LoadedCheckpoint, options: ExportOptions, draft: Draft) -> Manifest:
-    """The manifest of an artifact that has not been compared yet."""
+    """The manifest of an artifact, without verdicts."""
     header = loaded.header
     return Manifest(
         architecture=header.architecture,
@@ -146,7 +146,7 @@ def describe(loaded: LoadedCheckpoint, options: ExportOptions, draft: Draft) -> 
         checkpoint_sha256=loaded.sha256,
         format=options.format,
         precision=options.precision,
-        precision_notes=draft.notes or KEPT_IN_FLOAT.get(options.precision, ()),
+        precision_notes=draft.notes or FLOAT32_NOTES.get(options.precision, ()),
         mask_format=options.mask_format,
         static_shape=options.static_shape,
         target=str(options.target) if options.format == "onnx" else "",
@@ -166,19 +166,19 @@ def describe(loaded: LoadedCheckpoint, options: ExportOptions, draft: Draft) -> 
     )
 
 
-def write(draft: Draft, path: Path, manifest: Manifest, golden: str | None = None) -> None:
-    """Write the artifact and append its checksum."""
-    draft.write(path, manifest, golden)
+def write(draft: Draft, path: Path, manifest: Manifest, self_test: str | None = None) -> None:
+    """Write the artifact and its checksum."""
+    draft.write(path, manifest, self_test)
     append_checksum(path)
 
 
 def check(
     segmenter: Segmenter, reference: EagerSegmenter, samples: Sequence[Sample]
 ) -> ParityReport:
-    """Compare an artifact that is not in place yet with its checkpoint.
+    """Compare a temporary artifact with its checkpoint.
 
     Raises:
-        ParityError: it disagrees.
+        ParityError: they disagree.
     """
     precision = segmenter.manifest.precision
     report = verify(segmenter, reference, samples, tolerances=TOLERANCES[precision])
@@ -190,8 +190,8 @@ def check(
     return report
 
 
-class _Clock:
-    """Seconds since the last lap, by name."""
+class _Stopwatch:
+    """Seconds per lap, by name."""
 
     def __init__(self) -> None:
         self.laps: dict[str, float] = {}

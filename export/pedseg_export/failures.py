@@ -1,8 +1,8 @@
-"""When an exporter fails: which module, which line, and why, instead of two hundred lines.
+"""Explain an exporter's failure in one line: module, source line, reason and advice.
 
-Three things know the place. While torch.export traces, the calls of the graph's own modules are on
-the stack. While torch.onnx translates, the stack has the node, which remembers its module and
-its line. While torch.jit.script compiles, the stack has the module and the message has the line.
+The location comes from one of three sources. In torch.export the graph's own modules are on the
+call stack. In torch.onnx the stack holds the node being translated, which records its module and
+line. In torch.jit.script the stack holds the module, and the message the line.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from torch import fx, nn
 from pedseg_runtime.errors import ExportError, first_line
 
 ADVICE = "use the versions of constraints.txt, or report this with the checkpoint's header"
-LONGEST = 160  # characters of a library's own words, or of a line of code
-TORCH = str(Path(torch.__file__).parent)
+MAX_LENGTH = 160  # characters of a library's message, or of a line of code
+TORCH_FOLDER = str(Path(torch.__file__).parent)
 
 
-class Place(NamedTuple):
-    """Where a conversion failed; what is not known is empty."""
+class FailureLocation(NamedTuple):
+    """Where a conversion failed; unknown fields are empty."""
 
     module: str = ""
     kind: str = ""
@@ -37,12 +37,12 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Explanation:
-    """How to say in plain words what a library says in its own.
+    """A plain explanation of a library's message.
 
     Attributes:
-        pattern: finds it in the library's message.
-        found: what was found; may use the pattern's groups.
-        advice: what to do.
+        pattern: regular expression, searched in the message.
+        found: the cause; may use the pattern's groups.
+        advice: how to fix it.
     """
 
     pattern: str
@@ -53,14 +53,14 @@ class Explanation:
 EXPLANATIONS = (
     Explanation(
         r"data-dependent expression (?P<what>.+?)(?: \(unhinted|\.?$)",
-        "a decision on a value that only a run knows ({what})",
+        "a branch on a value that is unknown before the run ({what})",
         "express it with tensor operations, e.g. torch.where",
     ),
     Explanation(
         r"You marked (?P<axis>.+?) as dynamic but your code specialized it to be a constant "
         r"\((?P<value>\d+)\)",
         "{axis}, which must stay free, fixed to {value}",
-        "look for code that compares that size, or turns it into a Python number",
+        "look for code that compares that size, or converts it to a Python number",
     ),
     Explanation(
         r"No ONNX function found for <OpOverload\(op='(?P<what>[^']+)'",
@@ -74,93 +74,98 @@ def explain_failure(error: BaseException, graph: nn.Module, format: str) -> Expo
     """An exception of torch.export, torch.onnx or torch.jit.script in one line.
 
     Args:
-        error: what was raised while `graph` was converted, with its traceback.
-        graph: the module that was to be converted; modules are named as it names them.
-        format: the format it was to be converted to.
+        error: the exception raised by the conversion of `graph`, with its traceback.
+        graph: the converted module; the message uses its names of submodules.
+        format: the target format.
 
     Returns:
         The error to raise `from error`. It names the module (`boxes.head`), the file, line and code
-        where it failed, as far as the libraries know them, and what to do.
+        where it failed, as far as they are known, and advice.
     """
-    place = _traced(error, graph) or _translated(error) or _scripted(error, graph) or Place()
-    found, advice = _explain(_root(error))
-    module = place.module or "the graph"
-    kind = f" ({place.kind})" if place.kind else ""
-    at = f" at {Path(place.file).name}:{place.line}" if place.file else ""
-    code = f", `{_short(place.code)}`" if place.code else ""
+    location = (
+        _from_tracing(error, graph)
+        or _from_translation(error)
+        or _from_scripting(error, graph)
+        or FailureLocation()
+    )
+    found, advice = _explain(_root_cause(error))
+    module = location.module or "the graph"
+    kind = f" ({location.kind})" if location.kind else ""
+    at = f" at {Path(location.file).name}:{location.line}" if location.file else ""
+    code = f", `{_shorten(location.code)}`" if location.code else ""
     return ExportError(
         f"{format}: expected {module}{kind} to convert, found {found}{at}{code}; {advice}"
     )
 
 
-def _traced(error: BaseException, graph: nn.Module) -> Place | None:
-    """From the calls of the graph's own modules; the line is the last one outside of torch."""
+def _from_tracing(error: BaseException, graph: nn.Module) -> FailureLocation | None:
+    """From the calls of the graph's own modules; the line is the last one outside torch."""
     names = {id(module): name for name, module in graph.named_modules()}
-    place: Place | None = None
+    location: FailureLocation | None = None
     for frame, line in _frames(error):
         module = frame.f_locals.get("self")
         if id(module) in names:
-            place = (place or Place())._replace(
+            location = (location or FailureLocation())._replace(
                 module=names[id(module)], kind=type(module).__name__
             )
         file = frame.f_code.co_filename
-        if place and not _is_torchs(file) and linecache.getline(file, line):
-            place = place._replace(file=file, line=line, code=linecache.getline(file, line))
-    return place if place and place.file else None
+        if location and not _is_torch_code(file) and linecache.getline(file, line):
+            location = location._replace(file=file, line=line, code=linecache.getline(file, line))
+    return location if location and location.file else None
 
 
-def _translated(error: BaseException) -> Place | None:
-    """From the graph node that was being translated, which knows its module and its line."""
+def _from_translation(error: BaseException) -> FailureLocation | None:
+    """From the graph node being translated, which records its module and its line."""
     node: fx.Node | None = None
     for frame, _ in _frames(error):
         nodes = [value for value in frame.f_locals.values() if isinstance(value, fx.Node)]
         node = nodes[0] if nodes else node
     if node is None:
         return None
-    place = _line_in(str(node.meta.get("stack_trace") or "")) or Place()
+    location = _last_own_line(str(node.meta.get("stack_trace") or "")) or FailureLocation()
     modules = list((node.meta.get("nn_module_stack") or {}).values())
     if modules:
         path, kind = modules[-1]
-        place = place._replace(module=path, kind=str(kind).rpartition(".")[2])
-    return place
+        location = location._replace(module=path, kind=str(kind).rpartition(".")[2])
+    return location
 
 
-def _scripted(error: BaseException, graph: nn.Module) -> Place | None:
-    """From the module that was being compiled, and the listing in the message."""
+def _from_scripting(error: BaseException, graph: nn.Module) -> FailureLocation | None:
+    """From the module being compiled, and the listing in the message."""
     names = {id(module): name for name, module in graph.named_modules()}
-    place = Place()
+    location = FailureLocation()
     for frame, _ in _frames(error):
         module = frame.f_locals.get("nn_module")
         if id(module) in names:
-            place = place._replace(module=names[id(module)], kind=type(module).__name__)
+            location = location._replace(module=names[id(module)], kind=type(module).__name__)
     listed = re.search(r'File "([^"]+)", line (\d+)\n(?:.*\n)*?(.*)\n\s*~+ <--- HERE', str(error))
     if listed:
         file, line, code = listed.groups()
-        place = place._replace(file=file, line=int(line), code=code)
-    return place if place.module or place.file else None
+        location = location._replace(file=file, line=int(line), code=code)
+    return location if location.module or location.file else None
 
 
-def _line_in(trace: str) -> Place | None:
-    """The last line of a printed stack that is not torch's own."""
+def _last_own_line(trace: str) -> FailureLocation | None:
+    """The last line outside torch of a printed stack."""
     found = re.findall(r'File "([^"]+)", line (\d+), in .*\n\s*(.*)', trace)
-    own = [entry for entry in found if not _is_torchs(entry[0])]
+    own = [entry for entry in found if not _is_torch_code(entry[0])]
     if not own:
         return None
     file, line, code = own[-1]
-    return Place(file=file, line=int(line), code=code)
+    return FailureLocation(file=file, line=int(line), code=code)
 
 
 def _explain(error: BaseException) -> tuple[str, str]:
-    """What was found and what to do, by the exception that the others came from."""
+    """Cause and advice, from the message of the root exception."""
     text = re.sub(r"\x1b\[[\d;]*m", "", str(error))
     for explanation in EXPLANATIONS:
         match = re.search(explanation.pattern, text, re.MULTILINE)
         if match:
             return explanation.found.format(**match.groupdict()), explanation.advice
-    return f"{type(error).__name__}: {_short(first_line(text).rstrip(':. '))}", ADVICE
+    return f"{type(error).__name__}: {_shorten(first_line(text).rstrip(':. '))}", ADVICE
 
 
-def _root(error: BaseException) -> BaseException:
+def _root_cause(error: BaseException) -> BaseException:
     """The exception that the others were raised from."""
     while error.__cause__ is not None:
         error = error.__cause__
@@ -168,7 +173,7 @@ def _root(error: BaseException) -> BaseException:
 
 
 def _frames(error: BaseException | None) -> Iterator[tuple[FrameType, int]]:
-    """The frames of an exception and of those it was raised from, outermost first, with lines."""
+    """Frames and line numbers of an exception and its causes, outermost first."""
     while error is not None:
         traceback = error.__traceback__
         while traceback is not None:
@@ -177,10 +182,10 @@ def _frames(error: BaseException | None) -> Iterator[tuple[FrameType, int]]:
         error = error.__cause__
 
 
-def _is_torchs(file: str) -> bool:
-    return file.startswith(TORCH) or file.startswith("<")
+def _is_torch_code(file: str) -> bool:
+    return file.startswith(TORCH_FOLDER) or file.startswith("<")
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     line = " ".join(text.split())
-    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
+    return line if len(line) <= MAX_LENGTH else f"{line[:MAX_LENGTH]}..."

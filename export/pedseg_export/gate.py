@@ -1,7 +1,7 @@
-"""What a lower precision costs in AP, on labelled pictures, and whether that may be shipped.
+"""The AP that a lower precision loses on labelled images, and whether the loss is acceptable.
 
-A comparison detection by detection (`verification`) says nothing useful of fp16, bf16 or int8:
-all detections move a little. What counts is AP on the user's pictures, and how sure that figure is.
+In fp16, bf16 and int8 all detections change a little, so that a comparison detection by detection
+(`verification`) cannot decide. The gate compares AP on the user's images, with its confidence.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from pedseg_train.evaluation.bootstrap import (
 )
 
 MIN_IMAGES = 20  # below, the bootstrap's intervals are too narrow to prove anything
-FAR_TOO_FEW = 100  # a proof that needs this many times the pictures is not worth announcing
+FAR_TOO_FEW = 100  # more images than this many times the present ones are not suggested
 
 
 class Outcome(StrEnum):
-    """What the gate says of a loss in AP."""
+    """The gate's decision on a loss of AP."""
 
     PASSES = "passes"
     NOT_PROVEN = "not proven"
@@ -36,13 +36,13 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class AccuracyVerdict:
-    """Whether a loss in AP is acceptable, with the reason.
+    """Whether a loss of AP is acceptable, with the reason.
 
     Attributes:
         outcome: the worse of the two kinds of AP.
         reason: of that kind, in one line.
-        max_drop: the largest loss that is acceptable, in points (hundredths of AP).
-        difference: what was measured.
+        max_drop: the largest acceptable loss, in points (hundredths of AP).
+        difference: the measurement.
     """
 
     outcome: Outcome
@@ -70,30 +70,30 @@ def measure(
     confidence: float = CONFIDENCE,
     seed: int = 0,
 ) -> ApDifference:
-    """Run an artifact and its checkpoint on labelled pictures and compare their AP.
+    """Run an artifact and its checkpoint on labelled images and compare their AP.
 
     Args:
         candidate: the artifact, e.g. a `Segmenter`: uint8 [H, W, 3] -> detections.
         reference: the checkpoint, e.g. an `EagerSegmenter`.
         dataset: a `SegmentationDataset` without transforms.
-        indices: which of its pictures; take those that training has not seen
+        indices: of its images; use those that training has not seen
             (`pedseg_train.evaluation.subject.select_images`).
         resamples: draws of the bootstrap.
         confidence: of its intervals, in 0..1.
         seed: of its draws.
 
     Raises:
-        DatasetError: no picture, nobody labelled on them, or a damaged file.
+        DatasetError: no image, no label, or a damaged file.
     """
     if not indices:
         raise DatasetError(
-            "expected labelled pictures to measure AP on, found none in this part of the dataset; "
-            "choose another part or add pictures"
+            "expected labelled images to measure AP on, found none in this part of the dataset; "
+            "choose another part or add images"
         )
     expected = record(reference, dataset, indices, description="measuring the checkpoint")
     if not expected.truth:
         raise DatasetError(
-            f"expected labelled people to measure AP on, found none on {len(indices)} pictures; "
+            f"expected labelled people to measure AP on, found none on {len(indices)} images; "
             "label some, or choose another part of the dataset"
         )
     found = record(candidate, dataset, indices, description="measuring the artifact")
@@ -101,23 +101,21 @@ def measure(
 
 
 def judge(difference: ApDifference, *, max_drop: float) -> AccuracyVerdict:
-    """Decide whether a loss in AP may be shipped.
+    """Decide whether a loss of AP is acceptable.
 
-    For each kind of AP (boxes, masks) the measured loss and the interval's bound are asked two
-    different questions, and the worse answer of the two kinds counts:
+    Each kind of AP (boxes, masks) is decided by its measured loss and its confidence interval; the
+    worse outcome of the two kinds counts:
 
-    - the measured loss exceeds `max_drop`: it fails. The best estimate is beyond the limit; more
-      pictures might clear it, but nothing speaks for that.
-    - the measured loss is within the limit and so is the whole interval: it passes. At the
-      interval's confidence other pictures of the same kind would say the same.
+    - the measured loss exceeds `max_drop`: it fails.
+    - the measured loss and the whole interval are within the limit: it passes.
     - the measured loss is within the limit, the interval's lower bound is not: not proven. The
-      pictures are too few, or too different from each other, to tell.
+      images are too few, or too different from each other.
 
-    Nor is anything proven by fewer than `MIN_IMAGES` pictures, or by a checkpoint whose own AP is
-    no more than `max_drop`: it could lose everything and still be within the limit.
+    Fewer than `MIN_IMAGES` images prove nothing, nor does a checkpoint whose own AP is at most
+    `max_drop`: a total loss would be within the limit.
 
     Args:
-        difference: what `measure` returned.
+        difference: the result of `measure`.
         max_drop: the largest acceptable loss in points (hundredths of AP), at least 0.
 
     Raises:
@@ -171,10 +169,10 @@ def _change(points: float) -> str:
 
 
 def _needed(kind: KindDifference, images: int, max_drop: float) -> str:
-    """How many pictures would prove it: an interval shrinks with the root of their number."""
+    """How many images would prove it: an interval shrinks with the root of their number."""
     room = kind.difference + max_drop
     reach = kind.difference - kind.low
     if room * math.sqrt(FAR_TOO_FEW) <= reach:
-        return "the loss is so near the limit that pictures will hardly prove it"
+        return "the loss is so near the limit that more images will hardly prove it"
     tens = math.ceil(round(images * (reach / room) ** 2 / 10, 3))
     return f"about {10 * tens} labelled images would prove it"

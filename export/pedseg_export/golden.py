@@ -1,4 +1,4 @@
-"""The samples that an artifact tests itself with, wherever it is loaded."""
+"""The samples of an artifact's self-test, which runs whenever it is loaded."""
 
 from __future__ import annotations
 
@@ -10,46 +10,48 @@ from pedseg_train.eager import EagerSegmenter
 
 from .verification import Image, generated_street
 
-# Wide strips first: the longer side meets its limit before the shorter one, so that they stay small
-# in the network and a service starts quickly. A strip of 48x320 is a fifth of a usual picture at
-# 800 pixels. Usual pictures follow for models that find nobody on a strip.
+# Wide strips first: their longer side reaches max_size first, so that they stay small in the
+# network and a service starts quickly: 48x320 is about a fifth of a usual image at 800 pixels.
+# Usual shapes follow for models without a detection on a strip.
 SHAPES = ((48, 320), (64, 400), (120, 160), (240, 320))
-TRIES = 4  # scenes per shape
-MOST = 20  # detections per sample: they travel in every copy of the file
+SCENES_PER_SHAPE = 4
+MAX_DETECTIONS = 20  # per sample: they are stored in every copy of the artifact
 
 
-def golden_text(
+def self_test_text(
     segmenter: Segmenter, reference: EagerSegmenter, notify: Callable[[str], object]
 ) -> str:
-    """Generated streets with the expected detections, as the artifact carries them.
+    """Generated scenes with their expected detections, encoded for the artifact.
 
-    One with detections and one without, if the model knows both; never pictures of the user, whose
-    people would travel with every copy. Expected is what eager finds; of a lower precision, what
-    the artifact itself finds here.
+    One scene with detections and one without, if the model finds both. Images of the user are never
+    stored: their people would be in every copy. The expected detections are eager's for fp32, and
+    the artifact's own for a lower precision.
 
     Args:
         segmenter: the artifact.
         reference: its checkpoint.
-        notify: is told if no sample has a detection.
+        notify: called with a message if no sample has a detection.
     """
     manifest = segmenter.manifest
-    answer = reference if manifest.precision == "fp32" else segmenter
+    predict = reference if manifest.precision == "fp32" else segmenter
     chosen: dict[bool, SelfTestSample] = {}
     for name, image in _candidates(manifest.static_shape):
-        detections = answer(image)
+        detections = predict(image)
         found = len(detections) > 0
-        if found not in chosen and len(detections) <= MOST:
+        if found not in chosen and len(detections) <= MAX_DETECTIONS:
             chosen[found] = SelfTestSample(name, image, detections)
         if len(chosen) == 2:
             break
     if True not in chosen:
-        notify("the self-test has no sample with a detection: nothing is found on its streets")
+        notify(
+            "the self-test has no sample with a detection: the model finds none on generated scenes"
+        )
     return encode_samples([chosen[found] for found in sorted(chosen, reverse=True)])
 
 
 def _candidates(static_shape: tuple[int, int, int] | None) -> Iterator[tuple[str, Image]]:
-    """Streets, the cheapest shapes first; the second of each shape is empty."""
+    """Named scenes, the cheapest shapes first; the second of each shape is without people."""
     for height, width in [static_shape[1:]] if static_shape else SHAPES:
-        for attempt in range(TRIES):
+        for attempt in range(SCENES_PER_SHAPE):
             name = f"street {attempt} ({height}x{width})"
             yield name, generated_street(100 + attempt, height, width, people=attempt != 1)

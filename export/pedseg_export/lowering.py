@@ -1,4 +1,4 @@
-"""Lower precisions: what they need, what they keep in float32, and how int8 comes about."""
+"""Lower precisions: what stays in float32, and the quantization to int8."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ from .formats import Draft
 from .formats.onnx import draft_of
 from .verification import Image
 
-_MIXED = (
+_MIXED_PRECISION_NOTES = (
     "resizing and normalising the image: its pixels are the network's input",
     "anchors, box decoding and clipping: a half-precision pixel beyond 1024 is coarser than 0.5",
     "RoIAlign: its sampling points are coordinates too",
     "objectness, class scores and soft masks after the last layer: thresholds and NMS compare them",
 )
-KEPT_IN_FLOAT = {"fp32": (), "fp16": _MIXED, "bf16": _MIXED}
+FLOAT32_NOTES = {"fp32": (), "fp16": _MIXED_PRECISION_NOTES, "bf16": _MIXED_PRECISION_NOTES}
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """What int8 is scaled by.
+    """Calibration images and method.
 
     Attributes:
         images: uint8 [H, W, 3] RGB of any sizes, as the service will see them.
-        method: how ranges are chosen: `entropy`, `percentile` or `minmax`; None for the default.
+        method: of choosing ranges: `entropy`, `percentile` or `minmax`; None for the default.
     """
 
     images: Sequence[Image]
     method: str | None = None
 
 
-def quantized(
+def quantize_draft(
     draft: Draft,
     manifest: Manifest,
     calibration: Calibration | None,
     *,
     notify: Callable[[str], object],
 ) -> Draft:
-    """An int8 draft of a float32 ONNX draft.
+    """Quantise a float32 ONNX draft to int8.
 
     Args:
         draft: of the ONNX format.
-        manifest: of that draft; it travels through the intermediate file.
-        calibration: images to scale by.
-        notify: is told in one line what happens.
+        manifest: of that draft, for the intermediate file.
+        calibration: required.
+        notify: called with each progress message, one line.
 
     Raises:
         InputError: there are no images.
@@ -59,8 +59,8 @@ def quantized(
     """
     if calibration is None:
         raise InputError(
-            "int8: expected images to calibrate by, found none; pass --calibration DIR with "
-            "pictures as the service will see them"
+            "int8: expected images to calibrate on, found none; pass --calibration DIR with "
+            "images as the service will see them"
         )
     from .precision.int8 import quantize  # onnxruntime's tools take a second to import
 
@@ -70,5 +70,5 @@ def quantized(
         draft.write(source, manifest, None)
         result = quantize(source, target, images=calibration.images, notify=notify, **settings)
         model = ir.load(target)
-        ir.external_data.load_to_model(model)  # the folder is about to go
+        ir.external_data.load_to_model(model)  # before the folder is deleted
     return draft_of(model, notes=result.notes)

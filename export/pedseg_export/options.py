@@ -1,4 +1,4 @@
-"""What an export shall be like."""
+"""The options of an export."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .target import Target
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
-SMALLEST_SIDE = 16  # pixels; below, no pedestrian is left to be seen
+SMALLEST_SIDE = 16  # pixels; no pedestrian is visible below
 
 
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
-    """What an artifact shall be like; everything is recorded in its manifest.
+    """The options of an export; all are recorded in the manifest.
 
     Attributes:
         format: a name of `FORMATS`.
@@ -29,11 +29,11 @@ class ExportOptions:
         static_shape: (N, H, W) to fix the graph to, None for free sizes.
         target: the onnxruntime that will run it.
         min_size, max_size: of the resize rule, in pixels; None keeps the checkpoint's.
-        score_threshold, nms_threshold, detections_per_image: likewise, of the box head.
-        golden: whether samples for the runtime's self-test travel in the artifact.
+        score_threshold, nms_threshold, detections_per_image: of the box head; None likewise.
+        self_test: whether samples for the runtime's self-test are stored in the artifact.
 
     Raises:
-        InputError: the options cannot be had together.
+        InputError: options exclude each other.
     """
 
     format: str = "onnx"
@@ -46,7 +46,7 @@ class ExportOptions:
     score_threshold: float | None = None
     nms_threshold: float | None = None
     detections_per_image: int | None = None
-    golden: bool = True
+    self_test: bool = True
 
     def __post_init__(self) -> None:
         _expect("format", self.format, FORMATS)
@@ -70,12 +70,12 @@ class ExportOptions:
 
     @property
     def dtype(self) -> torch.dtype:
-        """What the networks of the graph compute in; int8 starts from float32."""
+        """The dtype of the networks in the graph; int8 starts from float32."""
         return DTYPES.get(self.precision, torch.float32)
 
     @property
     def settings(self) -> dict[str, float | None]:
-        """The settings of the checkpoint that are overridden."""
+        """Overrides of the checkpoint's settings."""
         return {
             "min_size": self.min_size,
             "max_size": self.max_size,
@@ -86,7 +86,7 @@ class ExportOptions:
 
 
 def parse_shape(text: str) -> Shape:
-    """(N, H, W) of `1x480x640`.
+    """Parse (N, H, W) from a text such as `1x480x640`.
 
     Raises:
         InputError: the text is no such shape.

@@ -1,8 +1,8 @@
-"""Libraries talk a lot while they convert: known noise is dropped, the rest is one line each.
+"""Capture what libraries print during a conversion: drop known noise, report the rest once each.
 
-They talk in three ways, and all three are heard here: Python warnings, logging, and plain writes to
-standard output and standard error. What pedseg itself and other programs print goes through as it
-is. Writes of compiled code, past Python's streams, are not heard.
+Captured are Python warnings, logging, and writes to standard output and standard error that come
+from one of `LIBRARIES`. Everything else, pedseg's own output included, passes through unchanged.
+Compiled code that writes past Python's streams is not captured.
 """
 
 from __future__ import annotations
@@ -20,39 +20,39 @@ from types import FrameType
 from typing import Any, TextIO, cast
 
 LIBRARIES = ("torch", "torchvision", "onnx", "onnx_ir", "onnxscript", "onnxruntime")
-LONGEST = 160  # characters of a remark
+MAX_LENGTH = 160  # characters of a message
 
 
 @dataclass(frozen=True)
-class Known:
-    """A remark that harms nobody, and why.
+class KnownNoise:
+    """A harmless message.
 
     Attributes:
-        pattern: found in the remark, whoever it is attributed to.
-        why: the reason not to tell it.
+        pattern: regular expression, searched in messages of every library.
+        reason: why the message is dropped.
     """
 
     pattern: str
-    why: str
+    reason: str
 
 
-KNOWN = (
-    Known(r"`torch\.jit\.\w+` is deprecated", "TorchScript is what was asked for"),
-    Known(
+KNOWN_NOISE = (
+    KnownNoise(r"`torch\.jit\.\w+` is deprecated", "TorchScript is what was asked for"),
+    KnownNoise(
         r"`torch\.jit\.\w+` is not supported in Python",
         "the artifact is compared with eager before it is kept",
     ),
-    Known(r"`isinstance\(treespec, LeafSpec\)` is deprecated", "torch says it to itself"),
-    Known(r"^\[torch\.onnx\] ", "progress, which pedseg shows itself"),
-    Known(
+    KnownNoise(r"`isinstance\(treespec, LeafSpec\)` is deprecated", "torch warns of its own code"),
+    KnownNoise(r"^\[torch\.onnx\] ", "progress, which pedseg shows itself"),
+    KnownNoise(
         r"^Attribute type is ambiguous because it is an empty sequence.* Defaulted to INTS",
-        "an empty list in the graph is a shape: of integers indeed",
+        "every empty list in the graph is a shape, hence of integers",
     ),
-    Known(
+    KnownNoise(
         r"^Please consider (to run )?pre-processing before quantization",
-        "the graph comes folded and with its shapes",
+        "constants are folded and shapes inferred before",
     ),
-    Known(
+    KnownNoise(
         r"^(Collecting tensor data|Finding optimal threshold|Percentile|Number of (tensors|"
         r"histogram bins|quantized bins)) ",
         "progress of the calibration",
@@ -61,159 +61,159 @@ KNOWN = (
 
 
 @dataclass(frozen=True)
-class Remark:
-    """What a library said.
+class LibraryMessage:
+    """A message of a library.
 
     Attributes:
-        library: whose words they are.
-        text: in one line, at most `LONGEST` characters.
-        count: how often it was said, with other numbers perhaps.
-        why: why it is not told, None if it is.
+        library: its source.
+        text: one line of at most `MAX_LENGTH` characters.
+        count: number of occurrences; texts that differ only in numbers are counted together.
+        drop_reason: why it is not reported, None if it is.
     """
 
     library: str
     text: str
     count: int
-    why: str | None
+    drop_reason: str | None
 
     def __str__(self) -> str:
         return f"{self.library}: {self.text}" + (f" ({self.count} times)" if self.count > 1 else "")
 
 
-class Overheard:
-    """Everything that libraries said, in the order of its first time."""
+class CapturedOutput:
+    """The messages of libraries, in the order of their first occurrence."""
 
     def __init__(self) -> None:
         self._counts: dict[tuple[str, str], int] = {}
         self._first: dict[tuple[str, str], str] = {}
 
     def add(self, library: str, text: str) -> None:
-        """Note a text; one that differs in its numbers only is the same remark again."""
+        """Count a message; texts that differ only in numbers are the same message."""
         line = " ".join(re.sub(r"\x1b\[[\d;]*m", "", text.rpartition("\r")[2]).split())
         if line:
             key = library, re.sub(r"\d[\w.]*", "#", line)
             self._first.setdefault(key, line)
             self._counts[key] = self._counts.get(key, 0) + 1
 
-    def remarks(self) -> list[Remark]:
-        """What was said, each once, known noise included."""
+    def messages(self) -> list[LibraryMessage]:
+        """Each message once, known noise included."""
         return [
-            Remark(key[0], _short(line), self._counts[key], _why_harmless(line))
+            LibraryMessage(key[0], _shorten(line), self._counts[key], _drop_reason(line))
             for key, line in self._first.items()
         ]
 
 
-def silent(_line: str) -> None:
-    """The listener that does not listen."""
+def discard(_line: str) -> None:
+    """A `notify` callback that does nothing."""
 
 
 @contextlib.contextmanager
-def told_briefly(notify: Callable[[str], object]) -> Iterator[Overheard]:
-    """Hear what libraries say inside the block; afterwards tell each unknown remark once.
+def capture_library_output(notify: Callable[[str], object]) -> Iterator[CapturedOutput]:
+    """Capture the output of libraries in the block; then report each unknown message once.
 
-    Nothing is told if the block raises: the error has the word then. It holds for the whole
-    process, as Python's warnings and streams do.
+    Nothing is reported if the block raises. The capture affects the whole process, as Python's
+    warnings and streams do.
 
     Args:
-        notify: is told `library: what it said` in one line.
+        notify: called with `library: message`, one line each.
 
     Yields:
-        What was heard, known noise included; complete after the block.
+        The messages, known noise included; complete after the block.
     """
-    overheard = Overheard()
-    with _warnings(overheard), _logging(overheard), _streams(overheard):
-        yield overheard
-    for remark in overheard.remarks():
-        if remark.why is None:
-            notify(str(remark))
+    captured = CapturedOutput()
+    with _warnings(captured), _logging(captured), _streams(captured):
+        yield captured
+    for message in captured.messages():
+        if message.drop_reason is None:
+            notify(str(message))
 
 
 @contextlib.contextmanager
-def _warnings(overheard: Overheard) -> Iterator[None]:
-    def hear(message: Warning | str, *_: object) -> None:
-        overheard.add(_caller() or "python", str(message))
+def _warnings(captured: CapturedOutput) -> Iterator[None]:
+    def capture(message: Warning | str, *_: object) -> None:
+        captured.add(_caller() or "python", str(message))
 
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        warnings.showwarning = hear  # type: ignore[assignment]  # put back by catch_warnings
+        warnings.showwarning = capture  # type: ignore[assignment]  # put back by catch_warnings
         yield
 
 
 @contextlib.contextmanager
-def _logging(overheard: Overheard) -> Iterator[None]:
-    """Take the libraries' warnings and errors away from every handler there is."""
+def _logging(captured: CapturedOutput) -> Iterator[None]:
+    """Capture warnings and errors of libraries, and keep them from all installed handlers."""
 
-    class Listener(logging.Handler):
+    class CaptureHandler(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
             library = _library(record.pathname)
             if library:
-                overheard.add(library, record.getMessage())
+                captured.add(library, record.getMessage())
 
-    listener = Listener(logging.WARNING)
-    every = [logging.root, *logging.root.manager.loggerDict.values()]
-    loggers = [logger for logger in every if isinstance(logger, logging.Logger)]
+    capture_handler = CaptureHandler(logging.WARNING)
+    all_loggers = [logging.root, *logging.root.manager.loggerDict.values()]
+    loggers = [logger for logger in all_loggers if isinstance(logger, logging.Logger)]
     handlers = {handler for logger in loggers for handler in logger.handlers}
-    ends = [logger for logger in loggers if logger is logging.root or not logger.propagate]
+    last_loggers = [logger for logger in loggers if logger is logging.root or not logger.propagate]
     for handler in handlers:
-        handler.addFilter(_is_not_heard)
-    for logger in ends:
-        logger.addHandler(listener)
+        handler.addFilter(_is_not_captured)
+    for logger in last_loggers:
+        logger.addHandler(capture_handler)
     try:
         yield
     finally:
-        for logger in ends:
-            logger.removeHandler(listener)
+        for logger in last_loggers:
+            logger.removeHandler(capture_handler)
         for handler in handlers:
-            handler.removeFilter(_is_not_heard)
+            handler.removeFilter(_is_not_captured)
 
 
-def _is_not_heard(record: logging.LogRecord) -> bool:
+def _is_not_captured(record: logging.LogRecord) -> bool:
     return record.levelno < logging.WARNING or _library(record.pathname) is None
 
 
 @contextlib.contextmanager
-def _streams(overheard: Overheard) -> Iterator[None]:
-    streams = [_Stream(stream, overheard) for stream in (sys.stdout, sys.stderr)]
+def _streams(captured: CapturedOutput) -> Iterator[None]:
+    streams = [_CaptureStream(stream, captured) for stream in (sys.stdout, sys.stderr)]
     out, err = (cast(TextIO, stream) for stream in streams)
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         yield
     for stream in streams:
-        stream.end()
+        stream.flush_unfinished()
 
 
-class _Stream:
-    """A stream that keeps what libraries write to it; all else goes to the stream behind it."""
+class _CaptureStream:
+    """A stream that captures the writes of libraries and passes all others on to `stream`."""
 
-    def __init__(self, behind: TextIO, overheard: Overheard) -> None:
-        self._behind = behind
-        self._overheard = overheard
-        self._begun: dict[str, str] = {}
+    def __init__(self, stream: TextIO, captured: CapturedOutput) -> None:
+        self._stream = stream
+        self._captured = captured
+        self._unfinished: dict[str, str] = {}
 
     def write(self, text: str) -> int:
         library = _caller(through_pedseg=False)
         if library is None:
-            return self._behind.write(text)
-        self._begun[library] = self._begun.get(library, "") + text
+            return self._stream.write(text)
+        self._unfinished[library] = self._unfinished.get(library, "") + text
         if text.endswith("\n"):  # print writes its arguments one by one
-            self._overheard.add(library, self._begun.pop(library))
+            self._captured.add(library, self._unfinished.pop(library))
         return len(text)
 
-    def end(self) -> None:
-        """Note what was begun without a line's end, such as a progress bar."""
-        for library, text in self._begun.items():
-            self._overheard.add(library, text)
+    def flush_unfinished(self) -> None:
+        """Capture what does not end with a newline, such as a progress bar."""
+        for library, text in self._unfinished.items():
+            self._captured.add(library, text)
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._behind, name)
+        return getattr(self._stream, name)
 
 
 def _caller(*, through_pedseg: bool = True) -> str | None:
-    """The nearest library among the callers: the one that speaks.
+    """The library whose code is nearest on the call stack, None if there is none.
 
     Args:
-        through_pedseg: look beyond pedseg's own code, since a warning of compiled code has no
-            frame of its own. What is written where pedseg is nearer is pedseg's; and what a logging
-            handler writes is of a lower level than is heard, so somebody asked for it.
+        through_pedseg: search past pedseg's own frames: a warning of compiled code has no frame of
+            its own. For writes the search ends at pedseg, which then is the writer, and at
+            logging, whose handlers write only levels that are not captured.
     """
     frame: FrameType | None = sys._getframe(2)
     while frame is not None:
@@ -237,9 +237,9 @@ def _library(file: str) -> str | None:
     return None
 
 
-def _why_harmless(line: str) -> str | None:
-    return next((known.why for known in KNOWN if re.search(known.pattern, line)), None)
+def _drop_reason(line: str) -> str | None:
+    return next((known.reason for known in KNOWN_NOISE if re.search(known.pattern, line)), None)
 
 
-def _short(line: str) -> str:
-    return line if len(line) <= LONGEST else f"{line[:LONGEST]}..."
+def _shorten(line: str) -> str:
+    return line if len(line) <= MAX_LENGTH else f"{line[:MAX_LENGTH]}..."

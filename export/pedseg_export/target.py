@@ -1,4 +1,4 @@
-"""The runtime that an ONNX graph is made for: which opset it reads, and what it lacks on CUDA."""
+"""The onnxruntime release that an ONNX graph is exported for: its opset and its CUDA kernels."""
 
 from __future__ import annotations
 
@@ -12,8 +12,7 @@ from pedseg_runtime.errors import InputError
 PACKAGES = ("onnxruntime-gpu", "onnxruntime")
 # https://onnxruntime.ai/docs/reference/compatibility.html: the first release that reads an opset.
 OPSET, FIRST_RELEASE = 18, (1, 14)
-# Operator -> the first release with a CUDA kernel for the opset used here, and since when that is
-# known. RoiAlign: microsoft/onnxruntime#21990.
+# Operator -> the first release with a CUDA kernel for it. RoiAlign: microsoft/onnxruntime#21990.
 CUDA_SINCE = {"RoiAlign": (1, 25)}
 
 
@@ -40,10 +39,10 @@ class Target:
 
     @classmethod
     def parse(cls, text: str) -> Target:
-        """The target that `text` names, e.g. `onnxruntime-gpu==1.25.0`.
+        """Parse a target, e.g. `onnxruntime-gpu==1.25.0`.
 
         Raises:
-            InputError: it names none, or one that reads no opset of pedseg.
+            InputError: the text is no onnxruntime release.
         """
         found = re.fullmatch(r"(onnxruntime(?:-gpu)?)==(\d+\.\d+(?:\.\d+)?)", text.strip())
         if found is None:
@@ -64,10 +63,10 @@ class Target:
         raise InputError("target: expected onnxruntime to be installed, found none; install it")
 
     def opset(self) -> int:
-        """The oldest opset that can say what the graph needs: old ones are read everywhere.
+        """The oldest opset with every operator of the graph, which most releases can read.
 
         Raises:
-            InputError: this release reads no such opset.
+            InputError: this release cannot read it.
         """
         if self.release < FIRST_RELEASE:
             raise InputError(
@@ -77,7 +76,7 @@ class Target:
         return OPSET
 
     def warnings(self, operators: Collection[str]) -> list[str]:
-        """What this release will not run on CUDA, or not well, one line each."""
+        """Operators that this release does not run well on CUDA, one line each."""
         if self.package != "onnxruntime-gpu":
             return []
         quantised = "int8 is made for CPUs: on CUDA it computes in float, between copies; use fp16"

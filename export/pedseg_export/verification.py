@@ -1,4 +1,4 @@
-"""Does an artifact answer as its checkpoint does? The eager reference against the runtime."""
+"""Compare an artifact in the runtime with its checkpoint in eager PyTorch."""
 
 from __future__ import annotations
 
@@ -19,24 +19,24 @@ from pedseg_train.synthetic.street import draw_street
 Image = NDArray[np.uint8]
 CHUNK = 8  # images in memory per step
 MIN_AGREEMENT = 0.8  # of all detections of a lower precision and of eager's
-NOISES = (1e-5, 3e-5, 1e-4)  # of the RPN, up to the tolerance of scores
-TRIALS = 4  # of each
+NOISES = (1e-5, 3e-5, 1e-4)  # on the RPN's logits, up to the tolerance of scores
+TRIALS = 4  # per noise
 SMALLEST_SCENE = 48  # pixels; people in generated streets are hardly smaller
 
 
 @dataclass(frozen=True)
 class Sample:
-    """An image to compare on, uint8 [H, W, 3] RGB, and what to call it in the report."""
+    """An image to compare on, uint8 [H, W, 3] RGB, and its name in the report."""
 
     name: str
     image: Image
 
 
 def agrees(report: ParityReport, precision: str) -> bool:
-    """Whether a comparison lets an artifact of `precision` pass.
+    """Whether an artifact of `precision` passes the comparison.
 
-    A lower precision moves all detections a little, and what that may cost is decided by AP, see
-    `gate`: here it only has to find most of the same objects.
+    In a lower precision all detections change a little, and the AP gate decides whether the loss is
+    acceptable. Here such an artifact only has to find most of the same objects.
     """
     if precision == "fp32":
         return bool(report)
@@ -45,11 +45,11 @@ def agrees(report: ParityReport, precision: str) -> bool:
 
 
 def generated_samples(static_shape: tuple[int, int, int] | None = None) -> list[Sample]:
-    """Streets that cover what exports are known to break on.
+    """Scenes that cover the known failures of exports.
 
     Three of one size run as a batch with an empty street in the middle; 375x500 is a size that
-    float32 resizes wrongly; tall, wide and tiny pictures follow. Where the shape is fixed to
-    (N, H, W), all are of that size, and the last batch is not full.
+    float32 arithmetic resizes wrongly; tall, wide and tiny images follow. With a fixed shape
+    (N, H, W) all are of that size, and the last batch is not full.
     """
     streets = [
         ("batch", 240, 320, True),
@@ -74,9 +74,9 @@ def generated_samples(static_shape: tuple[int, int, int] | None = None) -> list[
 
 
 def generated_street(seed: int, height: int, width: int, *, people: bool) -> Image:
-    """The first generated scene of that size which has people, or none, uint8 [H, W, 3].
+    """A generated scene of that size with people, or without, uint8 [H, W, 3].
 
-    A frame too small for a scene shows a larger one, scaled down.
+    Sizes below `SMALLEST_SCENE` show a larger scene, scaled down.
     """
     scale = max(1, -(-SMALLEST_SCENE // min(height, width)))
     scenes = (
@@ -85,12 +85,12 @@ def generated_street(seed: int, height: int, width: int, *, people: bool) -> Ima
         )
         for attempt in itertools.count()
     )
-    picture = next(picture for picture, ids in scenes if ids.any() == people)
-    return picture if scale == 1 else np.asarray(PIL.Image.fromarray(picture).reduce(scale))
+    image = next(image for image, ids in scenes if ids.any() == people)
+    return image if scale == 1 else np.asarray(PIL.Image.fromarray(image).reduce(scale))
 
 
 def rerun(reference: EagerSegmenter, image: Image) -> Iterator[Rerun]:
-    """Detect again and again, with a little noise on the RPN: what rounding might have decided."""
+    """Repeat the detection with a little noise on the RPN, to find what rounding may decide."""
     for noise in NOISES:
         for seed in range(TRIALS):
             yield noise, reference.with_noise(image, noise=noise, seed=seed)
@@ -109,12 +109,12 @@ def verify(
 
     Args:
         segmenter: the artifact, opened by the runtime that will serve it.
-        reference: the truth; run again with noise for the few differences of a float32 artifact
-            that its detections do not explain.
+        reference: the checkpoint; rerun with noise where a difference of a float32 artifact is not
+            explained by its detections.
         samples: images of any sizes; those of one size run in batches.
         tolerances: the largest differences that count as agreement.
-        batch_size: most images in one run of the artifact.
-        progress: is told how many more samples are done.
+        batch_size: largest number of images in one run of the artifact.
+        progress: called with the number of samples done since the last call.
     """
     manifest = segmenter.manifest
     is_exact = manifest.precision == "fp32"

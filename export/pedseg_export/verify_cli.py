@@ -1,4 +1,4 @@
-"""`pedseg-verify`: does this artifact still answer as its checkpoint does, on these pictures?"""
+"""`pedseg-verify`: compare an artifact with its checkpoint, on images or generated scenes."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ SETTINGS = ("min_size", "max_size", "score_threshold", "nms_threshold", "detecti
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
-    """What was found out about an artifact; true if nothing speaks against it.
+    """The result for an artifact; true if it agrees with its checkpoint.
 
     Attributes:
         precision: of the artifact.
         parity: its detections against eager's.
-        stages: its stages against eager's, None if they were not asked for.
+        stages: its stages against eager's, None if not requested.
     """
 
     precision: str
@@ -41,24 +41,26 @@ class Verification:
     stages: StageReport | None = None
 
     def __bool__(self) -> bool:
-        """The stages of a lower precision are for information: AP decides what it may cost."""
-        judged = self.stages if self.precision == "fp32" else None
-        return agrees(self.parity, self.precision) and (judged is None or bool(judged))
+        """The stages of a lower precision are for information: AP decides on its loss."""
+        stages = self.stages if self.precision == "fp32" else None
+        return agrees(self.parity, self.precision) and (stages is None or bool(stages))
 
     def to_dict(self) -> dict[str, Any]:
-        """The parity report with `stages` added, as plain values; `passed` is about both."""
+        """The parity report with `stages` added, as plain values; `passed` covers both."""
         values = {**self.parity.to_dict(), "precision": self.precision, "passed": bool(self)}
         return values if self.stages is None else {**values, "stages": self.stages.to_dict()}
 
     def summary(self) -> str:
-        """Both verdicts, one after the other."""
-        return "; ".join(part.summary() for part in (self.parity, self.stages) if part is not None)
+        """Both verdicts in one line."""
+        return "; ".join(
+            report.summary() for report in (self.parity, self.stages) if report is not None
+        )
 
 
 @click.command(cls=Command)
 @click.argument("artifact", type=EXISTING)
-@click.option("--checkpoint", type=EXISTING, required=True, help="What the artifact came from.")
-@click.option("--images", type=EXISTING, help="A picture or a folder; default: generated scenes.")
+@click.option("--checkpoint", type=EXISTING, required=True, help="The checkpoint of the artifact.")
+@click.option("--images", type=EXISTING, help="An image or a folder; default: generated scenes.")
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
 @click.option("--stages", is_flag=True, help="Name the first stage that disagrees with eager.")
 @click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
@@ -103,15 +105,15 @@ def verify_files(
     device: str = "cpu",
     stages: bool = False,
 ) -> Verification:
-    """Compare an artifact file with a checkpoint file on pictures, or on generated scenes.
+    """Compare an artifact file with a checkpoint file on images or on generated scenes.
 
-    Eager takes over the sizes and thresholds that the artifact was exported with.
+    Eager uses the sizes and thresholds that the artifact was exported with.
 
     Raises:
-        ArtifactError: the artifact cannot be used, or its stages cannot be told apart.
+        ArtifactError: the artifact cannot be used, or its stages have no names.
         CheckpointError: the checkpoint cannot be used.
         DeviceError: the device does not run both.
-        InputError: there is no picture to compare on.
+        InputError: there is no image to compare on.
     """
     loaded = load_checkpoint(checkpoint)
     with Segmenter.load(artifact, device=device) as segmenter, progress_bar() as bar:
@@ -119,7 +121,7 @@ def verify_files(
         if manifest.checkpoint_sha256 != loaded.sha256:
             notes.print(f"note: {artifact} was exported from another checkpoint", markup=False)
         loaded = as_exported(loaded, manifest)
-        samples = samples_for(manifest, images, limit)
+        samples = select_samples(manifest, images, limit)
         reference = EagerSegmenter(
             loaded.model, class_names=loaded.header.class_names, device=device
         )
@@ -141,7 +143,7 @@ def verify_files(
 
 
 def as_exported(loaded: LoadedCheckpoint, manifest: Manifest) -> LoadedCheckpoint:
-    """The checkpoint with the sizes and thresholds of an artifact; says so where they differ."""
+    """The checkpoint with the sizes and thresholds of an artifact; prints a note if they differ."""
     changes = {name: getattr(manifest, name) for name in SETTINGS}
     changed = [
         f"{name} {value} (checkpoint: {getattr(loaded.header, name)})"
@@ -154,11 +156,11 @@ def as_exported(loaded: LoadedCheckpoint, manifest: Manifest) -> LoadedCheckpoin
     return with_settings(loaded, **changes)
 
 
-def samples_for(manifest: Manifest, images: Path | None, limit: int) -> list[Sample]:
-    """Pictures that the artifact can take; generated scenes where no folder is given.
+def select_samples(manifest: Manifest, images: Path | None, limit: int) -> list[Sample]:
+    """Images of a size that the artifact takes; generated scenes if `images` is None.
 
     Raises:
-        InputError: no picture has the one size that the artifact is fixed to.
+        InputError: no image has the fixed size of the artifact.
     """
     fixed = manifest.static_shape
     if images is None:
@@ -170,17 +172,17 @@ def samples_for(manifest: Manifest, images: Path | None, limit: int) -> list[Sam
     size = f"{fixed[1]}x{fixed[2]} (height x width)"
     if not fitting:
         raise InputError(
-            f"{images}: expected a picture of {size}, the one size that the artifact is fixed to, "
+            f"{images}: expected an image of {size}, the fixed size of the artifact, "
             f"found none among {len(samples)}; resize them, or leave --images out"
         )
     if len(fitting) < len(samples):
         left_out = len(samples) - len(fitting)
-        notes.print(f"note: {left_out} pictures are not {size} and were left out", markup=False)
+        notes.print(f"note: {left_out} images are not {size} and were left out", markup=False)
     return fitting
 
 
 def show(found: Verification) -> None:
-    """Print tables for a person."""
+    """Print the result for a terminal."""
     output.print(found.parity.table())
     for flip in found.parity.unmatched:
         kind = "benign" if flip.benign else "defect"
@@ -195,7 +197,9 @@ def show(found: Verification) -> None:
             output.print(f"{stage.name}: {note}", markup=False)
     output.print(found.stages.summary(), markup=False)
     if found.precision != "fp32":
-        output.print(f"for information: what {found.precision} may cost is decided by AP")
+        output.print(
+            f"for information: AP decides whether the loss of {found.precision} is acceptable"
+        )
 
 
 if __name__ == "__main__":

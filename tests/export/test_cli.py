@@ -24,20 +24,20 @@ def runner() -> CliRunner:
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
-    folder = tmp_path / "pictures"
+def image_folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
     folder.mkdir()
     for index, sample in enumerate(generated_samples()[:3]):
         Image.fromarray(sample.image).save(folder / f"{index}.png")
     return folder
 
 
-def test_export_compares_on_my_pictures_and_prints_json(
-    runner: CliRunner, checkpoint: Path, pictures: Path, tmp_path: Path
+def test_export_compares_on_given_images_and_prints_json(
+    runner: CliRunner, checkpoint: Path, image_folder: Path, tmp_path: Path
 ) -> None:
     target = tmp_path / "out" / "model.torchscript"
     arguments = [str(checkpoint), "--format", "torchscript", "--output", str(target)]
-    result = runner.invoke(main, [*arguments, "--images", str(pictures), "--json"])
+    result = runner.invoke(main, [*arguments, "--images", str(image_folder), "--json"])
     assert result.exit_code == 0, result.output
     summary = json.loads(result.stdout)
     assert summary["bytes"] == target.stat().st_size
@@ -55,9 +55,9 @@ def test_export_compares_on_my_pictures_and_prints_json(
         (["{artifact}"], 1, "pedseg-train"),
         ([], 2, "CHECKPOINT"),
     ],
-    ids=["format", "missing", "no pictures", "device", "an artifact", "nothing"],
+    ids=["format", "missing", "no images", "device", "an artifact", "nothing"],
 )
-def test_bad_input_is_told_in_one_line(
+def test_bad_input_is_reported_in_one_line(
     runner: CliRunner,
     checkpoint: Path,
     onnx_artifact,
@@ -77,11 +77,11 @@ def test_bad_input_is_told_in_one_line(
 
 
 def test_verify_accepts_the_artifact_of_the_checkpoint(
-    runner: CliRunner, onnx_artifact, checkpoint: Path, pictures: Path, tmp_path: Path
+    runner: CliRunner, onnx_artifact, checkpoint: Path, image_folder: Path, tmp_path: Path
 ) -> None:
     report = tmp_path / "report.json"
     arguments = [str(onnx_artifact.result.path), "--checkpoint", str(checkpoint)]
-    options = ["--images", str(pictures), "--report", str(report)]
+    options = ["--images", str(image_folder), "--report", str(report)]
     result = runner.invoke(verify_main, [*arguments, *options])
     assert result.exit_code == 0, result.output
     assert json.loads(report.read_text())["counts"]["images"] == 3
@@ -113,9 +113,9 @@ def test_verify_refuses_an_artifact_of_other_weights(
     assert "parity FAILED" in result.stderr
 
 
-def test_samples_are_spread_over_a_long_folder(pictures: Path) -> None:
-    assert [sample.name for sample in read_samples(pictures, 2)] == ["0.png", "2.png"]
-    assert len(read_samples(pictures, 9)) == 3
+def test_samples_are_spread_over_a_long_folder(image_folder: Path) -> None:
+    assert [sample.name for sample in read_samples(image_folder, 2)] == ["0.png", "2.png"]
+    assert len(read_samples(image_folder, 9)) == 3
 
 
 def test_the_package_runs_as_a_module() -> None:

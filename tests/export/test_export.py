@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 
 
 def stretched(height: int, width: int) -> np.ndarray:
-    """A street of any size; Pillow's resampling keeps it a picture with structure."""
+    """A street of any size; Pillow's resampling keeps its structure."""
     street = Image.fromarray(generated_samples()[0].image)
     return np.asarray(street.resize((width, height)))
 
@@ -60,7 +60,7 @@ def test_any_size_answers_as_eager(
     artifact, eager: EagerSegmenter, height: int, width: int
 ) -> None:
     sample = Sample(f"{height}x{width}", stretched(height, width))
-    # A street in company: a tiny picture alone may show nothing to compare.
+    # A street in company: a tiny image alone may show nothing to compare.
     report = verify(artifact.segmenter, eager, [sample, generated_samples()[0]])
     assert report, report.summary()
 
@@ -102,8 +102,10 @@ def test_the_graph_has_no_control_flow_and_few_nodes(onnx_artifact) -> None:
     assert operators["RoiAlign"] == 8
     assert operators.total() < 430
     assert operators == onnx_artifact.segmenter.manifest.operators
-    taps = [name for node in model.graph.node for name in node.output if name.startswith("stage.")]
-    assert len(taps) == 9, "the stages keep their names through every simplification"
+    intermediates = [
+        name for node in model.graph.node for name in node.output if name.startswith("stage.")
+    ]
+    assert len(intermediates) == 9, "the stages keep their names through every simplification"
 
 
 def test_the_contract_is_written_into_the_graph(onnx_artifact) -> None:
@@ -160,7 +162,7 @@ def test_an_artifact_that_disagrees_is_not_kept(
     assert list(tmp_path.iterdir()) == [output], "no temporary file is left"
 
 
-def test_an_exporter_that_fails_is_told_in_one_line(
+def test_an_exporter_that_fails_is_reported_in_one_line(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(self: PyramidPooling, *_arguments: object) -> object:

@@ -99,10 +99,10 @@ def to_onnx(graph: nn.Module) -> object:
 
 
 def failure(convert: Callable[[nn.Module], object], head: nn.Module) -> str:
-    """What a user is told of a graph that contains `head` as `boxes.head`."""
+    """The message for a graph that contains `head` as `boxes.head`."""
     graph = Graph(head).eval()
-    quiet = warnings.catch_warnings(action="ignore"), contextlib.redirect_stderr(io.StringIO())
-    with quiet[0], quiet[1]:
+    contexts = warnings.catch_warnings(action="ignore"), contextlib.redirect_stderr(io.StringIO())
+    with contexts[0], contexts[1]:
         try:
             convert(graph)
         except Exception as error:
@@ -125,24 +125,24 @@ def line_of(head: Callable[..., object] | type[nn.Module], code: str) -> int:
 def test_a_branch_on_values_names_the_function_that_branches() -> None:
     line = line_of(brighter, "if pixels.max() > 3:")
     assert failure(trace, Branches()) == (
-        "onnx: expected boxes.head (Branches) to convert, found a decision on a value that only a "
-        f"run knows (Eq(u0, 1)) at test_failures.py:{line}, `if pixels.max() > 3:`; express it "
-        "with tensor operations, e.g. torch.where"
+        "onnx: expected boxes.head (Branches) to convert, found a branch on a value that is "
+        f"unknown before the run (Eq(u0, 1)) at test_failures.py:{line}, `if pixels.max() > 3:`; "
+        "express it with tensor operations, e.g. torch.where"
     )
 
 
 def test_a_layer_of_torch_is_named_and_the_line_is_that_of_its_caller() -> None:
     line = line_of(Mismatched, "return self.linear(pixels)")
-    told = failure(trace, Mismatched())
-    assert told.startswith("onnx: expected boxes.head.linear (Linear) to convert, found Runtime")
-    assert "must have same reduction dim" in told
-    assert f"at test_failures.py:{line}, `return self.linear(pixels)`; use the versions" in told
+    message = failure(trace, Mismatched())
+    assert message.startswith("onnx: expected boxes.head.linear (Linear) to convert, found Runtime")
+    assert "must have same reduction dim" in message
+    assert f"at test_failures.py:{line}, `return self.linear(pixels)`; use the versions" in message
 
 
-def test_a_size_that_was_fixed_by_the_code_is_told() -> None:
-    told = failure(trace, FixesTheBatch())
-    assert "expected the graph to convert" in told
-    assert "L['images'].size()[0], which must stay free, fixed to 2" in told
+def test_a_size_that_the_code_fixes_is_named() -> None:
+    message = failure(trace, FixesTheBatch())
+    assert "expected the graph to convert" in message
+    assert "L['images'].size()[0], which must stay free, fixed to 2" in message
 
 
 def test_an_operator_that_onnx_lacks_names_the_module_of_its_node() -> None:
@@ -158,10 +158,10 @@ def test_an_operator_that_onnx_lacks_names_the_module_of_its_node() -> None:
 
 def test_a_translation_that_refuses_keeps_its_words() -> None:
     """torch wraps it in three errors that begin with advice on reporting bugs to torch."""
-    told = failure(to_onnx, FloatDivision())
-    assert "expected boxes.head (FloatDivision) to convert" in told
-    assert "found TypeError: expected an integer division, found FLOAT" in told
-    assert '`return torch.div(pixels, 2.0, rounding_mode="floor")`' in told
+    message = failure(to_onnx, FloatDivision())
+    assert "expected boxes.head (FloatDivision) to convert" in message
+    assert "found TypeError: expected an integer division, found FLOAT" in message
+    assert '`return torch.div(pixels, 2.0, rounding_mode="floor")`' in message
 
 
 @pytest.mark.parametrize(
@@ -175,27 +175,27 @@ def test_a_translation_that_refuses_keeps_its_words() -> None:
 def test_python_that_cannot_be_scripted_is_shown(
     head: type[nn.Module], code: str, words: str
 ) -> None:
-    told = failure(torch.jit.script, head())
-    assert f"expected boxes.head ({head.__name__}) to convert" in told
-    assert words in told
-    assert f"at test_failures.py:{line_of(head, code)}, `{code}`; use the versions" in told
+    message = failure(torch.jit.script, head())
+    assert f"expected boxes.head ({head.__name__}) to convert" in message
+    assert words in message
+    assert f"at test_failures.py:{line_of(head, code)}, `{code}`; use the versions" in message
 
 
 def test_an_error_that_knows_no_place_is_its_first_line() -> None:
     error = RuntimeError("\n\nno space left\nsecond line\nthird line")
-    told = str(explain_failure(error, Graph(Branches()), "torchscript"))
-    assert told.startswith(
+    message = str(explain_failure(error, Graph(Branches()), "torchscript"))
+    assert message.startswith(
         "torchscript: expected the graph to convert, found RuntimeError: no space left; use the "
         "versions of constraints.txt"
     )
-    assert "second line" not in told
+    assert "second line" not in message
 
 
 def test_an_error_without_words_is_named() -> None:
-    told = str(explain_failure(MemoryError(), Graph(Branches()), "onnx"))
-    assert "found MemoryError: no reason given" in told
+    message = str(explain_failure(MemoryError(), Graph(Branches()), "onnx"))
+    assert "found MemoryError: no reason given" in message
 
 
 def test_long_messages_are_cut() -> None:
-    told = str(explain_failure(RuntimeError("x" * 5000), Graph(Branches()), "onnx"))
-    assert len(told) < 400
+    message = str(explain_failure(RuntimeError("x" * 5000), Graph(Branches()), "onnx"))
+    assert len(message) < 400

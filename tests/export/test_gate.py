@@ -1,4 +1,4 @@
-"""The AP gate: a release owner's question, answered with yes, no, or not with these pictures."""
+"""The AP gate of a lower precision: it passes, fails, or is not proven."""
 
 from __future__ import annotations
 
@@ -124,16 +124,16 @@ def test_the_verdict_is_the_manifests_accuracy() -> None:
 
 
 def write_dataset(root: Path, people: list[int]) -> PennFudanDataset:
-    """Pictures with so many bright rectangles each, in the Penn-Fudan layout."""
+    """Images with so many bright rectangles each, in the Penn-Fudan layout."""
     for folder in ("PNGImages", "PedMasks"):
         (root / folder).mkdir(parents=True)
     for number, count in enumerate(people):
-        picture = np.zeros((*SIZE, 3), np.uint8)
+        image = np.zeros((*SIZE, 3), np.uint8)
         ids = np.zeros(SIZE, np.uint8)
         for person in range(count):
             place = np.s_[10 + number % 5 : 50, 5 + 28 * person : 25 + 28 * person]
-            picture[place], ids[place] = SHADES[person], person + 1
-        Image.fromarray(picture).save(root / "PNGImages" / f"p{number:02}.png")
+            image[place], ids[place] = SHADES[person], person + 1
+        Image.fromarray(image).save(root / "PNGImages" / f"p{number:02}.png")
         Image.fromarray(ids).save(root / "PedMasks" / f"p{number:02}_mask.png")
     return PennFudanDataset(root)
 
@@ -177,7 +177,7 @@ def test_an_artifact_that_misses_the_darkest_fails(dataset: PennFudanDataset) ->
     assert judge(measured, max_drop=0.5).outcome is Outcome.FAILS
 
 
-def test_masks_and_boxes_are_judged_apart(dataset: PennFudanDataset) -> None:
+def test_masks_and_boxes_are_measured_separately(dataset: PennFudanDataset) -> None:
     """Soft masks of nothing leave the boxes as they are."""
 
     def blind(image: np.ndarray) -> Detections:
@@ -189,7 +189,7 @@ def test_masks_and_boxes_are_judged_apart(dataset: PennFudanDataset) -> None:
     assert measured.segm.candidate == 0
 
 
-def test_only_the_runs_own_test_pictures_are_measured(
+def test_only_the_runs_own_test_images_are_measured(
     dataset: PennFudanDataset, tmp_path: Path
 ) -> None:
     write_split(tmp_path / "split.json", Split(train=(0, 1), test=(2, 3, 4)), dataset)
@@ -200,18 +200,18 @@ def test_only_the_runs_own_test_pictures_are_measured(
 
 
 def test_an_empty_part_is_refused(dataset: PennFudanDataset) -> None:
-    with pytest.raises(DatasetError, match="expected labelled pictures"):
+    with pytest.raises(DatasetError, match="expected labelled images"):
         measure(find, find, dataset, ())
 
 
-def test_pictures_without_people_are_refused(tmp_path: Path) -> None:
+def test_images_without_people_are_refused(tmp_path: Path) -> None:
     empty = write_dataset(tmp_path / "data", [0, 0])
     with pytest.raises(DatasetError, match="none on 2 images; label some"):
         measure(find, find, empty, (0, 1))
 
 
-def test_pictures_without_labels_are_refused(dataset: PennFudanDataset) -> None:
-    """A folder of pictures alone is no dataset: the user learns which mask is missing."""
+def test_images_without_labels_are_refused(dataset: PennFudanDataset) -> None:
+    """A folder of images alone is no dataset: the message names the missing mask."""
     (dataset.root / "PedMasks" / "p00_mask.png").unlink()
     with pytest.raises(DatasetError, match=r"expected the mask .*p00_mask\.png"):
         PennFudanDataset(dataset.root)

@@ -1,4 +1,4 @@
-"""What libraries say while they convert: heard in three ways, told once, or known to be noise."""
+"""Output of libraries during a conversion: captured, then reported once or dropped as noise."""
 
 from __future__ import annotations
 
@@ -15,98 +15,101 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from pedseg_export import quiet
-from pedseg_export.quiet import Remark, told_briefly
+from pedseg_export.quiet import MAX_LENGTH, LibraryMessage, capture_library_output
 
 FOLDERS = {module.__name__: Path(module.__file__).parent for module in (torch, onnxruntime)}
 
 
-def says(library: str, code: str, **names: object) -> None:
+def run_as(library: str, code: str, **names: object) -> None:
     """Run `code` as if it stood in a file of `library`."""
     file = FOLDERS[library] / "deep" / "inside.py"
     exec(compile(code, str(file), "exec"), {"__name__": f"{library}.deep.inside", **names})
 
 
-def hear(block: Callable[[], object]) -> tuple[list[str], list[Remark]]:
-    """The lines that a user is told of what `block` says, and all that was heard."""
-    told: list[str] = []
-    with told_briefly(told.append) as overheard:
+def capture(block: Callable[[], object]) -> tuple[list[str], list[LibraryMessage]]:
+    """The lines that are reported of the output of `block`, and all captured messages."""
+    reported: list[str] = []
+    with capture_library_output(reported.append) as captured:
         block()
-    return told, overheard.remarks()
+    return reported, captured.messages()
 
 
-def test_a_warning_is_told_once_with_its_library() -> None:
+def test_a_warning_is_reported_once_with_its_library() -> None:
     code = "import warnings\nfor i in range(3): warnings.warn(f'shape {i}\\n  is odd')"
-    told, remarks = hear(lambda: says("torch", code))
-    assert told == ["torch: shape 0 is odd (3 times)"]
-    assert [remark.count for remark in remarks] == [3]
+    reported, messages = capture(lambda: run_as("torch", code))
+    assert reported == ["torch: shape 0 is odd (3 times)"]
+    assert [message.count for message in messages] == [3]
 
 
 def test_a_warning_that_points_at_its_caller_still_names_its_library() -> None:
     """torch warns with a stacklevel, so that the file of the warning is the caller's."""
-    told, _ = hear(lambda: says("torch", "import warnings\nwarnings.warn('odd', stacklevel=2)"))
-    assert told == ["torch: odd"]
+    reported, _ = capture(
+        lambda: run_as("torch", "import warnings\nwarnings.warn('odd', stacklevel=2)")
+    )
+    assert reported == ["torch: odd"]
 
 
-def test_a_warning_of_no_known_library_is_told_too() -> None:
-    told, _ = hear(lambda: warnings.warn("something else", stacklevel=1))
-    assert told == ["python: something else"]
+def test_a_warning_of_another_library_is_reported_too() -> None:
+    reported, _ = capture(lambda: warnings.warn("something else", stacklevel=1))
+    assert reported == ["python: something else"]
 
 
 @pytest.mark.parametrize("name", ["torch.onnx", "torch.deep.inside", ""], ids=repr)
-def test_a_logged_warning_is_told_once_whatever_its_logger(
+def test_a_logged_warning_is_reported_once_whatever_its_logger(
     name: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """torch.onnx has a handler of its own; onnxruntime's tools log to the root."""
     code = f"import logging\nlogging.getLogger({name!r}).warning('node %d folded', 7)"
-    told, _ = hear(lambda: says("torch", code))
-    assert told == ["torch: node 7 folded"]
+    reported, _ = capture(lambda: run_as("torch", code))
+    assert reported == ["torch: node 7 folded"]
     assert capsys.readouterr().err == ""
 
 
 def test_the_first_warning_to_the_root_logger_leaves_no_handler_behind() -> None:
     """logging.warning would install one for good, and every later record would be printed."""
     before = list(logging.root.handlers)
-    told, _ = hear(lambda: says("onnxruntime", "import logging\nlogging.warning('too many nodes')"))
-    assert told == ["onnxruntime: too many nodes"]
+    reported, _ = capture(
+        lambda: run_as("onnxruntime", "import logging\nlogging.warning('too many nodes')")
+    )
+    assert reported == ["onnxruntime: too many nodes"]
     assert logging.root.handlers == before
 
 
 def test_prints_of_a_library_become_one_line_each(capsys: pytest.CaptureFixture[str]) -> None:
     code = "import sys\nprint('two', 'words')\nprint('a\\n graph', file=sys.stderr)"
-    told, _ = hear(lambda: says("torch", code))
-    assert told == ["torch: two words", "torch: a graph"]
+    reported, _ = capture(lambda: run_as("torch", code))
+    assert reported == ["torch: two words", "torch: a graph"]
     captured = capsys.readouterr()
     assert (captured.out, captured.err) == ("", "")
 
 
 def test_a_progress_bar_is_its_last_state_without_colours() -> None:
     code = "import sys\nfor i in range(3): sys.stderr.write(f'\\r\\x1b[96m{i} of 2\\x1b[0m')"
-    told, _ = hear(lambda: says("onnxruntime", code))
-    assert told == ["onnxruntime: 2 of 2"]
+    reported, _ = capture(lambda: run_as("onnxruntime", code))
+    assert reported == ["onnxruntime: 2 of 2"]
 
 
-def test_all_that_is_not_a_librarys_goes_through(capsys: pytest.CaptureFixture[str]) -> None:
+def test_output_of_other_code_passes_through(capsys: pytest.CaptureFixture[str]) -> None:
     def block() -> None:
         print("mine")
         print("problem", file=sys.stderr)
         logging.getLogger("mine").warning("logged")
 
-    told, remarks = hear(block)
-    assert (told, remarks) == ([], [])
+    reported, messages = capture(block)
+    assert (reported, messages) == ([], [])
     captured = capsys.readouterr()
     assert captured.out == "mine\n"
     assert captured.err.startswith("problem\n")
 
 
-def test_a_line_of_pedseg_goes_through_where_a_library_calls_it(
+def test_a_line_of_pedseg_passes_through_where_a_library_calls_it(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """A calibration reader is called by onnxruntime and may tell its progress."""
+    """A calibration reader is called by onnxruntime and may print its progress."""
     reader: dict[str, object] = {"__name__": "pedseg_export.reader"}
     exec("def step(): print('image 1 of 9')", reader)
-    told, _ = hear(lambda: says("onnxruntime", "step()", step=reader["step"]))
-    assert told == []
+    reported, _ = capture(lambda: run_as("onnxruntime", "step()", step=reader["step"]))
+    assert reported == []
     assert capsys.readouterr().out == "image 1 of 9\n"
 
 
@@ -115,8 +118,10 @@ def test_lower_levels_reach_the_handlers_that_asked_for_them(
 ) -> None:
     code = "import logging\nlogging.getLogger('torch.deep').info('detail')"
     with caplog.at_level(logging.INFO):
-        told, _ = hear(lambda: says("onnxruntime", code.replace("torch.deep", "onnx.deep")))
-    assert told == []
+        reported, _ = capture(
+            lambda: run_as("onnxruntime", code.replace("torch.deep", "onnx.deep"))
+        )
+    assert reported == []
     assert caplog.messages == ["detail"]
 
 
@@ -129,12 +134,12 @@ def test_a_spinner_keeps_turning(monkeypatch: pytest.MonkeyPatch) -> None:
     def block() -> None:
         status.update("halfway")
         console.print("first step")
-        says("torch", "import sys\nprint('noise', file=sys.stderr)")
+        run_as("torch", "import sys\nprint('noise', file=sys.stderr)")
 
     with console.status("exporting") as status:
-        told, _ = hear(block)
+        reported, _ = capture(block)
         console.print("wrote it")
-    assert told == ["torch: noise"]
+    assert reported == ["torch: noise"]
     assert sys.stderr is screen
     shown = screen.getvalue()
     assert [shown.count(words) for words in ("first step", "wrote it", "noise")] == [1, 1, 0]
@@ -143,10 +148,10 @@ def test_a_spinner_keeps_turning(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_known_noise_is_dropped_for_a_named_reason() -> None:
     code = "print('[torch.onnx] Run decompositions...')\nprint('worth knowing')"
-    told, remarks = hear(lambda: says("torch", code))
-    assert told == ["torch: worth knowing"]
-    assert remarks[0].text == "[torch.onnx] Run decompositions..."
-    assert remarks[0].why == "progress, which pedseg shows itself"
+    reported, messages = capture(lambda: run_as("torch", code))
+    assert reported == ["torch: worth knowing"]
+    assert messages[0].text == "[torch.onnx] Run decompositions..."
+    assert messages[0].drop_reason == "progress, which pedseg shows itself"
 
 
 @pytest.mark.parametrize(
@@ -167,30 +172,30 @@ def test_known_noise_is_dropped_for_a_named_reason() -> None:
         "Percentile : (0.001,99.999)",
     ],
 )
-def test_sentences_seen_in_exports_that_harm_nobody(text: str) -> None:
-    told, (remark,) = hear(lambda: says("onnxruntime", f"print({text!r})"))
-    assert told == []
-    assert remark.why
+def test_harmless_messages_of_exports_are_dropped(text: str) -> None:
+    reported, (message,) = capture(lambda: run_as("onnxruntime", f"print({text!r})"))
+    assert reported == []
+    assert message.drop_reason
 
 
-def test_long_remarks_are_cut() -> None:
-    told, _ = hear(lambda: says("torch", "print('x' * 5000)"))
-    assert told == [f"torch: {'x' * quiet.LONGEST}..."]
+def test_long_messages_are_shortened() -> None:
+    reported, _ = capture(lambda: run_as("torch", "print('x' * 5000)"))
+    assert reported == [f"torch: {'x' * MAX_LENGTH}..."]
 
 
-def test_a_failure_leaves_everything_as_it_was_and_tells_nothing() -> None:
+def test_a_failure_restores_everything_and_reports_nothing() -> None:
     def state() -> tuple[object, ...]:
         handlers = [h for logger in (logging.root, logging.getLogger("torch.onnx"))
                     for h in logger.handlers]  # fmt: skip
         return sys.stdout, sys.stderr, handlers, [list(h.filters) for h in handlers]
 
     before: tuple[object, ...] = state()
-    told: list[str] = []
+    reported: list[str] = []
     code = "import warnings\nwarnings.warn('odd')\nprint('dump')\nraise ValueError('no luck')"
-    with pytest.raises(ValueError, match="no luck"), told_briefly(told.append):
-        says("torch", code)
+    with pytest.raises(ValueError, match="no luck"), capture_library_output(reported.append):
+        run_as("torch", code)
     assert state() == before
-    assert told == []
+    assert reported == []
 
 
 class Doubles(nn.Module):
@@ -198,18 +203,18 @@ class Doubles(nn.Module):
         return pixels * 2
 
 
-def test_scripting_a_module_is_no_news() -> None:
-    told, remarks = hear(lambda: torch.jit.script(Doubles()))
-    assert told == []
-    assert {remark.why for remark in remarks} == {"TorchScript is what was asked for"}
+def test_scripting_a_module_reports_nothing() -> None:
+    reported, messages = capture(lambda: torch.jit.script(Doubles()))
+    assert reported == []
+    assert {message.drop_reason for message in messages} == {"TorchScript is what was asked for"}
 
 
 @pytest.mark.slow
-def test_torchs_own_onnx_progress_is_no_news(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_progress_of_torch_onnx_is_not_reported(capsys: pytest.CaptureFixture[str]) -> None:
     def block() -> None:
         torch.onnx.export(Doubles().eval(), (torch.rand(2, 3),), dynamo=True, verbose=True)
 
-    told, remarks = hear(block)
-    assert told == []
-    assert "progress, which pedseg shows itself" in {remark.why for remark in remarks}
+    reported, messages = capture(block)
+    assert reported == []
+    assert "progress, which pedseg shows itself" in {message.drop_reason for message in messages}
     assert capsys.readouterr().out == ""

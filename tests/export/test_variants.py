@@ -22,8 +22,8 @@ from pedseg_train.eager import EagerSegmenter
 pytestmark = pytest.mark.slow
 
 
-def opened(checkpoint: Path, path: Path, golden: bool = False, **options: object) -> Segmenter:
-    options["golden"] = golden
+def opened(checkpoint: Path, path: Path, self_test: bool = False, **options: object) -> Segmenter:
+    options["self_test"] = self_test
     result = export_artifact(checkpoint, output=path, options=ExportOptions(**options))
     return Segmenter.load(result.path, device="cpu")
 
@@ -147,6 +147,6 @@ def test_the_artifact_tests_itself(onnx_artifact, checkpoint: Path, tmp_path: Pa
 
 @pytest.mark.parametrize(("height", "width"), [(16, 16), (16, 320), (400, 20)], ids=str)
 def test_streets_can_be_drawn_at_every_fixed_size(height: int, width: int) -> None:
-    picture = generated_street(0, height, width, people=True)
-    assert picture.shape == (height, width, 3)
-    assert picture.std() > 5
+    image = generated_street(0, height, width, people=True)
+    assert image.shape == (height, width, 3)
+    assert image.std() > 5

@@ -16,10 +16,10 @@ from pedseg_export.export import describe, write
 from pedseg_export.formats import torchscript
 from pedseg_export.graph import InferenceGraph
 from pedseg_export.options import ExportOptions
-from pedseg_export.quiet import silent, told_briefly
+from pedseg_export.quiet import capture_library_output, discard
 from pedseg_export.stages import StageReport, StageResult
 from pedseg_export.verification import generated_samples
-from pedseg_export.verify_cli import Verification, as_exported, main, samples_for
+from pedseg_export.verify_cli import Verification, as_exported, main, select_samples
 from pedseg_runtime.artifact.manifest import Manifest
 from pedseg_runtime.errors import InputError
 from pedseg_runtime.parity import compare
@@ -29,9 +29,9 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture
-def pictures(tmp_path: Path) -> Path:
+def image_folder(tmp_path: Path) -> Path:
     """Three streets, two of 240x320 and one of 375x500."""
-    folder = tmp_path / "pictures"
+    folder = tmp_path / "image_folder"
     folder.mkdir()
     samples = generated_samples()
     for sample in (samples[0], samples[1], samples[3]):
@@ -54,7 +54,7 @@ def script(loaded: LoadedCheckpoint, path: Path, *, swapped: bool = False, **opt
     graph = InferenceGraph(loaded.model, dtype=chosen.dtype)
     if swapped:
         graph.preprocessing = Swapped(graph.preprocessing)
-    with told_briefly(silent):
+    with capture_library_output(discard):
         draft = torchscript.convert(graph)
         write(draft, path, describe(loaded, chosen, draft))
     return path
@@ -67,10 +67,10 @@ def verify(artifact: Path, checkpoint: Path, *options: str) -> Result:
 
 
 def test_stages_of_a_good_artifact_are_shown_and_written(
-    torchscript_artifact, checkpoint: Path, pictures: Path, tmp_path: Path
+    torchscript_artifact, checkpoint: Path, image_folder: Path, tmp_path: Path
 ) -> None:
     report = tmp_path / "report.json"
-    options = ["--images", str(pictures), "--report", str(report)]
+    options = ["--images", str(image_folder), "--report", str(report)]
     result = verify(torchscript_artifact.result.path, checkpoint, *options)
     assert result.exit_code == 0, result.output
     assert "stages: all 6 agree with eager on 3 images" in result.stdout
@@ -82,19 +82,19 @@ def test_stages_of_a_good_artifact_are_shown_and_written(
 
 
 def test_without_stages_nothing_is_said_of_them(
-    torchscript_artifact, checkpoint: Path, pictures: Path
+    torchscript_artifact, checkpoint: Path, image_folder: Path
 ) -> None:
     arguments = [str(torchscript_artifact.result.path), "--checkpoint", str(checkpoint)]
-    result = CliRunner().invoke(main, [*arguments, "--images", str(pictures), "--json"])
+    result = CliRunner().invoke(main, [*arguments, "--images", str(image_folder), "--json"])
     assert result.exit_code == 0, result.output
     assert "stages" not in json.loads(result.stdout)
 
 
 def test_the_first_stage_that_disagrees_is_named_in_one_line(
-    loaded: LoadedCheckpoint, checkpoint: Path, pictures: Path, tmp_path: Path
+    loaded: LoadedCheckpoint, checkpoint: Path, image_folder: Path, tmp_path: Path
 ) -> None:
     artifact = script(loaded, tmp_path / "swapped", swapped=True)
-    result = verify(artifact, checkpoint, "--images", str(pictures))
+    result = verify(artifact, checkpoint, "--images", str(image_folder))
     assert result.exit_code == 1
     last = result.stdout.strip().splitlines()[-1]
     assert last.startswith("first stage that disagrees with eager: preprocessed image: values ")
@@ -104,22 +104,22 @@ def test_the_first_stage_that_disagrees_is_named_in_one_line(
 
 
 def test_json_holds_both_verdicts(
-    loaded: LoadedCheckpoint, checkpoint: Path, pictures: Path, tmp_path: Path
+    loaded: LoadedCheckpoint, checkpoint: Path, image_folder: Path, tmp_path: Path
 ) -> None:
     artifact = script(loaded, tmp_path / "swapped", swapped=True)
-    result = verify(artifact, checkpoint, "--images", str(pictures), "--json")
+    result = verify(artifact, checkpoint, "--images", str(image_folder), "--json")
     assert result.exit_code == 1
-    told = json.loads(result.stdout)
-    assert told["passed"] is False
-    assert told["stages"]["first_failure"] == "preprocessed image"
+    document = json.loads(result.stdout)
+    assert document["passed"] is False
+    assert document["stages"]["first_failure"] == "preprocessed image"
 
 
 def test_eager_follows_the_settings_of_the_artifact(
-    loaded: LoadedCheckpoint, checkpoint: Path, pictures: Path, tmp_path: Path
+    loaded: LoadedCheckpoint, checkpoint: Path, image_folder: Path, tmp_path: Path
 ) -> None:
     other = with_settings(loaded, min_size=48, detections_per_image=3)
     artifact = script(other, tmp_path / "other")
-    result = verify(artifact, checkpoint, "--images", str(pictures))
+    result = verify(artifact, checkpoint, "--images", str(image_folder))
     assert result.exit_code == 0, result.output
     assert "min_size 48 (checkpoint: 64), detections_per_image 3 (checkpoint: 8)" in result.stderr
 
@@ -131,26 +131,28 @@ def test_settings_that_are_the_checkpoints_are_not_spoken_of(
     assert capsys.readouterr().err == ""
 
 
-def test_a_lower_precision_is_told_and_not_refused(
-    loaded: LoadedCheckpoint, checkpoint: Path, pictures: Path, tmp_path: Path
+def test_a_lower_precision_is_reported_and_not_refused(
+    loaded: LoadedCheckpoint, checkpoint: Path, image_folder: Path, tmp_path: Path
 ) -> None:
     artifact = script(loaded, tmp_path / "half", precision="fp16")
-    result = verify(artifact, checkpoint, "--images", str(pictures))
+    result = verify(artifact, checkpoint, "--images", str(image_folder))
     assert result.exit_code == 0, result.output
-    assert "for information: what fp16 may cost is decided by AP" in result.stdout
+    assert "for information: AP decides whether the loss of fp16 is acceptable" in result.stdout
 
 
-def test_a_fixed_artifact_takes_pictures_of_its_size_alone(pictures: Path) -> None:
+def test_a_fixed_artifact_takes_only_images_of_its_size(image_folder: Path) -> None:
     manifest = Manifest(
         architecture="a", class_names=("background", "person"), checkpoint_sha256="", format="onnx"
     )
-    assert len(samples_for(manifest, pictures, 9)) == 3
+    assert len(select_samples(manifest, image_folder, 9)) == 3
     fixed = dataclasses.replace(manifest, static_shape=(2, 240, 320))
-    assert [sample.image.shape for sample in samples_for(fixed, pictures, 9)] == [(240, 320, 3)] * 2
-    assert {sample.image.shape for sample in samples_for(fixed, None, 9)} == {(240, 320, 3)}
+    assert [sample.image.shape for sample in select_samples(fixed, image_folder, 9)] == [
+        (240, 320, 3)
+    ] * 2
+    assert {sample.image.shape for sample in select_samples(fixed, None, 9)} == {(240, 320, 3)}
     other = dataclasses.replace(manifest, static_shape=(2, 241, 320))
     with pytest.raises(InputError, match="241x320"):
-        samples_for(other, pictures, 9)
+        select_samples(other, image_folder, 9)
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
-"""The formats an artifact can have: each converts the inference graph into a `Draft`."""
+"""The formats of artifacts: each converts the inference graph to a `Draft`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from . import onnx, pt2, torchscript
 from .draft import Draft
+from .onnx import convert_onnx
+from .pt2 import convert_pt2
+from .torchscript import convert_torchscript
 from .tracing import Shape
 
 __all__ = ["FORMATS", "Draft", "Format", "Shape"]
@@ -14,13 +16,13 @@ __all__ = ["FORMATS", "Draft", "Format", "Shape"]
 
 @dataclass(frozen=True, kw_only=True)
 class Format:
-    """A way to write an artifact.
+    """A format of artifacts.
 
     Attributes:
         suffix: of its files.
-        convert: turns the inference graph into a draft; `static_shape` fixes N, H and W.
-        precisions: that it can have.
-        can_be_static: whether shapes can be fixed in it.
+        convert: converts the inference graph to a draft; `static_shape` fixes N, H and W.
+        precisions: supported precisions.
+        can_be_static: whether shapes can be fixed.
     """
 
     suffix: str
@@ -31,7 +33,7 @@ class Format:
 
 FORMATS = {
     # onnxruntime 1.31 has no bfloat16 Conv on the CPU and no bfloat16 MaxPool on CUDA.
-    "onnx": Format(suffix=".onnx", convert=onnx.convert, precisions=("fp32", "fp16", "int8")),
-    "torchscript": Format(suffix=".torchscript", convert=torchscript.convert, can_be_static=False),
-    "pt2": Format(suffix=".pt2", convert=pt2.convert),
+    "onnx": Format(suffix=".onnx", convert=convert_onnx, precisions=("fp32", "fp16", "int8")),
+    "torchscript": Format(suffix=".torchscript", convert=convert_torchscript, can_be_static=False),
+    "pt2": Format(suffix=".pt2", convert=convert_pt2),
 }

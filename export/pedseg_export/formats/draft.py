@@ -1,4 +1,4 @@
-"""What every format yields: a converted graph that waits for its manifest."""
+"""A converted graph, before its manifest is known: the common result of all formats."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ class Draft:
     """A converted graph in memory.
 
     Attributes:
-        exporter: what converted it.
+        exporter: name of the converter.
         opset: ONNX opset, None for other formats.
-        operators: ONNX operator -> how often the graph has it; empty for other formats.
+        operators: ONNX operator -> its count in the graph; empty for other formats.
         notes: what stays in float32 in a lower precision, and why.
-        write: writes the artifact, without its checksum, with a manifest and perhaps self-test
-            samples inside; may be called again with others.
+        write: writes the artifact, without checksum, given a path, a manifest and perhaps encoded
+            self-test samples; may be called again with others.
     """
 
     exporter: str

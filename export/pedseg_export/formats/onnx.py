@@ -21,13 +21,15 @@ from ..graph import InferenceGraph
 from .draft import Draft
 from .simplification import simplify
 from .tracing import Shape, trace
-from .translations import TAP_DOMAIN, translations
+from .translations import INTERMEDIATE_DOMAIN, translations
 
 EXPORTER = "torch.onnx dynamo"
 
 
-def convert(graph: InferenceGraph, *, static_shape: Shape | None = None, opset: int = 18) -> Draft:
-    """Convert `graph`, with free or fixed sizes, to an ONNX opset from 18 on."""
+def convert_onnx(
+    graph: InferenceGraph, *, static_shape: Shape | None = None, opset: int = 18
+) -> Draft:
+    """Convert `graph`, with free or fixed sizes, to ONNX opset 18 or later."""
     mask_format = "roi" if graph.paste is None else "full"
     for pool in (graph.boxes.pool, graph.masks.pool):
         pool.exports_operator = True
@@ -40,57 +42,57 @@ def convert(graph: InferenceGraph, *, static_shape: Shape | None = None, opset: 
         output_names=[spec["name"] for spec in output_specs(mask_format)],
         custom_translation_table=translations(),
         verbose=False,
-        optimize=False,  # not before the taps are names: an operator would be in the way
+        optimize=False,  # only after the marking operators are removed: they would hinder it
     )
     if program is None:
         raise TypeError("expected torch.onnx.export to return a program, found None")
     model = program.model
-    simplify(model, keep=name_taps(model))
+    simplify(model, keep=name_intermediates(model))
     tidy(model, static_shape, mask_format)
     return draft_of(model)
 
 
 def draft_of(model: ir.Model, *, notes: tuple[str, ...] = ()) -> Draft:
-    """A draft of a finished graph."""
+    """A draft of a finished ONNX graph."""
     return Draft(
         exporter=EXPORTER,
         opset=model.opset_imports[""],
         operators=dict(Counter(node.op_type for node in model.graph.all_nodes())),
         notes=notes,
-        write=partial(write, model),
+        write=partial(write_onnx, model),
     )
 
 
-def write(model: ir.Model, path: Path, manifest: Manifest, golden: str | None) -> None:
-    """Write `model` with the manifest and the viewers' keys in its metadata."""
+def write_onnx(model: ir.Model, path: Path, manifest: Manifest, self_test: str | None) -> None:
+    """Write `model` with the manifest and keys for common viewers in its metadata."""
     model.metadata_props.clear()
     model.metadata_props.update(manifest.viewer_metadata())
-    if golden is not None:
-        model.metadata_props[SELF_TEST_KEY] = golden
+    if self_test is not None:
+        model.metadata_props[SELF_TEST_KEY] = self_test
     model.metadata_props[MANIFEST_KEY] = manifest.to_json()
     model.producer_name = "pedseg"
     model.producer_version = manifest.versions["pedseg"]
     ir.save(model, path)
 
 
-def name_taps(model: ir.Model) -> list[ir.Value]:
-    """Take the tap operators out; what they tapped bears their name, and is returned."""
-    tapped = []
+def name_intermediates(model: ir.Model) -> list[ir.Value]:
+    """Replace the marking operators by their inputs, under their names; return these values."""
+    marked = []
     for node in list(model.graph):
-        if node.domain == TAP_DOMAIN:
+        if node.domain == INTERMEDIATE_DOMAIN:
             value, output = node.inputs[0], node.outputs[0]
             if value is None:
-                raise TypeError(f"expected {node.name} to tap a value, found none")
+                raise TypeError(f"expected {node.name} to mark a value, found none")
             ir.convenience.replace_all_uses_with(output, value, replace_graph_outputs=True)
             value.name, value.shape = node.attributes["name"].as_string(), output.shape
             model.graph.remove(node, safe=True)
-            tapped.append(value)
-    model.opset_imports.pop(TAP_DOMAIN, None)
-    return tapped
+            marked.append(value)
+    model.opset_imports.pop(INTERMEDIATE_DOMAIN, None)
+    return marked
 
 
 def tidy(model: ir.Model, static_shape: Shape | None, mask_format: str) -> None:
-    """Name the dynamic axes; drop what the exporter noted of the machine (stack traces, paths)."""
+    """Name the dynamic axes; drop stack traces and paths of this machine."""
     (images,) = model.graph.inputs
     images.shape = ir.Shape([*(static_shape or ("batch", "height", "width")), 3])
     frame = images.shape.dims[1:3] if mask_format == "full" else None

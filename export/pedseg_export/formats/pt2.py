@@ -1,4 +1,4 @@
-"""pt2: an `ExportedProgram`, what PyTorch offers in place of TorchScript."""
+"""pt2: an `ExportedProgram`, PyTorch's successor of TorchScript."""
 
 from __future__ import annotations
 
@@ -16,25 +16,32 @@ from .extra import extra_files
 from .tracing import Shape, trace
 
 
-def convert(graph: InferenceGraph, *, static_shape: Shape | None = None, opset: int = 0) -> Draft:  # noqa: ARG001
+def convert_pt2(
+    graph: InferenceGraph,
+    *,
+    static_shape: Shape | None = None,
+    opset: int = 0,  # noqa: ARG001
+) -> Draft:
     """Trace `graph` with `torch.export`, with free or fixed sizes."""
     program = trace(graph, static_shape)
-    name_taps(program)
-    return Draft(exporter="torch.export", write=partial(write, program))
+    name_intermediates(program)
+    return Draft(exporter="torch.export", write=partial(write_pt2, program))
 
 
-def write(program: ExportedProgram, path: Path, manifest: Manifest, golden: str | None) -> None:
+def write_pt2(
+    program: ExportedProgram, path: Path, manifest: Manifest, self_test: str | None
+) -> None:
     """Write the archive with the manifest as an extra file."""
-    files = {name: text.decode() for name, text in extra_files(manifest, golden).items()}
-    with path.open("wb") as stream:  # a stream: a path would have to end in .pt2
+    files = {name: text.decode() for name, text in extra_files(manifest, self_test).items()}
+    with path.open("wb") as stream:  # a stream: a path would need the suffix .pt2
         torch.export.save(program, stream, extra_files=files)
 
 
-def name_taps(program: ExportedProgram) -> None:
-    """Take the tap operators out; what they tapped bears their name, with underscores for dots."""
+def name_intermediates(program: ExportedProgram) -> None:
+    """Replace the marking operators by their inputs, under their names with _ for dots."""
     names = {}
     for node in list(program.graph.nodes):
-        if node.target is torch.ops.pedseg.tap.default:
+        if node.target is torch.ops.pedseg.mark_intermediate.default:
             value, name = node.args
             node.replace_all_uses_with(value)
             program.graph.erase_node(node)
@@ -42,7 +49,7 @@ def name_taps(program: ExportedProgram) -> None:
             names[node.name] = value.name
     for spec in program.graph_signature.output_specs:
         spec.arg.name = names.get(spec.arg.name, spec.arg.name)
-    for module in program.graph_module.modules():  # paths of this machine are nobody's business
+    for module in program.graph_module.modules():  # their stack traces hold paths of this machine
         for node in module.graph.nodes if isinstance(module, torch.fx.GraphModule) else ():
             node.meta.pop("stack_trace", None)
     program.graph_module.recompile()

@@ -1,8 +1,8 @@
-"""Fewer nodes for the same values: every small node is a kernel launch on a GPU.
+"""Rewrite rules that remove redundant nodes: every small node is a kernel launch on a GPU.
 
-torch's translation of an operator stands alone, so that neighbours undo each other's work: a size
-is squeezed to a scalar and reshaped to a vector again, an index is transposed and squeezed. The
-rules here know that. Each looks at a node and the node before it, and names a simpler one.
+torch translates each operator by itself, so that neighbours undo each other: a size is squeezed to
+a scalar and reshaped to a vector again, an index is transposed and squeezed. Each rule matches a
+node and the node before it, and returns a simpler one.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import onnx_ir as ir
 from onnx_ir.passes import common
 from onnxscript import optimizer, rewriter
 
-FOLDED = 1 << 18  # elements; constants up to here are folded into others
-ROUNDS = 8  # rules open the way for each other; three rounds are usual
+MAX_FOLDED = 1 << 18  # elements of a constant that is folded into others
+MAX_ROUNDS = 8  # one rule may enable another; three rounds are usual
 RESHAPING = ("Reshape", "Squeeze", "Unsqueeze")
 
 
-class Simpler(NamedTuple):
-    """What takes a node's place: `operator` on `source` and a constant, or `source` itself."""
+class Replacement(NamedTuple):
+    """Replaces a node: `operator` on `source` and a constant, or `source` itself."""
 
     source: ir.Value
     operator: str | None = None
     argument: Sequence[int] = ()
 
 
-Rule = Callable[[ir.Node, ir.Value], Simpler | None]
+Rule = Callable[[ir.Node, ir.Value], Replacement | None]
 
 
 def simplify(model: ir.Model, keep: Sequence[ir.Value] = ()) -> None:
@@ -38,22 +38,22 @@ def simplify(model: ir.Model, keep: Sequence[ir.Value] = ()) -> None:
         model: changed in place.
         keep: values that stay in the graph under their names.
     """
-    contract = len(model.graph.outputs)
+    output_count = len(model.graph.outputs)
     model.graph.outputs.extend(value for value in keep if not value.is_graph_output())
     optimizer.optimize_ir(model)
     rewriter.rewrite(model)
-    for _ in range(ROUNDS):
-        changed = [apply(model.graph, rule) for rule in RULES]
+    for _ in range(MAX_ROUNDS):
+        changed = [apply_rule(model.graph, rule) for rule in RULES]
         common.CommonSubexpressionEliminationPass()(model)
         common.RemoveUnusedNodesPass()(model)
         if not any(changed):
             break
-    optimizer.optimize_ir(model, input_size_limit=FOLDED, output_size_limit=FOLDED)
-    del model.graph.outputs[contract:]
+    optimizer.optimize_ir(model, input_size_limit=MAX_FOLDED, output_size_limit=MAX_FOLDED)
+    del model.graph.outputs[output_count:]
 
 
-def apply(graph: ir.Graph, rule: Rule) -> int:
-    """How many nodes of `graph` the rule replaced."""
+def apply_rule(graph: ir.Graph, rule: Rule) -> int:
+    """Apply a rule to every node of `graph`; return the number of replaced nodes."""
     count = 0
     for node in list(graph):
         source = node.inputs[0] if node.inputs else None
@@ -61,45 +61,45 @@ def apply(graph: ir.Graph, rule: Rule) -> int:
             continue
         found = rule(node, source)
         if found is not None:
-            replacement = _inserted(graph, node, found) if found.operator else found.source
-            ir.convenience.replace_all_uses_with(node.outputs[0], replacement)
+            value = _insert(graph, node, found) if found.operator else found.source
+            ir.convenience.replace_all_uses_with(node.outputs[0], value)
             graph.remove(node, safe=True)
             count += 1
     return count
 
 
-def same_vector(node: ir.Node, source: ir.Value) -> Simpler | None:
-    """A vector that is reshaped to a vector, or was squeezed to a scalar and comes back."""
+def same_vector(node: ir.Node, source: ir.Value) -> Replacement | None:
+    """A vector reshaped to a vector, or squeezed to a scalar and back."""
     if node.op_type == "Reshape" and _constant(node.inputs[1]) == [-1] and _rank(source) == 1:
-        return Simpler(source)
+        return Replacement(source)
     squeezed = _source_of(source, "Squeeze")
     if squeezed is None or _rank(source) != 0 or _rank(node.outputs[0]) != 1:
         return None
-    return Simpler(squeezed)
+    return Replacement(squeezed)
 
 
-def gathered_vector(node: ir.Node, source: ir.Value) -> Simpler | None:
-    """A scalar that was gathered from a vector and made a vector of one: gather that vector."""
+def gathered_vector(node: ir.Node, source: ir.Value) -> Replacement | None:
+    """A scalar gathered from a vector and made a vector of one: gather that vector."""
     gathered = _source_of(source, "Gather")
     if gathered is None or _rank(source) != 0 or _rank(node.outputs[0]) != 1:
         return None
     gather = source.producer()
     index = _constant(gather.inputs[1]) if gather is not None else None
-    return Simpler(gathered, "Gather", [index]) if isinstance(index, int) else None
+    return Replacement(gathered, "Gather", [index]) if isinstance(index, int) else None
 
 
-def row_of_nonzero(node: ir.Node, source: ir.Value) -> Simpler | None:
+def row_of_nonzero(node: ir.Node, source: ir.Value) -> Replacement | None:
     """Squeeze(Transpose(x [1, R]), 1) is Squeeze(x, 0)."""
     row = _source_of(source, "Transpose")
     if row is None or node.op_type != "Squeeze" or _constant(node.inputs[1]) != [1]:
         return None
-    return Simpler(row, "Squeeze", [0]) if _rank(row) == 2 else None
+    return Replacement(row, "Squeeze", [0]) if _rank(row) == 2 else None
 
 
-def reshape_by_position(node: ir.Node, source: ir.Value) -> Simpler | None:
-    """Reshape to computed sizes, where copying (0) and inferring (-1) say the same.
+def reshape_by_position(node: ir.Node, source: ir.Value) -> Replacement | None:
+    """Reshape to computed sizes, where copying (0) and inferring (-1) give the same.
 
-    A size is copied only from the batch: of a tensor without rows nothing can be inferred.
+    A size is copied only from the batch: in a tensor without rows no size can be inferred.
     """
     before, after = source.shape, node.outputs[0].shape
     if node.op_type != "Reshape" or _constant(node.inputs[1]) is not None:
@@ -114,18 +114,18 @@ def reshape_by_position(node: ir.Node, source: ir.Value) -> Simpler | None:
             sizes.append(0)
         else:
             sizes.append(-1)
-    return Simpler(source, "Reshape", sizes) if sizes.count(-1) <= 1 else None
+    return Replacement(source, "Reshape", sizes) if sizes.count(-1) <= 1 else None
 
 
-def reshape_of_reshape(node: ir.Node, source: ir.Value) -> Simpler | None:
-    """Two changes of shape in a row, where the last one alone says where it leads to."""
+def reshape_of_reshape(node: ir.Node, source: ir.Value) -> Replacement | None:
+    """Two changes of shape in a row, where the last one alone gives the result."""
     before = source.producer()
     if before is None or before.op_type not in RESHAPING or len(source.uses()) > 1:
         return None
     sizes = _sizes(node)
     if sizes is None or before.inputs[0] is None:
         return None
-    return Simpler(before.inputs[0], "Reshape", sizes)
+    return Replacement(before.inputs[0], "Reshape", sizes)
 
 
 RULES: tuple[Rule, ...] = (
@@ -138,7 +138,7 @@ RULES: tuple[Rule, ...] = (
 
 
 def _sizes(node: ir.Node) -> list[int] | None:
-    """The sizes that a reshaping node leads to, -1 for at most one of them; None if unknown."""
+    """The output sizes of a reshaping node, at most one of them -1; None if unknown."""
     sizes = _constant(node.inputs[1])
     if node.op_type != "Reshape":
         shape = node.outputs[0].shape
@@ -149,12 +149,12 @@ def _sizes(node: ir.Node) -> list[int] | None:
 
 
 def _is_batch(size: ir.SymbolicDim) -> bool:
-    """Whether a size is one of the input's own: torch names those s1, s2, ... and data's u1, u2."""
+    """Whether a size is one of the input: torch names these s1, s2, others u1, u2."""
     return str(size.value).startswith("s")
 
 
 def _source_of(value: ir.Value, operator: str) -> ir.Value | None:
-    """The first input of the `operator` that made `value`, None if another did."""
+    """The first input of the `operator` that made `value`, None if another operator did."""
     node = value.producer()
     return node.inputs[0] if node is not None and node.op_type == operator else None
 
@@ -173,7 +173,7 @@ def _rank(value: ir.Value) -> int | None:
     return None if value.shape is None else len(value.shape)
 
 
-def _inserted(graph: ir.Graph, node: ir.Node, found: Simpler) -> ir.Value:
+def _insert(graph: ir.Graph, node: ir.Node, found: Replacement) -> ir.Value:
     """The output of a new node before `node`, of the same type and shape."""
     tensor = ir.tensor(np.array(found.argument, np.int64))
     output = node.outputs[0]
@@ -184,7 +184,7 @@ def _inserted(graph: ir.Graph, node: ir.Node, found: Simpler) -> ir.Value:
         type=ir.TensorType(tensor.dtype),
     )
     graph.register_initializer(argument)
-    made = ir.node(str(found.operator), [found.source, argument])
-    made.outputs[0].shape, made.outputs[0].type = output.shape, output.type
-    graph.insert_before(node, made)
-    return made.outputs[0]
+    new_node = ir.node(str(found.operator), [found.source, argument])
+    new_node.outputs[0].shape, new_node.outputs[0].type = output.shape, output.type
+    graph.insert_before(node, new_node)
+    return new_node.outputs[0]

@@ -1,4 +1,4 @@
-"""TorchScript: the same graph, scripted. Files need torchvision's operators, nothing of pedseg."""
+"""TorchScript: the inference graph, scripted. Loading needs torchvision's operators, not pedseg."""
 
 from __future__ import annotations
 
@@ -16,12 +16,17 @@ from .extra import extra_files
 from .tracing import Shape
 
 
-def convert(graph: InferenceGraph, *, static_shape: Shape | None = None, opset: int = 0) -> Draft:  # noqa: ARG001
-    """Compile `graph` with `torch.jit.script`, whose code takes any size: nothing can be fixed."""
+def convert_torchscript(
+    graph: InferenceGraph,
+    *,
+    static_shape: Shape | None = None,  # noqa: ARG001
+    opset: int = 0,  # noqa: ARG001
+) -> Draft:
+    """Compile `graph` with `torch.jit.script`; its sizes are always free."""
     module: Any = torch.jit.script(graph)
-    return Draft(exporter="torch.jit.script", write=partial(write, module))
+    return Draft(exporter="torch.jit.script", write=partial(write_torchscript, module))
 
 
-def write(module: Any, path: Path, manifest: Manifest, golden: str | None) -> None:
+def write_torchscript(module: Any, path: Path, manifest: Manifest, self_test: str | None) -> None:
     """Write the archive with the manifest as an extra file."""
-    torch.jit.save(module, str(path), _extra_files=extra_files(manifest, golden))
+    torch.jit.save(module, str(path), _extra_files=extra_files(manifest, self_test))

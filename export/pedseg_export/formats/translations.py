@@ -1,4 +1,4 @@
-"""ONNX for the operators that torch cannot translate, or translates wastefully."""
+"""ONNX translations of operators that torch cannot translate, or translates inefficiently."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from onnx.defs import OpSchema
 from onnxscript import opset18 as op
 from onnxscript.values import Op, Opset
 
-from ..graph import pyramid, suppression, taps  # noqa: F401  they register pedseg's operators
+from ..graph import pyramid, suppression, taps  # noqa: F401  register pedseg's operators
 
-TAP_DOMAIN = "pedseg.taps"
-TAPPED = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)", "tensor(int64)"]
-TAP = OpSchema(
-    "Tap",
-    TAP_DOMAIN,
+INTERMEDIATE_DOMAIN = "pedseg.intermediates"
+INTERMEDIATE_TYPES = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)", "tensor(int64)"]
+MARK_INTERMEDIATE = OpSchema(
+    "MarkIntermediate",
+    INTERMEDIATE_DOMAIN,
     1,
     inputs=[OpSchema.FormalParameter("value", "T")],
     outputs=[OpSchema.FormalParameter("same", "T")],
-    type_constraints=[("T", TAPPED, "")],
-    attributes=[OpSchema.Attribute("name", OpSchema.AttrType.STRING, "what to call the value")],
+    type_constraints=[("T", INTERMEDIATE_TYPES, "")],
+    attributes=[OpSchema.Attribute("name", OpSchema.AttrType.STRING, "name of the value")],
 )
 
 Translation = Callable[..., Any]
@@ -30,17 +30,17 @@ Translation = Callable[..., Any]
 def translations() -> dict[Any, Translation]:
     """The `custom_translation_table` for `torch.onnx.export`."""
     return {
-        torch.ops.pedseg.suppress.default: suppress,
-        torch.ops.pedseg.align.default: align,
-        torch.ops.pedseg.tap.default: tap,
-        torch.ops.aten.div.Tensor_mode: divide,
-        torch.ops.aten.div.Scalar_mode: divide,
+        torch.ops.pedseg.suppress.default: translate_nms,
+        torch.ops.pedseg.align.default: translate_roi_align,
+        torch.ops.pedseg.mark_intermediate.default: translate_mark,
+        torch.ops.aten.div.Tensor_mode: translate_integer_division,
+        torch.ops.aten.div.Scalar_mode: translate_integer_division,
     }
 
 
-def suppress(boxes: Any, scores: Any, iou_threshold: float, floor: float) -> Any:
-    """NMS over rows, then the scores of what it selected scattered over -1."""
-    rows = op.Unsqueeze(scores, [1])  # [B, 1, P]: ONNX wants a class axis
+def translate_nms(boxes: Any, scores: Any, iou_threshold: float, floor: float) -> Any:
+    """NMS per row; the scores of selected boxes are scattered over -1."""
+    rows = op.Unsqueeze(scores, [1])  # [B, 1, P]: ONNX expects a class axis
     selected = op.NonMaxSuppression(
         boxes,
         rows,
@@ -48,11 +48,11 @@ def suppress(boxes: Any, scores: Any, iou_threshold: float, floor: float) -> Any
         op.Constant(value_floats=[iou_threshold]),
         op.Constant(value_floats=[floor]),
     )  # [S, 3]: row, class, entry
-    nothing = op.Expand(op.Constant(value_float=-1.0), op.Shape(rows))
-    return op.Squeeze(op.ScatterND(nothing, selected, op.GatherND(rows, selected)), [1])
+    suppressed = op.Expand(op.Constant(value_float=-1.0), op.Shape(rows))
+    return op.Squeeze(op.ScatterND(suppressed, selected, op.GatherND(rows, selected)), [1])
 
 
-def align(
+def translate_roi_align(
     features: Any,
     boxes: Any,
     image_index: Any,
@@ -60,7 +60,7 @@ def align(
     size: Sequence[int],
     sampling_ratio: int,
 ) -> Any:
-    """RoIAlign as of opset 16; its name for torchvision's aligned=False is output_half_pixel."""
+    """RoIAlign of opset 16, where output_half_pixel is torchvision's aligned=False."""
     return op.RoiAlign(
         features,
         boxes,
@@ -74,15 +74,19 @@ def align(
     )
 
 
-def tap(value: Any, name: str) -> Any:
-    """A node that only carries a name; the format takes it out again."""
-    return Op(Opset(TAP_DOMAIN, 1), "Tap", TAP)(value, name=name)
+def translate_mark(value: Any, name: str) -> Any:
+    """A node that only carries a name; `formats.onnx` removes it."""
+    return Op(Opset(INTERMEDIATE_DOMAIN, 1), "MarkIntermediate", MARK_INTERMEDIATE)(
+        value, name=name
+    )
 
 
-def divide(dividend: Any, divisor: Any, rounding_mode: str | None = None) -> Any:
+def translate_integer_division(
+    dividend: Any, divisor: Any, rounding_mode: str | None = None
+) -> Any:
     """Integer division of sizes and indices, none of them negative: ONNX Div on integers.
 
-    torch's own translation goes through float32, which is exact up to 2**24 only.
+    torch's own translation divides in float32, which is exact only up to 2**24.
     """
     if not dividend.dtype.is_integer() or rounding_mode is None:
         raise TypeError(f"expected an integer division, found {dividend.dtype} / {rounding_mode}")

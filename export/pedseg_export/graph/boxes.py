@@ -23,7 +23,7 @@ def decode(anchors: Tensor, deltas: Tensor, bbox_clip: float) -> Tensor:
     """
     corner = anchors[..., :2]
     size = anchors[..., 2:] - corner
-    half = 0.5 * size  # halving is exact, so it may be done before the product
+    half = 0.5 * size  # halving is exact, so it may precede the product
     center = deltas[..., :2] * size + (corner + half)
     half = torch.exp(deltas[..., 2:].clamp(max=bbox_clip)) * half
     return torch.cat([center - half, center + half], dim=-1)
@@ -45,7 +45,7 @@ def large_enough(boxes: Tensor, side: float) -> Tensor:
 def probability(logits: Tensor) -> Tensor:
     """The sigmoid, accurate where it is small.
 
-    onnxruntime's own on the CPU is off by up to 10 % near 1e-6, which is enough to change the order
-    of weak proposals and thereby what NMS keeps.
+    onnxruntime's own on the CPU is off by up to 10 % near 1e-6, enough to change the order of
+    weak proposals and thereby the result of NMS.
     """
     return torch.reciprocal(1.0 + torch.exp(-logits))

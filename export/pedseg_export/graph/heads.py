@@ -1,4 +1,4 @@
-"""The second stage: proposals -> detections -> soft masks."""
+"""The box and mask heads: proposals -> detections -> soft masks."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from .boxes import clip, decode, large_enough
 from .normalisation import folded
 from .predictors import COORDINATES, foreground
 from .pyramid import PyramidPooling
-from .suppression import suppress, suppress_unless
+from .suppression import keep_where, nms
 
 
 class BoxStage(nn.Module):
     """torchvision's box branch of `RoIHeads.forward` and its `postprocess_detections`.
 
-    The head computes in `dtype`; places, scores and what is decided by them stay float32.
+    The head computes in `dtype`; coordinates, scores and decisions on them stay float32.
     """
 
     def __init__(self, model: MaskRCNN, dtype: torch.dtype = torch.float32) -> None:
@@ -43,55 +43,55 @@ class BoxStage(nn.Module):
         Args:
             features: the pyramid, each [N, C, h, w].
             proposals: float32 [N, K, 4] in pixels of the resized image.
-            proposal_scores: float32 [N, K]; a negative score marks an empty place.
+            proposal_scores: float32 [N, K]; a negative score marks an empty entry.
             limits: float32 [4], width height width height of the resized image.
 
         Returns:
             boxes float32 [D, 4] in pixels of the resized image, labels int64 [D], scores float32
-            [D] and image_index int64 [D], by image and then by falling score.
+            [D] and image_index int64 [D], by image, then by descending score.
         """
-        # Only real proposals go through the head: a small image has a fifth of the places filled.
-        place = torch.nonzero(proposal_scores.flatten() >= 0.0).squeeze(1)
-        boxes = proposals.flatten(0, 1).index_select(0, place)
+        # Only real proposals go through the head: of a small image they are a fifth of the entries.
+        entry = torch.nonzero(proposal_scores.flatten() >= 0.0).squeeze(1)
+        boxes = proposals.flatten(0, 1).index_select(0, entry)
         level = self.pool.level_of(boxes)
         order = self.pool.order_of(boxes, level)
-        place, boxes = place.index_select(0, order), boxes.index_select(0, order)
-        image_index = torch.div(place, proposal_scores.shape[1], rounding_mode="floor")
+        entry, boxes = entry.index_select(0, order), boxes.index_select(0, order)
+        image_index = torch.div(entry, proposal_scores.shape[1], rounding_mode="floor")
         pooled, order = self.pool(features, boxes, image_index, level.index_select(0, order))
         boxes, scores = self.refine(pooled, boxes.index_select(0, order), limits)
-        return self.choose(boxes, scores, place.index_select(0, order), proposals)
+        return self.select_detections(boxes, scores, entry.index_select(0, order), proposals)
 
     def refine(self, pooled: Tensor, boxes: Tensor, limits: Tensor) -> tuple[Tensor, Tensor]:
-        """Boxes [R, C, 4] and scores [R, C] per class but the background, of proposals [R, 4]."""
+        """Boxes [R, C, 4] and scores [R, C] of proposals [R, 4], without the background class."""
         logits, deltas = self.predictor(self.head(pooled.to(self.dtype)))
         deltas = deltas.float().unflatten(1, [-1, 4]) / self.weights
         boxes = clip(decode(boxes.unsqueeze(1), deltas, self.bbox_clip), limits)
         scores = torch.softmax(logits.float(), -1)[:, 1:]
-        return boxes, suppress_unless(large_enough(boxes, self.min_box), scores)
+        return boxes, keep_where(large_enough(boxes, self.min_box), scores)
 
-    def choose(
-        self, boxes: Tensor, scores: Tensor, place: Tensor, proposals: Tensor
+    def select_detections(
+        self, boxes: Tensor, scores: Tensor, entry: Tensor, proposals: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """NMS per (image, class), then the best of each image; `place` [R] is image * K + k."""
-        places, classes = proposals.shape[1], scores.shape[1]
-        slots = proposals.shape[0] * places
-        rows = scores.new_full([slots, classes], -1.0).index_put([place], scores)
-        row_boxes = boxes.new_zeros([slots, classes, 4]).index_put([place], boxes)
-        if classes > 1:  # one class needs no moving
-            rows = rows.view(-1, places, classes).transpose(1, 2)
-            row_boxes = row_boxes.view(-1, places, classes, 4).transpose(1, 2)
-        row_boxes = row_boxes.reshape(-1, places, 4)
-        kept = suppress(
-            row_boxes, rows.reshape(-1, places), self.iou_threshold, self.score_threshold
-        )
-        best, index = kept.reshape(-1, classes * places).topk(
-            min(self.detections, places * classes), dim=1
+        """NMS per (image, class), then the best of each image; `entry` [R] is image * K + k."""
+        per_image, classes = proposals.shape[1], scores.shape[1]
+        entries = proposals.shape[0] * per_image
+        rows = scores.new_full([entries, classes], -1.0).index_put([entry], scores)
+        row_boxes = boxes.new_zeros([entries, classes, 4]).index_put([entry], boxes)
+        if classes > 1:  # one class needs no transposition
+            rows = rows.view(-1, per_image, classes).transpose(1, 2)
+            row_boxes = row_boxes.view(-1, per_image, classes, 4).transpose(1, 2)
+        row_boxes = row_boxes.reshape(-1, per_image, 4)
+        kept = nms(row_boxes, rows.reshape(-1, per_image), self.iou_threshold, self.score_threshold)
+        best, index = kept.reshape(-1, classes * per_image).topk(
+            min(self.detections, per_image * classes), dim=1
         )
         found = torch.nonzero(best.flatten() > self.score_threshold).squeeze(1)
         image_index = torch.div(found, best.shape[1], rounding_mode="floor")
         chosen = index.flatten().index_select(0, found)
-        labels = torch.div(chosen, places, rounding_mode="floor") + 1
-        boxes = row_boxes.reshape(-1, 4).index_select(0, image_index * (classes * places) + chosen)
+        labels = torch.div(chosen, per_image, rounding_mode="floor") + 1
+        boxes = row_boxes.reshape(-1, 4).index_select(
+            0, image_index * (classes * per_image) + chosen
+        )
         return boxes, labels, best.flatten().index_select(0, found), image_index
 
 
@@ -117,6 +117,6 @@ class MaskStage(nn.Module):
         if self.classes > 1:
             channel = (labels.index_select(0, order) - 1).view(-1, 1, 1, 1)
             logits = logits.gather(1, channel.expand(-1, 1, logits.shape[2], logits.shape[3]))
-        own = logits.squeeze(1).float()
-        masks: Tensor = torch.zeros_like(own).index_put([order], torch.sigmoid(own))
+        logits = logits.squeeze(1).float()
+        masks: Tensor = torch.zeros_like(logits).index_put([order], torch.sigmoid(logits))
         return masks

@@ -1,4 +1,4 @@
-"""The whole graph in order: uint8 pixels in, detections in the same pixels out."""
+"""The complete inference graph: uint8 images in, detections in pixels of these images out."""
 
 from __future__ import annotations
 
@@ -6,27 +6,27 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN
 
-from . import taps
+from . import taps as intermediates  # TorchScript reads constants only through their module
 from .heads import BoxStage, MaskStage
 from .pasting import FullMasks
 from .preprocessing import Preprocessing
 from .proposals import ProposalStage
 from .sizes import box_limits
-from .taps import tap
-from .trunk import Trunk
+from .taps import mark_intermediate
+from .trunk import Backbone
 
 
 class InferenceGraph(nn.Module):
     """From images to detections, as an artifact promises it, around a copy of a model's parts.
 
-    With a `dtype` other than float32 the networks (trunk, RPN head, box and mask head) compute in
-    it. Pixels, box coordinates, RoIAlign, scores, NMS and what they decide stay float32.
+    The networks (backbone, RPN head, box and mask head) compute in `dtype`. Pixels, box
+    coordinates, RoIAlign, scores and NMS stay float32.
     """
 
     def __init__(
         self, model: MaskRCNN, *, mask_format: str = "roi", dtype: torch.dtype = torch.float32
     ) -> None:
-        """Take the parts of `model`, which stays as it is.
+        """Copy the submodules of `model`, which is not changed.
 
         Args:
             model: in eval mode; its settings (sizes, thresholds) become part of the graph.
@@ -36,7 +36,8 @@ class InferenceGraph(nn.Module):
         super().__init__()
         self.dtype = dtype
         self.preprocessing = Preprocessing(model.transform)
-        self.trunk = Trunk(model.backbone, dtype)
+        # The name is part of the TorchScript format: it is how `stages` finds the backbone.
+        self.trunk = Backbone(model.backbone, dtype)
         self.proposals = ProposalStage(model, dtype)
         self.boxes = BoxStage(model, dtype)
         self.masks = MaskStage(model, dtype)
@@ -52,22 +53,26 @@ class InferenceGraph(nn.Module):
         """
         height, width = images.shape[1], images.shape[2]
         pixels, resized = self.preprocessing(images)
-        pixels = tap(pixels, taps.PIXELS)
+        pixels = mark_intermediate(pixels, intermediates.PIXELS)
         limits = box_limits(resized[0], resized[1], images.device)
         features: list[Tensor] = []
         for level, feature in enumerate(self.trunk(pixels.to(self.dtype))):
-            features.append(tap(feature, f"{taps.FEATURES}.{level}"))
+            features.append(mark_intermediate(feature, f"{intermediates.FEATURES}.{level}"))
         proposals, proposal_scores = self.proposals(
             features, [pixels.shape[2], pixels.shape[3]], limits
         )
-        proposals = tap(proposals, taps.PROPOSAL_BOXES)
-        proposal_scores = tap(proposal_scores, taps.PROPOSAL_SCORES)
+        proposals = mark_intermediate(proposals, intermediates.PROPOSAL_BOXES)
+        proposal_scores = mark_intermediate(proposal_scores, intermediates.PROPOSAL_SCORES)
         boxes, labels, scores, image_index = self.boxes(
             features, proposals, proposal_scores, limits
         )
-        boxes, labels = tap(boxes, taps.BOXES), tap(labels, taps.LABELS)
-        scores, image_index = tap(scores, taps.SCORES), tap(image_index, taps.IMAGE_INDEX)
-        roi_masks = tap(self.masks(features, boxes, labels, image_index), taps.ROI_MASKS)
+        boxes = mark_intermediate(boxes, intermediates.BOXES)
+        labels = mark_intermediate(labels, intermediates.LABELS)
+        scores = mark_intermediate(scores, intermediates.SCORES)
+        image_index = mark_intermediate(image_index, intermediates.IMAGE_INDEX)
+        roi_masks = mark_intermediate(
+            self.masks(features, boxes, labels, image_index), intermediates.ROI_MASKS
+        )
         boxes = boxes * (box_limits(height, width, images.device) / limits)
         if self.paste is not None:
             roi_masks = self.paste(roi_masks, boxes, height, width)

@@ -1,14 +1,14 @@
 """Soft masks in the frame of their box -> pixels of the image, without a loop.
 
-Equal to torchvision's `paste_masks_in_image` on the CPU bit for bit, thresholded. That takes the
-order in which torch's two bilinear kernels round, see `pedseg_runtime.masks`:
+Bit for bit equal to torchvision's thresholded `paste_masks_in_image` on the CPU. That requires the
+rounding order of torch's two bilinear kernels, see `pedseg_runtime.masks`:
 
 Large boxes are resized along the row first, then down the column. Each step is a matrix product
-with two non-zero weights per pixel, and a product that adds up with fused multiply-adds rounds as
-torch's kernel does if the far neighbour comes first. Hence the reversed masks.
+with two non-zero weights per pixel. With fused multiply-adds it rounds as torch's kernel does if
+the far neighbour comes first: hence the reversed masks.
 
-Small boxes (height + width up to 128) go through a kernel that weighs four neighbours at once. They
-are computed in a window of their own and scattered into the frame.
+Small boxes (height + width up to 128) go through a kernel that weights four neighbours at once.
+They are computed in a window of their own and scattered into the image.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class FullMasks(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.small = 128  # pixels, height + width: up to here torch takes its kernel for them
+        self.small = 128  # pixels, height + width: largest box of torch's kernel for small outputs
         self.threshold = 0.5
 
     def forward(self, roi_masks: Tensor, boxes: Tensor, height: int, width: int) -> Tensor:
@@ -46,8 +46,8 @@ class FullMasks(nn.Module):
     def large(self, padded: Tensor, start: Tensor, size: Tensor, height: int, width: int) -> Tensor:
         """Bool [D, height, width] by two matrix products."""
         reversed_masks = padded.flip([1, 2])
-        columns = weights(start[:, 0], size[:, 0], width, padded.shape[1])  # [D, width, M + 2]
-        rows = weights(start[:, 1], size[:, 1], height, padded.shape[1])
+        columns = cell_weights(start[:, 0], size[:, 0], width, padded.shape[1])  # [D, width, M + 2]
+        rows = cell_weights(start[:, 1], size[:, 1], height, padded.shape[1])
         across = torch.bmm(reversed_masks, columns.transpose(1, 2))
         return torch.bmm(rows, across) >= self.threshold
 
@@ -64,7 +64,7 @@ class FullMasks(nn.Module):
         inside = in_rows[:, :, None] & in_columns[:, None, :] & small[:, None, None]
         frame = torch.arange(count, device=masks.device)[:, None, None]
         place = (frame * height + y[:, :, None]) * width + x[:, None, :]
-        # What lies outside goes to one more pixel behind the last, which is dropped again.
+        # Values outside the image are written to one extra pixel, which is dropped.
         beyond = int_vector([count * height * width], masks.device)
         place = torch.where(inside, place, beyond).flatten()
         values = (soft >= self.threshold).to(torch.uint8).flatten()
@@ -79,33 +79,33 @@ def integer_boxes(boxes: Tensor, side: int) -> Tensor:
     return torch.cat([centre - grown, centre + grown], dim=1).to(torch.int64)
 
 
-def sources(positions: Tensor, size: Tensor, cells: int) -> tuple[Tensor, Tensor]:
-    """Where pixels fall among `cells` cells: bilinear with align_corners=False.
+def source_cells(positions: Tensor, size: Tensor, cells: int) -> tuple[Tensor, Tensor]:
+    """The source cells of pixels, among `cells`: bilinear with align_corners=False.
 
     Args:
-        positions: int64 [D, P], pixels of a box counted from its first.
+        positions: int64 [D, P], pixel indices within a box.
         size: int64 [D], pixels of the box.
         cells: number of cells along the axis.
 
     Returns:
         The lower cell int64 [D, P] and the weight of the upper one, float32 [D, P].
     """
-    # A number divided by a tensor would become a product with the reciprocal, rounded twice.
+    # number / tensor would be exported as a product with the reciprocal, which rounds twice.
     scale = torch.div(torch.full_like(size, cells, dtype=torch.float32), size.to(torch.float32))
-    # One rounding to float32 at the end, as a fused multiply-add has it.
+    # One rounding to float32 at the end, as in a fused multiply-add.
     source = (positions.to(torch.float64) + 0.5) * scale.to(torch.float64)[:, None] - 0.5
     source = source.to(torch.float32).clamp(min=0.0)
     lower = source.to(torch.int64).clamp(max=cells - 1)
     return lower, source - lower.to(torch.float32)
 
 
-def weights(start: Tensor, size: Tensor, pixels: int, cells: int) -> Tensor:
-    """Float32 [D, pixels, cells]: the weight of each cell, the last cell first, for each pixel.
+def cell_weights(start: Tensor, size: Tensor, pixels: int, cells: int) -> Tensor:
+    """Float32 [D, pixels, cells]: the weight of each cell for each pixel, last cell first.
 
-    Zero beyond the box. `start` and `size` int64 [D] are of the boxes along this axis.
+    Zero outside the box. `start` and `size`, int64 [D], are those of the boxes along this axis.
     """
     positions = torch.arange(pixels, device=start.device) - start[:, None]
-    lower, far = sources(positions, size, cells)
+    lower, far = source_cells(positions, size, cells)
     inside = (positions >= 0) & (positions < size[:, None])
     cell = torch.arange(cells, device=start.device).flip([0])
     distance = cell - lower[:, :, None]
@@ -115,14 +115,14 @@ def weights(start: Tensor, size: Tensor, pixels: int, cells: int) -> Tensor:
 
 
 def small_windows(padded: Tensor, size: Tensor, side: int) -> Tensor:
-    """Float32 [D, side, side]: every mask resized by the kernel for small outputs.
+    """Float32 [D, side, side]: masks resized as by the kernel for small outputs.
 
-    Only the first `size` [D, 2] = width height pixels of a window mean anything.
+    Only the first `size` [D, 2] = width height pixels of a window are valid.
     """
     cells = padded.shape[1]
     window = torch.arange(side, device=padded.device).expand(size.shape[0], side)
-    x, far_x = sources(window, size[:, 0], cells)
-    y, far_y = sources(window, size[:, 1], cells)
+    x, far_x = source_cells(window, size[:, 0], cells)
+    y, far_y = source_cells(window, size[:, 1], cells)
     near_x, near_y = (1.0 - far_x)[:, None, :], (1.0 - far_y)[:, :, None]
     far_x, far_y = far_x[:, None, :], far_y[:, :, None]
     left, top = x[:, None, :], y[:, :, None]

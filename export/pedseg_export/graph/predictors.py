@@ -1,7 +1,7 @@
-"""The last layers of the heads, with what nobody reads left out.
+"""The heads' last layers without unused outputs.
 
-torchvision predicts a box and a mask for the background too, and lets two convolutions read the
-same feature map to score an anchor and to move it.
+torchvision predicts a box and a mask for the background too, and runs two convolutions on the same
+feature map for the scores and the regressions of anchors.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ COORDINATES = 4
 
 
 def foreground(layer: Layer, per_class: int) -> Layer:
-    """A copy of `layer` whose first `per_class` outputs, the background's, are left out."""
+    """A copy of `layer` without its first `per_class` outputs, those of the background."""
     rest = copy.deepcopy(layer)
     rest.weight = nn.Parameter(layer.weight[per_class:].clone())
     if layer.bias is not None:
@@ -31,8 +31,8 @@ def foreground(layer: Layer, per_class: int) -> Layer:
 class AnchorHead(nn.Module):
     """torchvision's `RPNHead` with one convolution for scores and regressions.
 
-    A cell of the grid has A anchors. Its channels are read as rows of four: A rows of
-    regressions, then the A logits in rows of their own, filled up with zeros.
+    A cell of the grid has A anchors. Its channels are laid out as rows of four: A rows of
+    regressions, then the A logits, padded with zeros.
 
     Attributes:
         anchors: A.
@@ -48,15 +48,15 @@ class AnchorHead(nn.Module):
         self.conv = plain.conv.to(dtype)
         self.predictor = nn.Conv2d(boxes.in_channels, self.rows * COORDINATES, 1, dtype=dtype)
         self.logits = (boxes.out_channels, boxes.out_channels + scores.out_channels)
-        spare = self.rows * COORDINATES - boxes.out_channels - scores.out_channels
+        unused = self.rows * COORDINATES - boxes.out_channels - scores.out_channels
         with torch.no_grad():
             for name in ("weight", "bias"):
                 parts = [getattr(boxes, name), getattr(scores, name)]
-                filling = parts[0].new_zeros([spare, *parts[0].shape[1:]])
-                getattr(self.predictor, name).copy_(torch.cat([*parts, filling]))
+                padding = parts[0].new_zeros([unused, *parts[0].shape[1:]])
+                getattr(self.predictor, name).copy_(torch.cat([*parts, padding]))
 
     def forward(self, features: list[Tensor]) -> tuple[list[Tensor], list[Tensor]]:
-        """Score and move the anchors of every level [N, C, h, w].
+        """Scores and regressions of the anchors of every level [N, C, h, w].
 
         Returns:
             Logits [N, h * w * A] and rows [N, h * w * rows, 4] of each level.

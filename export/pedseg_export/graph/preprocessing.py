@@ -1,4 +1,4 @@
-"""From the client's pixels to the network's input: torchvision's `GeneralizedRCNNTransform`."""
+"""From image pixels to the network's input: torchvision's `GeneralizedRCNNTransform`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Preprocessing(nn.Module):
 
         Returns:
             The network's input float32 [N, 3, h', w'], both sides multiples of 32 and zero beyond
-            the resized image, whose height and width follow.
+            the resized image; height and width of the resized image.
         """
         resized, padded = network_size(
             images.shape[1], images.shape[2], self.min_size, self.max_size, self.block

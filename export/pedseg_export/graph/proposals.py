@@ -11,13 +11,13 @@ from torchvision.models.detection import MaskRCNN
 from .boxes import clip, decode, large_enough, probability
 from .predictors import AnchorHead
 from .sizes import int_vector, shortfall
-from .suppression import suppress, suppress_unless
+from .suppression import keep_where, nms
 
 
 class ProposalStage(nn.Module):
     """Proposals for a batch at once, one NMS per (image, level); the head computes in `dtype`.
 
-    Each image has S = L * P slots: P for the best anchors of each of its L levels.
+    Each image has S = L * P slots: the best P anchors of each of its L levels.
     """
 
     def __init__(self, model: MaskRCNN, dtype: torch.dtype = torch.float32) -> None:
@@ -33,7 +33,7 @@ class ProposalStage(nn.Module):
         self.levels, self.anchors_per_cell = int(cells.shape[0]), int(cells.shape[1])
         self.rows_per_cell = self.head.rows
         self.extra_rows = self.rows_per_cell - self.anchors_per_cell
-        # What indices beyond the last level may reach.
+        # Rows that an index beyond the last level may reach.
         self.beyond = -(-self.per_level // self.anchors_per_cell) * self.rows_per_cell
         level = torch.arange(self.levels).repeat_interleave(self.per_level)
         self.register_buffer("cells", cells.flatten(0, 1))  # [L * A, 4], centred on the origin
@@ -55,7 +55,7 @@ class ProposalStage(nn.Module):
 
         Returns:
             boxes float32 [N, K, 4] in pixels of the resized image and scores float32 [N, K], by
-            falling score; an entry with a negative score is no proposal.
+            descending score; an entry with a negative score is empty.
         """
         objectness, rows = self.head(features)
         best: list[Tensor] = []
@@ -72,17 +72,17 @@ class ProposalStage(nn.Module):
         anchors = self.anchors_at(slot, cell, grid)
         boxes = clip(decode(anchors, regressions, self.bbox_clip), limits)  # [N, S, 4]
         real = large_enough(boxes, self.min_box) & (logits > -math.inf)
-        scores = suppress_unless(real, probability(logits))
+        scores = keep_where(real, probability(logits))
 
         rows = scores.view(-1, self.per_level)
-        kept = suppress(boxes.view(-1, self.per_level, 4), rows, self.iou_threshold, -0.5)
+        kept = nms(boxes.view(-1, self.per_level, 4), rows, self.iou_threshold, -0.5)
         scores, index = kept.view(scores.shape).topk(self.per_image, dim=1)
         return boxes.gather(1, index.unsqueeze(2).expand(-1, -1, 4)), scores
 
     def best_of_level(self, objectness: Tensor) -> tuple[Tensor, Tensor]:
         """The best P of logits [N, h * w * A] and their anchor index, both [N, P].
 
-        A level with fewer than P anchors is filled up with logits of -inf, so that P is the same
+        A level with fewer than P anchors is padded with logits of -inf, so that P is the same
         for every level and every image size. Their indices lie beyond the level.
         """
         flat = objectness.float()
@@ -91,21 +91,21 @@ class ProposalStage(nn.Module):
             flat = nn.functional.pad(flat, [0, missing], value=-math.inf)
         return flat.topk(self.per_level, dim=1)
 
-    def at_anchors(self, rows: list[Tensor], place: Tensor) -> Tensor:
-        """Box regressions float32 [N, S, 4] at `place` [N, S, 1] in the rows of all levels.
+    def at_anchors(self, rows: list[Tensor], row: Tensor) -> Tensor:
+        """Box regressions float32 [N, S, 4] at `row` [N, S, 1] in the rows of all levels.
 
-        An index beyond its level leads to some other row, and the last level is filled up for it:
-        whatever is read there, its logit is -inf.
+        An index beyond its level reads some other row, and the last level is padded for it: the
+        logit of such an index is -inf.
         """
         if shortfall(rows[-1].shape[1], self.beyond) > 0:  # the coarsest level has the fewest
             rows[-1] = nn.functional.pad(rows[-1], [0, 0, 0, self.beyond])
-        return torch.cat(rows, 1).gather(1, place.expand(-1, -1, 4)).float()
+        return torch.cat(rows, 1).gather(1, row.expand(-1, -1, 4)).float()
 
     def grid_of_slots(self, shapes: list[list[int]], padded: list[int], limits: Tensor) -> Tensor:
-        """For every slot of its level, int64 [S, 4]: first row, width, stride in x and in y.
+        """Geometry of each slot's level, int64 [S, 4]: first row, width, stride in x and in y.
 
-        The stride is `padded // grid`, as `AnchorGenerator` has it; it is no power of two for the
-        pooled level. All numbers go to the device in one tensor.
+        The stride is `padded // grid`, as in `AnchorGenerator`; it is no power of two for the
+        pooled level. All numbers are copied to the device as one tensor.
         """
         numbers: list[int] = []
         first = 0
@@ -117,7 +117,7 @@ class ProposalStage(nn.Module):
     def anchors_at(self, index: Tensor, cell: Tensor, grid: Tensor) -> Tensor:
         """Anchors float32 [N, S, 4] by `index` [N, S, 1] within the level: `AnchorGenerator`.
 
-        Within a level the order is row, column, cell anchor, so that `cell` is `index // A`.
+        Within a level the order is row, column, anchor of the cell: `cell` is `index // A`.
         """
         width, strides = grid[:, 1:2], grid[:, 2:]
         row = torch.div(cell, width, rounding_mode="trunc")

@@ -1,4 +1,4 @@
-"""RoIAlign over a feature pyramid: `MultiScaleRoIAlign` without its copies."""
+"""RoIAlign over a feature pyramid: `MultiScaleRoIAlign` without copies of the features."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torchvision.ops import MultiScaleRoIAlign
 
 
-def align_boxes(
+def roi_align_boxes(
     features: Tensor,
     boxes: Tensor,
     image_index: Tensor,
@@ -15,7 +15,7 @@ def align_boxes(
     size: list[int],
     sampling_ratio: int,
 ) -> Tensor:
-    """`torchvision.ops.roi_align` (aligned=False), as ONNX has it: images and boxes apart.
+    """`torchvision.ops.roi_align` (aligned=False) with ONNX's signature.
 
     Args:
         features: float32 [N, C, h, w].
@@ -37,7 +37,7 @@ def align_boxes(
 
 align_operator = torch.library.custom_op(
     "pedseg::align",
-    align_boxes,
+    roi_align_boxes,
     mutates_args=(),
     schema="(Tensor features, Tensor boxes, Tensor image_index, float scale, int[] size, "
     "int sampling_ratio) -> Tensor",
@@ -56,16 +56,16 @@ def _(
     return features.new_empty([boxes.shape[0], features.shape[1], size[0], size[1]])
 
 
-TILE = 64.0  # pixels; boxes of one tile follow each other
+TILE = 64.0  # pixels; boxes of one tile are processed together
 TILES_PER_ROW = 2.0**10
-LEVEL_STEP = TILES_PER_ROW**2  # between two levels: more than the tiles of one
+LEVEL_STEP = TILES_PER_ROW**2  # between two levels, above the tile numbers of one level
 
 
 class PyramidPooling(nn.Module):
     """Pool each box from the level of the pyramid that suits its size.
 
-    Boxes come out grouped by level, together with the order that was applied: what follows works
-    on rows, so the few numbers per row are permuted and the pooled features never are.
+    The output is grouped by level and comes with the order applied: the following layers work on
+    rows, so that only the few numbers per row are permuted back, not the pooled features.
     """
 
     def __init__(self, pool: MultiScaleRoIAlign) -> None:
@@ -76,7 +76,7 @@ class PyramidPooling(nn.Module):
         self.size = [int(side) for side in pool.output_size]
         self.sampling_ratio = int(pool.sampling_ratio)
         self.level_step, self.per_tile = LEVEL_STEP, 1 / TILE
-        self.exports_operator = False  # ONNX has an operator that takes images and boxes apart
+        self.exports_operator = False  # set for ONNX, see `align_operator`
         self.register_buffer("areas", level_areas(pool))
         self.register_buffer("tile_weights", torch.tensor([1.0, TILES_PER_ROW]))
         self.areas: Tensor
@@ -88,14 +88,14 @@ class PyramidPooling(nn.Module):
         """Pool boxes.
 
         Args:
-            features: the pyramid, finest first, each [N, C, h, w]; pooled in float32, since a half
-                cannot tell apart coordinates beyond 2048 and is coarse before.
+            features: the pyramid, finest first, each [N, C, h, w]; pooled in float32, since
+                half precision is too coarse for coordinates.
             boxes: float32 [R, 4], x1 y1 x2 y2 in pixels of the network's input.
             image_index: int64 [R].
             level: of the boxes, see `level_of`.
 
         Returns:
-            float32 [R, C, size, size] in the order of levels, and that order, int64 [R].
+            float32 [R, C, size, size] ordered by level, and that order, int64 [R].
         """
         pooled: list[Tensor] = []
         order: list[Tensor] = []
@@ -118,28 +118,27 @@ class PyramidPooling(nn.Module):
         return torch.where(area >= self.areas, self.level_step, 0.0).sum(dim=1)
 
     def order_of(self, boxes: Tensor, level: Tensor) -> Tensor:
-        """An order of boxes [R, 4], int64 [R], by level and then by where they lie.
+        """An order of boxes [R, 4], int64 [R], by level and then by position.
 
-        Each box reads a small window of every channel. Neighbours find it in the processor's
-        cache; a thousand proposals in the order of their scores do not. On a CPU this order halves
-        the time of RoIAlign; it changes no result.
+        Each box reads a small window of every channel, which its neighbours find in the
+        processor's cache. On a CPU this order halves the time of RoIAlign; it changes no result.
         """
         tile = torch.floor(boxes[:, :2] * self.per_tile) * self.tile_weights
         return torch.argsort(level + tile.sum(dim=1))
 
     def align(self, features: Tensor, boxes: Tensor, image_index: Tensor, scale: float) -> Tensor:
-        """`align_boxes` with this pool's settings, perhaps as the operator `pedseg::align`."""
+        """`roi_align_boxes` with this pool's settings, perhaps as the operator `pedseg::align`."""
         if not torch.jit.is_scripting():  # type: ignore[attr-defined]
             if self.exports_operator:
                 pooled: Tensor = torch.ops.pedseg.align(
                     features, boxes, image_index, scale, self.size, self.sampling_ratio
                 )
                 return pooled
-        return align_boxes(features, boxes, image_index, scale, self.size, self.sampling_ratio)
+        return roi_align_boxes(features, boxes, image_index, scale, self.size, self.sampling_ratio)
 
 
 def level_areas(pool: MultiScaleRoIAlign) -> Tensor:
-    """Float32 [levels - 1]: the area from which on a box belongs to the next coarser level.
+    """Float32 [levels - 1]: the smallest box area of each coarser level.
 
     `LevelMapper` takes floor(4 + log2(sqrt(area) / 224) + 1e-6). Comparing areas gives the same
     level without a logarithm, whose last bit differs between libraries.

@@ -1,7 +1,7 @@
-"""Shape arithmetic that every exporter takes.
+"""Shape arithmetic that every exporter supports.
 
-A fixed size is a Python number, and all that follows from it becomes a constant of the graph. A
-symbolic one goes through float64 tensors: `torch.export` is several times faster with them than
+A fixed size is a Python number, and results computed from it become constants of the graph. A
+symbolic size is computed in float64 tensors: `torch.export` is several times faster with them than
 with symbolic floats.
 """
 
@@ -25,8 +25,8 @@ def network_size(
 ) -> tuple[list[int], list[int]]:
     """Height and width after torchvision's `_resize_image_and_masks`, and after its padding.
 
-    The scale is computed in float64, as eager's Python floats are. In float32, where tracing and
-    scripting torchvision's own code compute it, up to 45 % of image sizes come out one pixel off.
+    The scale is computed in float64, as eager's Python floats are. In float32, which traced or
+    scripted torchvision code uses, up to 45 % of image sizes are wrong by one pixel.
 
     Args:
         height: of the image, in pixels.
@@ -49,9 +49,9 @@ def _symbolic_size(
 ) -> tuple[list[int], list[int]]:
     """`network_size` in tensors.
 
-    The numerator of the scale is one too, so that a division stays one: `number / tensor` becomes
-    a product with the reciprocal, which is rounded once more. The padded sides are written as a
-    number of blocks, so that the exporter sees what divides them.
+    The numerator of the scale is a tensor too: `number / tensor` is exported as a product with the
+    reciprocal, which rounds once more. The padded sides are computed as a number of blocks, so that
+    the exporter knows their divisor.
     """
     size = int_vector([height, width], torch.device("cpu")).to(torch.float64)
     sides = torch.stack([size.min(), size.max()])
@@ -72,7 +72,7 @@ def positive(value: Tensor) -> int:
 
 
 def shortfall(available: int, wanted: int) -> int:
-    """How many of `wanted` entries are missing; all of them may be if the size is symbolic."""
+    """How many of `wanted` entries are missing; `wanted` if the size is symbolic."""
     if not torch.jit.is_scripting():  # type: ignore[attr-defined]
         if isinstance(available, torch.SymInt):
             return wanted
@@ -80,5 +80,5 @@ def shortfall(available: int, wanted: int) -> int:
 
 
 def box_limits(height: int, width: int, device: torch.device) -> Tensor:
-    """Height and width as float32 [4] = width height width height, as boxes are laid out."""
+    """Height and width as float32 [4] = width height width height, the layout of boxes."""
     return int_vector([width, height, width, height], device).to(torch.float32)

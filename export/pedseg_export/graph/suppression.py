@@ -3,11 +3,10 @@
 torchvision's `batched_nms` chooses its algorithm by size and device and branches on data, which
 neither exports nor batches. ONNX NonMaxSuppression has a batch axis of its own, so every
 (image, level) and every (image, class) becomes a row and no box has to be moved by an offset, which
-would cost float32 its low bits.
+would lose low bits in float32.
 
-The operator returns the scores with suppressed entries set to -1, not the indices that
-survive: its output shape is known, so the graph around it stays free of data-dependent shapes.
-A suppressed score is -1, below every probability.
+The operator returns the scores with suppressed entries set to -1, below every probability, instead
+of the indices of kept boxes: its output shape is known, so that no shape depends on data.
 """
 
 from __future__ import annotations
@@ -22,15 +21,15 @@ suppress_rows = suppression_by(torch)
 register_suppression(torch)
 
 
-def suppress_unless(keep: Tensor, scores: Tensor) -> Tensor:
+def keep_where(keep: Tensor, scores: Tensor) -> Tensor:
     """`scores` where `keep` holds, -1 elsewhere; both of one shape."""
     return torch.where(keep, scores, -1.0)
 
 
-def suppress(boxes: Tensor, scores: Tensor, iou_threshold: float, floor: float) -> Tensor:
-    """`suppression_by`'s NMS, as the operator `pedseg::suppress` wherever one can be exported.
+def nms(boxes: Tensor, scores: Tensor, iou_threshold: float, floor: float) -> Tensor:
+    """`suppression_by`'s NMS, as the operator `pedseg::suppress` except in TorchScript.
 
-    TorchScript files must load without pedseg, so scripting compiles the loop itself.
+    TorchScript files must load without pedseg, so that scripting compiles the loop itself.
     """
     if torch.jit.is_scripting():  # type: ignore[attr-defined]
         scripted: Tensor = suppress_rows(boxes, scores, iou_threshold, floor)

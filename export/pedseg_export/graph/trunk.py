@@ -1,4 +1,4 @@
-"""From the network's input to the feature pyramid: torchvision's `BackboneWithFPN`."""
+"""The backbone: from the network's input to the feature pyramid."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
 from .normalisation import folded
 
 
-class Trunk(nn.Module):
-    """The convolutions that every image passes through, whatever is on it."""
+class Backbone(nn.Module):
+    """torchvision's `BackboneWithFPN`, with batch norm folded."""
 
     def __init__(self, backbone: BackboneWithFPN, dtype: torch.dtype = torch.float32) -> None:
-        """Take the parts of a trained backbone, which stays as it is.
+        """Copy the submodules of a trained backbone, which is not changed.
 
         Raises:
-            ValueError: a pyramid with a top that is none of `MaskRCNN`'s.
+            ValueError: the top of the pyramid is not `LastLevelMaxPool`.
         """
         super().__init__()
         if not isinstance(backbone.fpn.extra_blocks, LastLevelMaxPool):
@@ -33,8 +33,8 @@ class Trunk(nn.Module):
         """The pyramid of `pixels` [N, 3, h, w], finest level first, each [N, C, h', w'].
 
         torchvision enlarges a level to the size of the next finer one. Both sides of the input
-        are multiples of the coarsest stride, so that this size is always the double; told so,
-        onnxruntime keeps its own layout and adds while it convolves.
+        are multiples of the coarsest stride, so that the factor is always 2. With a constant factor
+        onnxruntime keeps its own layout and fuses the addition into the convolution.
         """
         stages = list(self.body(pixels).values())
         merged: list[Tensor] = []

@@ -3,8 +3,8 @@
 The result has QuantizeLinear / DequantizeLinear pairs (QDQ), which onnxruntime fuses into int8
 kernels on a CPU. On CUDA it computes in float between the pairs and copies every bias from the
 CPU, by onnxruntime's placement: expect no gain there (it was not timed). An x86 CPU without VNNI
-adds int8 products up in 16 bits, which overflow; there the session option
-`session.x64quantprecision=1` keeps the answers right. With VNNI it only costs time.
+sums int8 products in 16 bits, which overflow; there the session option
+`session.x64quantprecision=1` keeps the results correct. With VNNI it only costs time.
 """
 
 from __future__ import annotations
@@ -26,27 +26,27 @@ from pedseg_runtime.artifact.checksum import CHECKSUM_KEY
 from pedseg_runtime.errors import InputError
 from pedseg_runtime.files import replacing
 
-from ..quiet import silent, told_briefly
-from .observation import observe
+from ..quiet import capture_library_output, discard
+from .observation import collect_histograms
 from .pooling import pool_in_float
-from .ranges import METHODS, Range, Spread, choose_ranges
-from .regions import STEM, Regions, Wiring, find_regions, name_nodes
-from .survival import survives
+from .ranges import METHODS, ActivationHistogram, Range, choose_ranges
+from .regions import STEM, GraphIndex, Regions, find_regions, name_nodes
+from .survival import run_smoke_test
 
 MIN_ROWS = 32
-"""Boxes that a head's layer must have seen; a range of fewer is a guess."""
+"""Boxes that a head's layer needs in calibration; a range of fewer is a guess."""
 
 NORMS = {"GroupNormalization", "InstanceNormalization", "LayerNormalization"}
 
 
 @dataclass(frozen=True)
-class Quantised:
-    """What became of an artifact's graph.
+class QuantizationResult:
+    """The result of a quantization.
 
     Attributes:
-        notes: what stayed in float32 and why, a clause each.
-        operators: ONNX operator -> how often the quantised graph has it.
-        layers: how many layers compute in int8.
+        notes: what stays in float32 and why, a clause each.
+        operators: ONNX operator -> its count in the quantised graph.
+        layers: number of layers that compute in int8.
     """
 
     notes: tuple[str, ...]
@@ -60,22 +60,22 @@ def quantize(
     *,
     images: Sequence[NDArray[np.uint8]],
     method: str = METHODS[0],
-    notify: Callable[[str], object] = silent,
-) -> Quantised:
-    """Quantise the layers of an ONNX artifact that bear it, and see onnxruntime run the result.
+    notify: Callable[[str], object] = discard,
+) -> QuantizationResult:
+    """Quantise the suitable layers of an ONNX artifact and test that onnxruntime runs the result.
 
     Args:
         source: an artifact in float32, as `formats.onnx` writes it.
-        target: where the int8 graph goes, with the metadata of `source` but without a checksum;
-            an existing file is replaced only on success.
+        target: path of the int8 graph, with the metadata of `source` but without checksum; an
+            existing file is replaced only on success.
         images: to calibrate on, uint8 [H, W, 3] RGB of any sizes, as the service will see them.
-            They are asked for one at a time.
+            They are read one at a time.
         method: one of `METHODS`, see `choose_ranges`.
-        notify: is told in one line what happens.
+        notify: called with each progress message, one line.
 
     Raises:
-        InputError: no images, an unknown method, or images that a fixed graph does not take.
-        ExportError: no graph of pedseg, or one that onnxruntime does not run when quantised.
+        InputError: no images, an unknown method, or images of another size than the fixed one.
+        ExportError: no graph of pedseg, or onnxruntime does not run the quantised graph.
     """
     if method not in METHODS:
         raise InputError(f"method: expected one of {', '.join(METHODS)}, found {method!r}")
@@ -84,35 +84,37 @@ def quantize(
     model = onnx.load(source)
     name_nodes(model)
     regions = find_regions(model.graph)
-    _own_weights(model, regions.layers)
-    merged = _merged(model, regions)
-    spreads = observe(model, _read(model, regions, merged), images, notify)
-    starved = _starved(model, regions, spreads)
-    regions = find_regions(model.graph, float_layers=starved)
+    _unshare_weights(model, regions.layers)
+    fused = _fused_activations(model, regions)
+    histograms = collect_histograms(
+        model, _calibrated_values(model, regions, fused), images, notify
+    )
+    uncalibrated = _uncalibrated_layers(model, regions, histograms)
+    regions = find_regions(model.graph, float_layers=uncalibrated)
     notify(f"quantising {len(regions.layers)} layers")
-    with told_briefly(notify):
-        ranges = choose_ranges(spreads, method)
-        ranges.update({value: ranges[by] for value, by in merged.items()})
-        quantised = _with_pairs(model, regions, ranges)
+    with capture_library_output(notify):
+        ranges = choose_ranges(histograms, method)
+        ranges.update({value: ranges[activation] for value, activation in fused.items()})
+        quantised = _insert_qdq_pairs(model, regions, ranges)
     pool_in_float(quantised)
     onnx.checker.check_model(quantised)
     operators = dict(Counter(node.op_type for node in quantised.graph.node))
     with replacing(target) as temporary:
         onnx.save(quantised, temporary)
         notify("running the int8 graph on images without detections")
-        survives(temporary)
-    return Quantised(
-        notes=_notes(regions, starved, operators),
+        run_smoke_test(temporary)
+    return QuantizationResult(
+        notes=_notes(regions, uncalibrated, operators),
         operators=operators,
         layers=len(regions.layers),
     )
 
 
-def _own_weights(model: onnx.ModelProto, layers: Collection[str]) -> None:
-    """Give each layer weights of its own; the RPN head uses the same at every level.
+def _unshare_weights(model: onnx.ModelProto, layers: Collection[str]) -> None:
+    """Copy weights that layers share, as the RPN head does at all levels.
 
-    onnxruntime 1.31 fails to load shared ones with `session.x64quantprecision=1`, which CPUs
-    without VNNI need: it replaces a tensor that it has replaced already.
+    onnxruntime 1.31 fails to load shared weights with `session.x64quantprecision=1`, which CPUs
+    without VNNI need: it replaces the same tensor twice.
     """
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
     taken: set[str] = set()
@@ -128,46 +130,48 @@ def _own_weights(model: onnx.ModelProto, layers: Collection[str]) -> None:
         taken.add(node.input[1])
 
 
-def _merged(model: onnx.ModelProto, regions: Regions) -> dict[str, str]:
-    """Layers' outputs that only an activation reads -> that activation's output.
+def _fused_activations(model: onnx.ModelProto, regions: Regions) -> dict[str, str]:
+    """Outputs of layers that only an activation reads -> the activation's output.
 
-    The quantiser takes such an activation out and lets the layer's range do the clipping.
+    The quantiser removes such an activation: the layer's range clips instead.
     """
-    wiring = Wiring(model.graph)
-    carriers = set(regions.carriers)
+    index = GraphIndex(model.graph)
+    pass_through = set(regions.pass_through)
     return {
         node.input[0]: node.output[0]
-        for node in wiring.nodes
-        if node.name in carriers
+        for node in index.nodes
+        if node.name in pass_through
         and node.op_type in ("Relu", "Clip")
-        and len(wiring.consumers[node.input[0]]) == 1
+        and len(index.consumers[node.input[0]]) == 1
     }
 
 
-def _read(model: onnx.ModelProto, regions: Regions, merged: Mapping[str, str]) -> list[str]:
-    """The float values that int8 nodes read or make, and that have a range of their own."""
-    chosen = {*regions.layers, *regions.carriers}
+def _calibrated_values(
+    model: onnx.ModelProto, regions: Regions, fused: Mapping[str, str]
+) -> list[str]:
+    """Inputs and outputs of int8 nodes that need a range."""
+    chosen = {*regions.layers, *regions.pass_through}
     constants = {tensor.name for tensor in model.graph.initializer}
     values: list[str] = []
     for node in model.graph.node:
         if node.name in chosen:
             values += [*(node.input if node.op_type == "Add" else node.input[:1]), *node.output]
-    return [value for value in dict.fromkeys(values) if value not in {*merged, *constants}]
+    return [value for value in dict.fromkeys(values) if value not in {*fused, *constants}]
 
 
-def _starved(
-    model: onnx.ModelProto, regions: Regions, spreads: Mapping[str, Spread]
+def _uncalibrated_layers(
+    model: onnx.ModelProto, regions: Regions, histograms: Mapping[str, ActivationHistogram]
 ) -> frozenset[str]:
-    """Layers of the heads that saw too few boxes on the calibration images."""
+    """Layers of the heads with too few boxes on the calibration images."""
     read = {node.name: node.input[0] for node in model.graph.node if node.name in regions.heads}
-    return frozenset(name for name, value in read.items() if spreads[value].rows < MIN_ROWS)
+    return frozenset(name for name, value in read.items() if histograms[value].rows < MIN_ROWS)
 
 
-def _with_pairs(
+def _insert_qdq_pairs(
     model: onnx.ModelProto, regions: Regions, ranges: Mapping[str, Range]
 ) -> onnx.ModelProto:
-    """The graph with QDQ pairs around the chosen nodes, and its metadata without the checksum."""
-    chosen = {*regions.layers, *regions.carriers}
+    """The graph with QDQ pairs around the int8 nodes; its metadata without the checksum."""
+    chosen = {*regions.layers, *regions.pass_through}
     types = {node.op_type for node in model.graph.node if node.name in chosen}
     limits = {name: tuple(map(np.float32, limits)) for name, limits in ranges.items()}
     copy = onnx.ModelProto()
@@ -175,7 +179,7 @@ def _with_pairs(
     quantizer: Any = QDQQuantizer(
         copy,
         per_channel=True,
-        reduce_range=False,  # 7 bits would do for CPUs that overflow; the module says what does too
+        reduce_range=False,  # see the module docstring for CPUs that overflow
         weight_qType=QuantType.QInt8,
         activation_qType=QuantType.QUInt8,
         tensors_range=TensorsData(CalibrationMethod.MinMax, limits),
@@ -187,7 +191,7 @@ def _with_pairs(
     quantizer.quantize_model()
     quantizer.model.topological_sort()
     quantised: onnx.ModelProto = quantizer.model.model
-    # onnxruntime signs what it made, and a checksum holds for the file it was written into.
+    # onnxruntime adds metadata of its own, and a checksum is valid only for its own file.
     metadata = [entry for entry in model.metadata_props if entry.key != CHECKSUM_KEY]
     for field, content in (("metadata_props", metadata), ("opset_import", model.opset_import)):
         quantised.ClearField(field)
@@ -198,24 +202,24 @@ def _with_pairs(
 
 
 def _notes(
-    regions: Regions, starved: Collection[str], operators: Collection[str]
+    regions: Regions, uncalibrated: Collection[str], operators: Collection[str]
 ) -> tuple[str, ...]:
-    """What stayed in float32 and why."""
+    """What stays in float32 and why."""
     notes = [
         f"the stem ({len(regions.stem)} of the trunk's layers, above 1/{STEM} of the resolution): "
-        "what is rounded there passes through all others, and it takes little time",
+        "its rounding errors pass through all other layers, and it takes little time",
         "the last layer of each head (objectness, classes, boxes, masks): 256 steps would make "
-        "ties of what is compared next",
+        "ties in the comparisons that follow",
         "RoIAlign and transposed convolutions: onnxruntime has no int8 kernel for them",
-        "resizing the image, box arithmetic, NMS and masks: 256 steps are no coordinates",
-        "additions and products behind RoIAlign: onnxruntime's int8 product dies on an image "
-        "without detections",
+        "resizing the image, box arithmetic, NMS and masks: 256 steps are too coarse",
+        "additions and products after RoIAlign: onnxruntime's int8 product crashes on an "
+        "image without detections",
     ]
     if NORMS & {*operators}:
         notes.append("normalisation by the image's own statistics: no weights to fold it into")
-    if starved:
+    if uncalibrated:
         notes.append(
-            f"{len(starved)} layers of the heads: the calibration images gave them fewer than "
+            f"{len(uncalibrated)} layers of the heads: the calibration images gave them fewer than "
             f"{MIN_ROWS} boxes; calibrate on images with people"
         )
     return tuple(notes)

@@ -1,4 +1,4 @@
-"""How the values of an activation spread, and the range of them that eight bits shall span."""
+"""Activation histograms, and the choice of the range that eight bits span."""
 
 from __future__ import annotations
 
@@ -14,37 +14,37 @@ from pedseg_runtime.errors import ExportError
 
 METHODS = ("percentile", "minmax", "entropy")
 BINS = 4096
-ENTROPY_BINS = 512  # the search takes time with the square of them
+ENTROPY_BINS = 512  # the search takes quadratic time
 ENTROPY_LEVELS = 128
 PERCENTILE = 99.999
 
 Range = tuple[float, float]
 
 
-class Spread:
-    """A histogram of one activation that never needs more memory.
+class ActivationHistogram:
+    """A histogram of one activation, of constant size.
 
-    It spans -reach..reach in `BINS` bins. A value beyond doubles the reach: pairs of bins are
-    merged, so counts stay exact, which a histogram with new edges could not promise.
+    It spans -bound..bound in `BINS` bins. A value outside doubles the bound: pairs of bins are
+    merged, so that counts stay exact.
 
     Attributes:
-        lowest, highest: the extremes.
-        rows: the length of the first axis, over all runs.
+        lowest, highest: the extremes of the activation.
+        rows: the length of its first axis, summed over all runs.
     """
 
     def __init__(self) -> None:
         self.counts = np.zeros(BINS, np.int64)
-        self.reach = 0.0
+        self.bound = 0.0
         self.lowest, self.highest = math.inf, -math.inf
         self.rows = 0
 
     def add(self, sample: NDArray[np.float32], *, lowest: float, highest: float, rows: int) -> None:
-        """Count what one run showed of the activation.
+        """Add the values of one run.
 
         Args:
             sample: some of its values, [S].
             lowest: of all its values.
-            highest: likewise.
+            highest: of all its values.
             rows: the length of its first axis.
 
         Raises:
@@ -52,48 +52,50 @@ class Spread:
         """
         if not np.isfinite([lowest, highest]).all() or not np.isfinite(sample).all():
             raise ExportError(
-                "int8: expected finite activations, found others on a calibration image; check "
-                "the checkpoint with pedseg-eval"
+                "int8: expected finite activations, found NaN or infinity on a calibration image; "
+                "check the checkpoint with pedseg-eval"
             )
         self.rows += rows
         self.lowest, self.highest = min(self.lowest, lowest), max(self.highest, highest)
         self._widen(max(-lowest, highest))
-        scale = BINS / 2 / (self.reach or 1.0)
+        scale = BINS / 2 / (self.bound or 1.0)
         index = np.clip(sample * scale + BINS / 2, 0, BINS - 1).astype(np.int64)
         self.counts += np.bincount(index, minlength=BINS)
 
     def histogram(self, bins: int) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """Counts [bins] and edges [bins + 1]; `bins` divides `BINS`."""
-        reach = self.reach or 1.0
-        edges = np.linspace(-reach, reach, bins + 1, dtype=np.float32)
+        bound = self.bound or 1.0
+        edges = np.linspace(-bound, bound, bins + 1, dtype=np.float32)
         return self.counts.reshape(bins, -1).sum(axis=1), edges
 
     def _widen(self, needed: float) -> None:
-        """Double the reach until `needed` is within."""
-        if self.reach == 0.0:
-            self.reach = needed  # what was counted so far was 0, which stays in its bin
-        while self.reach < needed:
+        """Double the bound until `needed` is within."""
+        if self.bound == 0.0:
+            self.bound = needed  # all values so far were 0, which stays in its bin
+        while self.bound < needed:
             merged = self.counts.reshape(-1, 2).sum(axis=1)
             self.counts = np.pad(merged, BINS // 4)
-            self.reach *= 2
+            self.bound *= 2
 
 
-def choose_ranges(spreads: Mapping[str, Spread], method: str) -> dict[str, Range]:
-    """The range of each activation that eight bits shall span, by onnxruntime's rules.
+def choose_ranges(histograms: Mapping[str, ActivationHistogram], method: str) -> dict[str, Range]:
+    """Choose the range of each activation that eight bits span, by onnxruntime's rules.
 
-    `percentile` leaves out the most extreme 0.001 %, `minmax` nothing. `entropy` looks for the
-    range with the least Kullback-Leibler divergence; it clips more. Points of AP against float32,
+    `percentile` clips the most extreme 0.001 %, `minmax` nothing. `entropy` searches the range with
+    the least Kullback-Leibler divergence; it clips more. Points of AP against float32,
     MobileNetV2 on 60 photographs, boxes and masks: percentile -0.2 and +0.3, minmax +0.9 and -0.4,
     entropy +0.2 and -0.8; a point up or down is noise on so few.
     """
-    extremes = {name: (spread.lowest, spread.highest) for name, spread in spreads.items()}
+    extremes = {
+        name: (histogram.lowest, histogram.highest) for name, histogram in histograms.items()
+    }
     if method == "minmax":
         return extremes
     bins = ENTROPY_BINS if method == "entropy" else BINS
     collector: Any = HistogramCollector(method, False, bins, ENTROPY_LEVELS, PERCENTILE, "same")
     collector.histogram_dict = {
-        name: (*spread.histogram(bins), *map(np.float32, extremes[name]))
-        for name, spread in spreads.items()
+        name: (*histogram.histogram(bins), *map(np.float32, extremes[name]))
+        for name, histogram in histograms.items()
     }
     found = collector.compute_collection_result()
-    return {name: (float(found[name][0]), float(found[name][1])) for name in spreads}
+    return {name: (float(found[name][0]), float(found[name][1])) for name in histograms}

@@ -1,7 +1,7 @@
-"""Which nodes of an artifact's graph can compute in eight bits: told by how they are connected.
+"""Find the nodes of an artifact's graph that can compute in eight bits, by their connections.
 
-Names and counts of nodes change with the exporter; what does not is that pixels go through
-convolutions to proposals, that RoIAlign cuts features out for those, and that heads follow it.
+Names and counts of nodes change with the exporter. Their connections do not: convolutions lead from
+pixels to proposals, RoIAlign extracts features for these, and the heads follow.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pedseg_runtime.errors import ExportError
 
 KERNELS = ("Conv", "Gemm")  # layers that onnxruntime computes in int8 on a CPU
 LAYERS = (*KERNELS, "ConvTranspose", "MatMul")
-CUT = "RoiAlign"
+ROI_ALIGN = "RoiAlign"
 STRIDED = ("Conv", "MaxPool", "AveragePool")
 STEM = 4
 """Layers that read the image at more than 1/4 of its resolution are its stem."""
@@ -25,28 +25,28 @@ STEM = 4
 
 @dataclass(frozen=True)
 class Regions:
-    """What may become int8, as node names in the graph's order.
+    """Nodes that can become int8, as names in the graph's order.
 
     Attributes:
-        trunk: layers before RoIAlign, on every image the same number of rows: the image itself.
-        heads: layers behind RoIAlign, with a row per box; there may be none.
-        carriers: operators that pass the integers of one layer on to the next.
-        stem: layers that could become int8 and stay in float.
+        trunk: layers before RoIAlign, with a row per image: backbone, FPN and RPN head.
+        heads: layers after RoIAlign, with a row per box; there may be none.
+        pass_through: operators that pass the integers of one layer on to the next.
+        stem: layers of the trunk that stay in float.
     """
 
     trunk: tuple[str, ...]
     heads: tuple[str, ...]
-    carriers: tuple[str, ...]
+    pass_through: tuple[str, ...]
     stem: tuple[str, ...]
 
     @property
     def layers(self) -> tuple[str, ...]:
-        """Every layer that becomes int8."""
+        """All layers that become int8."""
         return (*self.trunk, *self.heads)
 
 
-class Wiring:
-    """Who makes and who reads each value of a graph without subgraphs."""
+class GraphIndex:
+    """The producer and the consumers of each value of a graph without subgraphs."""
 
     def __init__(self, graph: GraphProto) -> None:
         self.nodes = list(graph.node)
@@ -58,16 +58,16 @@ class Wiring:
                 if value:
                     self.consumers[value].append(node)
 
-    def downstream(self, values: Iterable[str], *, beyond_cut: bool = True) -> set[str]:
-        """Names of the nodes that `values` reach, on request not past a RoIAlign."""
+    def downstream(self, values: Iterable[str], *, past_roi_align: bool = True) -> set[str]:
+        """Names of the nodes that depend on `values`, on request only up to RoIAlign."""
         return _reached(
             values,
             lambda value: self.consumers.get(value, ()),
-            lambda node: node.output if beyond_cut or node.op_type != CUT else (),
+            lambda node: node.output if past_roi_align or node.op_type != ROI_ALIGN else (),
         )
 
     def upstream(self, values: Iterable[str]) -> set[str]:
-        """Names of the nodes that `values` are made from."""
+        """Names of the nodes that `values` depend on."""
         return _reached(
             values,
             lambda value: (self.producer[value],) if value in self.producer else (),
@@ -82,8 +82,8 @@ class Wiring:
             if node.op_type in LAYERS and len(node.input) > 1 and node.input[1] in self.constants
         ]
 
-    def reductions(self) -> dict[str, int]:
-        """How many pixels of the image, along one side, are one of a value's; 1 for the image."""
+    def strides(self) -> dict[str, int]:
+        """Stride of each value, in pixels of the image; 1 for the image."""
         found: dict[str, int] = {}
         for node in self.nodes:
             reduction = max((found.get(value, 1) for value in node.input), default=1)
@@ -94,64 +94,67 @@ class Wiring:
 
 
 def find_regions(graph: GraphProto, *, float_layers: Collection[str] = ()) -> Regions:
-    """Sort the layers of an artifact's graph, nodes in topological order and uniquely named.
+    """Assign the layers of an artifact's graph to regions.
 
-    A layer is left out whose answer is read by no other layer: it gives objectness, classes, boxes
-    or masks, and 256 steps would make ties of what is compared next.
+    Last layers are left out: they give objectness, classes, boxes or masks, and 256 steps would
+    make ties in the comparisons that follow.
 
     Args:
-        graph: of an ONNX artifact, without subgraphs.
+        graph: of an ONNX artifact, without subgraphs; its nodes have unique names and are in
+            topological order.
         float_layers: names of layers to leave out.
 
     Raises:
-        ExportError: there is no RoIAlign, so this is no Mask R-CNN.
+        ExportError: the graph has no RoIAlign, so it is no Mask R-CNN.
     """
-    wiring = Wiring(graph)
-    pooled = [value for node in wiring.nodes if node.op_type == CUT for value in node.output]
+    index = GraphIndex(graph)
+    pooled = [value for node in index.nodes if node.op_type == ROI_ALIGN for value in node.output]
     if not pooled:
         raise ExportError(
-            f"int8: expected the graph of a Mask R-CNN, found none of {CUT} in it; "
+            f"int8: expected the graph of a Mask R-CNN, found no {ROI_ALIGN} in it; "
             "export the checkpoint again as onnx in fp32"
         )
-    behind_cut = wiring.downstream(pooled)
-    reductions = wiring.reductions()
-    layers = wiring.layers()
+    after_roi_align = index.downstream(pooled)
+    strides = index.strides()
+    layers = index.layers()
     names = {node.name for node in layers}
     trunk, heads, stem = [], [], []
     for node in layers:
-        followed = names & wiring.downstream(node.output, beyond_cut=False)
+        followed = names & index.downstream(node.output, past_roi_align=False)
         if node.op_type not in KERNELS or not followed or node.name in float_layers:
             continue
-        if node.name in behind_cut:
+        if node.name in after_roi_align:
             heads.append(node.name)
-        elif reductions.get(node.input[0], 1) < STEM:
+        elif strides.get(node.input[0], 1) < STEM:
             stem.append(node.name)
         else:
             trunk.append(node.name)
-    carriers = _carriers(wiring, {*trunk, *heads}, behind_cut)
-    return Regions(tuple(trunk), tuple(heads), carriers, tuple(stem))
+    pass_through = _pass_through(index, {*trunk, *heads}, after_roi_align)
+    return Regions(tuple(trunk), tuple(heads), pass_through, tuple(stem))
 
 
-def _carriers(wiring: Wiring, layers: set[str], behind_cut: set[str]) -> tuple[str, ...]:
-    """Operators between int8 layers that have integers to work on.
+def _pass_through(
+    index: GraphIndex, layers: set[str], after_roi_align: set[str]
+) -> tuple[str, ...]:
+    """Operators between int8 layers whose inputs are integers.
 
-    Behind RoIAlign these are activations only, which onnxruntime makes part of the layer: its
-    int8 product of two tensors dies on tensors without rows.
+    After RoIAlign these are only activations, which onnxruntime fuses into the layer: its int8
+    product of two tensors crashes on tensors without rows.
     """
     integer: set[str] = set()
     found = []
-    for node in wiring.nodes:
+    for node in index.nodes:
         if node.op_type in ("Relu", "Clip"):
-            carries = node.input[0] in integer
+            is_integer = node.input[0] in integer
         elif node.op_type in ("MaxPool", "Resize"):
-            carries = node.input[0] in integer and node.name not in behind_cut
+            is_integer = node.input[0] in integer and node.name not in after_roi_align
         elif node.op_type == "Add":
-            carries = integer.issuperset(node.input) and node.name not in behind_cut
+            is_integer = integer.issuperset(node.input) and node.name not in after_roi_align
         else:
-            carries = False
-        if carries:
+            is_integer = False
+        if is_integer:
             found.append(node.name)
-        if carries or node.name in layers:
+        if is_integer or node.name in layers:
             integer.update(node.output)
     return tuple(found)
 
@@ -161,7 +164,7 @@ def _reached(
     nodes_at: Callable[[str], Iterable[NodeProto]],
     values_of: Callable[[NodeProto], Iterable[str]],
 ) -> set[str]:
-    """Names of the nodes found by going from values to nodes to values until nothing is new."""
+    """Names of all nodes that are reached from `values`."""
     found: set[str] = set()
     waiting = list(values)
     while waiting:
@@ -179,7 +182,7 @@ def _stride(node: NodeProto) -> int:
 
 
 def name_nodes(model: onnx.ModelProto) -> None:
-    """Give every node a name of its own; onnxruntime's quantiser is told by names what to do."""
+    """Give every node a unique name, by which onnxruntime's quantiser selects nodes."""
     taken: set[str] = set()
     for index, node in enumerate(model.graph.node):
         if not node.name or node.name in taken:

@@ -1,9 +1,9 @@
-"""Does onnxruntime run an artifact where nothing is found? Asked in a process that may die.
+"""Test in a child process that onnxruntime runs an int8 artifact on images without detections.
 
 Quantised operators have crashed onnxruntime on tensors without rows, with a segfault that no
-`except` catches: the exporter would die with them, and a service on its first empty street.
+`except` catches: it would end the exporter, and a service on its first empty street.
 
-Run as a program, this module is the process that is asked: `python survival.py ARTIFACT`.
+The child process runs this module as a program, with the artifact as its argument.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 INPUT = "images"
-NOTHING = "nothing_at_all"
+NO_SELECTION = "no_selection"
 SHAPES = ((1, 120, 160), (1, 16, 16), (3, 97, 64))
 SECONDS = 600.0
 
 
-def survives(path: Path, *, seconds: float = SECONDS) -> None:
+def run_smoke_test(path: Path, *, seconds: float = SECONDS) -> None:
     """Run the ONNX artifact at `path` in a process of its own, on images without detections.
 
     Raises:
-        ExportError: the process died, failed, or took longer than `seconds`.
+        ExportError: the process crashed, failed, or took longer than `seconds`.
     """
-    from pedseg_runtime.errors import ExportError  # the process that is asked does without
+    from pedseg_runtime.errors import ExportError  # not needed in the child process
 
-    reason = _outcome(_command(path), seconds)
+    reason = _failure_of(_command(path), seconds)
     if reason:
         raise ExportError(
             f"int8: expected onnxruntime {ort.__version__} to run the quantised graph on images "
@@ -44,40 +44,40 @@ def survives(path: Path, *, seconds: float = SECONDS) -> None:
 
 
 def _command(path: Path) -> list[str]:
-    """What runs this module as a program, without its folder among the places of imports."""
+    """The command that runs this module as a program, without its folder on the import path."""
     return [sys.executable, "-P", str(Path(__file__)), str(path)]
 
 
-def _outcome(command: list[str], seconds: float) -> str:
-    """How the process went wrong, empty if it did not."""
+def _failure_of(command: list[str], seconds: float) -> str:
+    """Run a command; how it failed, empty if it succeeded."""
     try:
-        asked = subprocess.run(
+        process = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=seconds, check=False
         )
     except subprocess.TimeoutExpired:
         return f"does not end within {seconds:.0f} s"
-    if asked.returncode < 0:
-        return f"dies ({signal.Signals(-asked.returncode).name})"
-    if asked.returncode:
-        lines = [line for line in asked.stderr.splitlines() if line.strip()]
-        return f"fails ({lines[-1].strip()[:200]})" if lines else f"ends with {asked.returncode}"
+    if process.returncode < 0:
+        return f"crashes ({signal.Signals(-process.returncode).name})"
+    if process.returncode:
+        lines = [line for line in process.stderr.splitlines() if line.strip()]
+        return f"fails ({lines[-1].strip()[:200]})" if lines else f"ends with {process.returncode}"
     return ""
 
 
 def _main(path: str) -> None:
-    """Run the artifact as it is, and once more so that it can find nothing."""
+    """Run the artifact as it is, and again with all detections suppressed."""
     model = onnx.load(path)
     _run(model)
-    if _blind(model):
+    if _suppress_detections(model):
         for outputs in _run(model):
             if any(len(output) for output in outputs):
-                raise SystemExit("finds detections where none can be")
+                raise SystemExit("finds detections although NMS selects none")
 
 
 def _run(model: onnx.ModelProto) -> list[list[NDArray[Any]]]:
-    """The outputs for black images of several sizes, a batch among them, and one size again."""
+    """The outputs for black images of several sizes, including a batch and a repeated size."""
     options = ort.SessionOptions()
-    options.log_severity_level = 4  # what fails is raised as well
+    options.log_severity_level = 4  # errors are raised too
     session: Any = ort.InferenceSession(
         model.SerializeToString(), options, providers=["CPUExecutionProvider"]
     )
@@ -96,15 +96,15 @@ def _images(fixed: list[int | str]) -> Iterator[NDArray[np.uint8]]:
         yield np.zeros((*shape, 3), np.uint8)
 
 
-def _blind(model: onnx.ModelProto) -> bool:
-    """Let the last NMS select nothing, so that whatever the weights are nothing is detected."""
+def _suppress_detections(model: onnx.ModelProto) -> bool:
+    """Let the last NMS select no box, so that there is no detection, whatever the weights."""
     selections = [node for node in model.graph.node if node.op_type == "NonMaxSuppression"]
     if not selections:
         return False
-    none = onnx.numpy_helper.from_array(np.zeros(1, np.int64), NOTHING)
+    none = onnx.numpy_helper.from_array(np.zeros(1, np.int64), NO_SELECTION)
     model.graph.initializer.append(none)
     last = selections[-1]
-    last.input[2] = NOTHING
+    last.input[2] = NO_SELECTION
     return True
 
 

@@ -1,19 +1,15 @@
-"""Which stage of an artifact is the first to disagree with eager torchvision?
+"""Find the first stage of an artifact that disagrees with eager torchvision.
 
     report = examine(artifact, reference, samples)
     if not report:
         print(report.summary())
 
-    passage     what eager torchvision passes from stage to stage, for one image
-    cutting     an artifact, run stage by stage: one module per format
-    borders     the names of what stands between the stages
-    limits      the largest differences per stage, each with its unit
-    judges      one per stage: collect differences over the images, come to a verdict
-    report      the verdicts as a value
+`examine` records the intermediate values of eager torchvision, splits the artifact into stages, and
+compares each stage's outputs by one check per stage.
 
-Every stage of the artifact is fed with what eager passed to that stage, so that one stage's error
-does not spoil the next. Only the size of the resized image reaches later stages by itself; where
-that is wrong, the stages that read it are not judged.
+Every stage of the artifact is fed with eager's values, so that the error of one stage does not
+affect the next. The only exception is the size of the resized image, which later stages read from
+the artifact itself; where it is wrong, these stages are not judged.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where one stage ends and the next begins, and what an artifact that is cut there can do."""
+"""Inputs and outputs of the stages, and the interface of an artifact that is split into them."""
 
 from __future__ import annotations
 
@@ -27,37 +27,37 @@ from ..graph.taps import (
 from .passage import FINAL_BOXES, MASKS, Arrays
 
 EXPECTED_BOXES = "boxes.expected"
-"""What torchvision makes of the boxes that a format fed its last step with, if not eager's."""
+"""Boxes that torchvision computes from the input of the last step, where that is not eager's."""
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
-    """Stands for a value that a stage could not compute from eager's input."""
+class StageFailure:
+    """Replaces a value that a stage failed to compute from eager's input."""
 
     reason: str
 
 
-Found = Mapping[str, NDArray[Any] | Failed]
+StageOutputs = Mapping[str, NDArray[Any] | StageFailure]
 
 
-class CutArtifact(Protocol):
-    """An artifact whose stages can be run one by one."""
+class SplitArtifact(Protocol):
+    """An artifact whose stages run one by one."""
 
-    def run(self, images: NDArray[np.uint8], eager: Arrays) -> Found:
-        """What each stage makes of eager's input for it.
+    def run(self, images: NDArray[np.uint8], eager: Arrays) -> StageOutputs:
+        """Run each stage on eager's input for it.
 
         Args:
             images: uint8 [N, H, W, 3] RGB, N times the same image.
-            eager: what eager passes on for them, see `passage.of_batch`.
+            eager: eager's intermediate values for them, see `repeat_for_batch`.
 
         Returns:
-            The values under the same names, float32 or int64, and `masks` where the artifact
-            pastes them.
+            The values by the same names, float32 or int64, and `masks` if the artifact pastes
+            them.
         """
 
 
-def groups(levels: int, mask_format: str) -> Sequence[tuple[str, ...]]:
-    """The names of the values that each stage yields, in the order of the stages."""
+def stage_outputs(levels: int, mask_format: str) -> Sequence[tuple[str, ...]]:
+    """Names of the outputs of each stage, in the order of the stages."""
     last = (FINAL_BOXES, MASKS) if mask_format == "full" else (FINAL_BOXES,)
     return (
         (PIXELS,),
@@ -69,17 +69,17 @@ def groups(levels: int, mask_format: str) -> Sequence[tuple[str, ...]]:
     )
 
 
-def unknown_stages(path: Path, found: str) -> ArtifactError:
-    """The error for an artifact in which the stages cannot be found."""
+def missing_stages(path: Path, found: str) -> ArtifactError:
+    """The error for an artifact whose stages have no names."""
     return ArtifactError(
         f"{path}: expected an artifact whose stages have names, found {found}; it was made by an "
         "older pedseg or by another tool: export the checkpoint again, or verify without --stages"
     )
 
 
-def as_numpy(value: Tensor | Failed) -> NDArray[Any] | Failed:
-    """A tensor as numpy has it: what is of a lower precision becomes float32."""
-    if isinstance(value, Failed):
+def to_numpy(value: Tensor | StageFailure) -> NDArray[Any] | StageFailure:
+    """Convert a tensor to numpy; lower precisions become float32."""
+    if isinstance(value, StageFailure):
         return value
     found: NDArray[Any] = (value.float() if value.is_floating_point() else value).cpu().numpy()
     return found

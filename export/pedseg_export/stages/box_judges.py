@@ -1,6 +1,6 @@
-"""Judges of the two stages that yield sets of boxes: whose order and number may differ rightly.
+"""Checks of the two stages with sets of boxes, whose order and number may differ legitimately.
 
-Boxes are matched, and what only one side has is explained by its margins, as parity does with whole
+Boxes are matched, and a box of only one side is explained by its margins, as parity does with whole
 detections: a score at a threshold or a cap, an IoU at the NMS threshold, a tie.
 """
 
@@ -21,63 +21,63 @@ from pedseg_runtime.parity.matching import MatchedImage
 from pedseg_runtime.text import pluralize
 
 from ..graph.taps import BOXES, IMAGE_INDEX, LABELS, PROPOSAL_BOXES, PROPOSAL_SCORES, SCORES
-from .judges import Judge, Values
+from .judges import StageCheck, Values
 from .limits import StageLimits
-from .passage import Arrays, Passage
+from .passage import Arrays, EagerTrace
 from .report import StageResult
 
-LEAST = 1e-30  # scores are compared by their logarithm down to this
+MIN_SCORE = 1e-30  # for the logarithm of scores
 
 
-class BoxJudge(Judge):
-    """Judges sets of boxes with scores."""
+class BoxCheck(StageCheck):
+    """Checks sets of boxes with scores."""
 
     score_unit: ClassVar[str]
     noun: ClassVar[str]
     reads_size = True
 
     def __init__(self, limits: StageLimits, tolerances: Tolerances, settings: Settings) -> None:
-        """`tolerances` are this stage's limits, `settings` what it chooses its boxes by."""
+        """`tolerances` are this stage's limits, `settings` those of its selection."""
         super().__init__(limits)
         self.tolerances = tolerances
         self.settings = settings
         self.matched: list[MatchedImage] = []
-        self.cuts: dict[str, tuple[float, ...]] = {}
+        self.level_cutoffs: dict[str, tuple[float, ...]] = {}
 
     def boxes_of(self, values: Arrays) -> Detections:
-        """The set of the first image among the stage's `values`, without masks to speak of."""
+        """The boxes of the first image among the stage's `values`, with empty masks."""
         raise NotImplementedError
 
-    def look(self, image: str, eager: Passage, found: Values) -> None:
-        """Match both sides' boxes."""
+    def inspect(self, image: str, eager: EagerTrace, found: Values) -> None:
+        """Match the boxes of both sides."""
         sides = self.boxes_of(eager.values), self.boxes_of(found)
         matched = MatchedImage.of(*sides, image, self.tolerances)
-        # Parity tells two proposals at one place by their masks. Here distance has to do.
+        # Parity separates two boxes at one position by their masks. Here their distance decides.
         apart = matched.differences["boxes"] > PROPOSAL_DISTANCE * self.tolerances.boxes
         differences = {**matched.differences, "masks": apart.astype(np.float64)}
         del differences["roi_masks"]
         self.matched.append(dataclasses.replace(matched, differences=differences))
-        self.cuts[image] = eager.level_cuts
+        self.level_cutoffs[image] = eager.level_cutoffs
         self.images += bool(len(sides[0]) or len(sides[1]))
 
     def result(self) -> StageResult:
         """The verdict over all images."""
-        settled = analyse_flips(self.matched, self.tolerances, self.settings)
-        for image, unmatched in settled:
-            self._note(image, [self.explain(item) for item in unmatched])
-        flips = [self.explain(item) for _, items in settled for item in items]
-        self.notes += _sums(self.noun, [item for item in flips if item.benign])
+        explained = analyse_flips(self.matched, self.tolerances, self.settings)
+        for image, unmatched in explained:
+            self._record_differences(image, [self.explain(item) for item in unmatched])
+        flips = [self.explain(item) for _, items in explained for item in items]
+        self.notes += _summarize_flips(self.noun, [item for item in flips if item.benign])
         return super().result()
 
     def explain(self, item: Unmatched) -> Unmatched:
-        """`item`, perhaps with a cause that this stage alone knows."""
+        """`item`, perhaps with a cause that is specific to this stage."""
         return item
 
-    def _note(self, image: MatchedImage, unmatched: Sequence[Unmatched]) -> None:
-        """Keep the differences of pairs, and the share of boxes without a fitting partner.
+    def _record_differences(self, image: MatchedImage, unmatched: Sequence[Unmatched]) -> None:
+        """Record the differences of pairs, and the share of boxes without an agreeing partner.
 
-        A lower precision may put another box in a few places: where their share is within its
-        limit, their distances mean nothing.
+        A lower precision may select a few other boxes: if their share is within its limit, their
+        distances are ignored.
         """
         defects = [item for item in unmatched if not item.benign]
         agreeing = image.agreeing(self.tolerances)
@@ -87,21 +87,21 @@ class BoxJudge(Judge):
         pairs = image if share > limit else image.keep(agreeing)
         for field, unit in (("scores", self.score_unit), ("boxes", "resized pixels")):
             largest = float(pairs.differences[field].max(initial=0.0))
-            self.note(field, largest, unit, getattr(self.tolerances, field), image.name)
-        self.note("unexplained", share, f"of {self.noun}s", limit, image.name)
+            self.record(field, largest, unit, getattr(self.tolerances, field), image.name)
+        self.record("unexplained", share, f"of {self.noun}s", limit, image.name)
         if share > limit and defects:
             first = defects[0]
             place = [round(pixel, 1) for pixel in first.box] if first.box else "not finite"
             self.notes.append(
-                f"{image.name}: {pluralize(len(defects), self.noun)} on one side alone, "
+                f"{image.name}: {pluralize(len(defects), self.noun)} on one side only, "
                 f"unexplained, first {first.side}'s {place}"
             )
 
 
-class Proposals(BoxJudge):
-    """The proposals, an unordered set to the next stage.
+class ProposalCheck(BoxCheck):
+    """The proposals, an unordered set for the next stage.
 
-    Most scores are close to 0, so their logarithms are compared: fractions of themselves.
+    Most scores are close to 0, so that their logarithms are compared: relative differences.
     """
 
     name = "proposals"
@@ -110,17 +110,20 @@ class Proposals(BoxJudge):
     noun = "proposal"
 
     def boxes_of(self, values: Arrays) -> Detections:
-        """The proposals without empty places."""
+        """The proposals without empty entries."""
         boxes, scores = values[PROPOSAL_BOXES][0], values[PROPOSAL_SCORES][0]
-        real = ~(scores < 0)  # NaN stays, and is told
+        real = ~(scores < 0)  # NaN stays, and fails
         labels = np.ones(int(real.sum()), np.int64)
-        return bare(boxes[real], labels, np.log(np.maximum(scores[real], LEAST)))
+        return without_masks(boxes[real], labels, np.log(np.maximum(scores[real], MIN_SCORE)))
 
     def explain(self, item: Unmatched) -> Unmatched:
-        """A proposal may be the last of its level's best 1000, or just not."""
+        """A proposal may be at the cap of its level's best 1000."""
         if item.benign or item.score is None:
             return item
-        margins = [abs(item.score - np.log(max(cut, LEAST))) for cut in self.cuts[item.image]]
+        margins = [
+            abs(item.score - np.log(max(cutoff, MIN_SCORE)))
+            for cutoff in self.level_cutoffs[item.image]
+        ]
         margin = min(margins, default=np.inf)
         if margin > self.tolerances.scores:
             return item
@@ -129,7 +132,7 @@ class Proposals(BoxJudge):
         )
 
 
-class FoundObjects(BoxJudge):
+class DetectionCheck(BoxCheck):
     """Class scores and boxes after NMS and the cap."""
 
     name = "class scores and boxes"
@@ -142,25 +145,25 @@ class FoundObjects(BoxJudge):
 
     def boxes_of(self, values: Arrays) -> Detections:
         """The detections of the first image."""
-        first = values[IMAGE_INDEX] == 0
-        boxes, labels, scores = (values[name][first] for name in (BOXES, LABELS, SCORES))
-        return bare(boxes, labels, scores)
+        of_first = values[IMAGE_INDEX] == 0
+        boxes, labels, scores = (values[name][of_first] for name in (BOXES, LABELS, SCORES))
+        return without_masks(boxes, labels, scores)
 
 
-def bare(boxes: NDArray[Any], labels: NDArray[Any], scores: NDArray[Any]) -> Detections:
-    """Detections [D] whose masks are not there yet: one cell of zero each."""
+def without_masks(boxes: NDArray[Any], labels: NDArray[Any], scores: NDArray[Any]) -> Detections:
+    """Detections [D] with empty masks, one cell of zero each."""
     masks = np.zeros((len(boxes), 1, 1), np.float32)
     return Detections(boxes, labels, scores, masks, image_size=(0, 0))
 
 
-def _sums(noun: str, flips: Sequence[Unmatched]) -> list[str]:
+def _summarize_flips(noun: str, flips: Sequence[Unmatched]) -> list[str]:
     """One line per kind of explained flip, with the largest of its margins."""
     lines = []
     for kind, count in Counter(item.kind for item in flips).items():
         margins = [_margin(item) for item in flips if item.kind == kind]
         largest = max((margin for margin in margins if margin is not None), default=None)
-        told = "" if largest is None else f", margins up to {largest:.2g}"
-        lines.append(f"{pluralize(count, noun)} on one side alone, explained: {kind}{told}")
+        suffix = "" if largest is None else f", margins up to {largest:.2g}"
+        lines.append(f"{pluralize(count, noun)} on one side only, explained: {kind}{suffix}")
     return lines
 
 

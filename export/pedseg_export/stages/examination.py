@@ -1,4 +1,4 @@
-"""Run an artifact stage by stage on eager's inputs, and judge every stage."""
+"""Run an artifact stage by stage on eager's values, and check every stage."""
 
 from __future__ import annotations
 
@@ -14,12 +14,19 @@ from pedseg_train.eager import EagerSegmenter
 
 from ..graph.taps import PIXELS
 from ..verification import Sample
-from .borders import Failed, Found, groups
-from .box_judges import FoundObjects, Proposals
-from .cutting import cut
-from .judges import Judge, Pasted, Preprocessing, Pyramid, SoftMasks, extent
+from .borders import StageFailure, StageOutputs, stage_outputs
+from .box_judges import DetectionCheck, ProposalCheck
+from .cutting import split_artifact
+from .judges import (
+    PastedMaskCheck,
+    PreprocessingCheck,
+    PyramidCheck,
+    SoftMaskCheck,
+    StageCheck,
+    extent,
+)
 from .limits import LIMITS
-from .passage import EagerPassages, Passage, of_batch
+from .passage import EagerTrace, EagerTracer, repeat_for_batch
 from .report import StageReport
 
 
@@ -36,68 +43,70 @@ def examine(
         artifact: an ONNX, TorchScript or pt2 file of pedseg.
         reference: the eager model, with the artifact's settings; the artifact runs on its device.
         samples: images of any sizes, or of the one size that the artifact is fixed to.
-        progress: is told how many more samples are done.
+        progress: called with the number of samples done since the last call.
 
     Raises:
-        ArtifactError: the artifact is damaged or foreign, or its stages cannot be told apart.
+        ArtifactError: the artifact is damaged or foreign, or its stages have no names.
         DeviceError: the device does not run it.
     """
-    eager = EagerPassages(reference.model, reference.device)
+    trace_eager = EagerTracer(reference.model, reference.device)
     levels = len(reference.model.rpn.anchor_generator.sizes)
-    stages, manifest = cut(artifact, reference.device, levels)
-    names = groups(levels, manifest.mask_format)
+    stages, manifest = split_artifact(artifact, reference.device, levels)
+    names = stage_outputs(levels, manifest.mask_format)
     count = manifest.static_shape[0] if manifest.static_shape else 1
-    judges = judges_of(reference.model, manifest)
+    checks = build_checks(reference.model, manifest)
     for sample in samples:
-        passage = eager(sample.image)
+        eager = trace_eager(sample.image)
         images = np.stack([sample.image] * count)
-        found = stages.run(images, of_batch(passage.values, count))
-        same_size = _same_size(passage, found)
-        for judge, group in zip(judges, names, strict=True):
-            if judge.reads_size and not same_size:
-                judge.skip(sample.name, "it reads the size of the resized image, which is wrong")
+        found = stages.run(images, repeat_for_batch(eager.values, count))
+        same_size = _same_size(eager, found)
+        for check, group in zip(checks, names, strict=True):
+            if check.reads_size and not same_size:
+                check.skip(sample.name, "it reads the size of the resized image, which is wrong")
             else:
-                _look(judge, group, sample.name, passage, found)
+                _inspect(check, group, sample.name, eager, found)
         if progress is not None:
             progress(1)
     return StageReport(
         precision=manifest.precision,
         images=len(samples),
-        stages=tuple(judge.result() for judge in judges),
+        stages=tuple(check.result() for check in checks),
     )
 
 
-def judges_of(model: MaskRCNN, manifest: Manifest) -> tuple[Judge, ...]:
-    """One judge per stage, in the order of the network."""
+def build_checks(model: MaskRCNN, manifest: Manifest) -> tuple[StageCheck, ...]:
+    """One check per stage, in the order of the network."""
     limits = LIMITS[manifest.precision]
     rpn = Settings(-np.inf, model.rpn.nms_thresh, model.rpn.post_nms_top_n())
     head = Settings(manifest.score_threshold, manifest.nms_threshold, manifest.detections_per_image)
     return (
-        Preprocessing(limits),
-        Pyramid(limits),
-        Proposals(limits, limits.proposals, rpn),
-        FoundObjects(limits, limits.detections, head),
-        SoftMasks(limits),
-        Pasted(limits),
+        PreprocessingCheck(limits),
+        PyramidCheck(limits),
+        ProposalCheck(limits, limits.proposals, rpn),
+        DetectionCheck(limits, limits.detections, head),
+        SoftMaskCheck(limits),
+        PastedMaskCheck(limits),
     )
 
 
-def _look(judge: Judge, group: Sequence[str], image: str, eager: Passage, found: Found) -> None:
-    """Let a judge see what its stage made of an image, unless it made nothing."""
+def _inspect(
+    check: StageCheck, group: Sequence[str], image: str, eager: EagerTrace, found: StageOutputs
+) -> None:
+    """Pass a stage's outputs for an image to its check, or the reason of its failure."""
     for name in group:
         value = found[name]
-        if isinstance(value, Failed):
-            judge.fail(image, f"does not run on eager's values: {value.reason}")
+        if isinstance(value, StageFailure):
+            check.fail(image, f"does not run on eager's values: {value.reason}")
             return
-    values = {name: value for name, value in found.items() if not isinstance(value, Failed)}
-    judge.look(image, eager, values)
+    values = {name: value for name, value in found.items() if not isinstance(value, StageFailure)}
+    check.inspect(image, eager, values)
 
 
-def _same_size(eager: Passage, found: Found) -> bool:
+def _same_size(eager: EagerTrace, found: StageOutputs) -> bool:
     """Whether the artifact resizes and pads the image to eager's sizes."""
     pixels = found[PIXELS]
     return (
-        not isinstance(pixels, Failed)
+        not isinstance(pixels, StageFailure)
         and pixels.shape[1:] == eager.values[PIXELS].shape[1:]
         and extent(pixels[0]) == eager.resized
     )

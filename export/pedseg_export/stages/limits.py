@@ -1,6 +1,6 @@
-"""The largest differences between a stage and eager that count as agreement, stated once.
+"""The largest differences between a stage and eager that count as agreement.
 
-Each stage is fed with eager's input, so a limit is for the rounding of one stage alone.
+Each stage is fed with eager's input, so that a limit covers the rounding of one stage only.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from pedseg_runtime.parity import TOLERANCES, Tolerances
 
 @dataclass(frozen=True, slots=True)
 class StageLimits:
-    """The largest difference that still counts as agreement, per stage.
+    """The largest difference that counts as agreement, per stage.
 
     Attributes:
         pixels: of the network's input, in units of the normalisation (a grey level is about 0.017).
         features: of a pyramid level, as a fraction of its largest value.
-        proposals: their scores as a fraction of themselves (most are tiny), their boxes in pixels
+        proposals: their scores as a relative difference (most are tiny), their boxes in pixels
             of the resized image.
         detections: scores as a fraction, boxes in pixels of the resized image, soft masks as
             probability.
-        unexplained: share of the proposals, and of the detections, that have no partner within
-            these limits and no margin that explains it.
-        placed: of the boxes in pixels of the image.
-        at_threshold: how close to 0.5 a pasted soft value stands that may fall on either side.
+        unexplained: share of proposals, and of detections, without a partner within these limits
+            and without a margin that explains it.
+        pixel_boxes: of the boxes in pixels of the image.
+        at_threshold: distance from 0.5 of a pasted soft value that may fall on either side.
     """
 
     pixels: float
@@ -34,7 +34,7 @@ class StageLimits:
     proposals: Tolerances
     detections: Tolerances
     unexplained: float
-    placed: float = 0.01
+    pixel_boxes: float = 0.01
     at_threshold: float = 1e-5
 
 
@@ -51,7 +51,7 @@ def _limits(
     )
 
 
-# Preprocessing, and what follows the boxes, stays float32 in every precision. Measured on eight
+# Preprocessing, and the steps after the boxes, stay float32 in every precision. Measured on eight
 # photographs with a trained maskrcnn_mobilenet_v2_fpn (features; proposals' scores, unexplained):
 #   fp32   2.5e-6   5e-5   0
 #   bf16   0.047    0.32   0.007
@@ -63,4 +63,4 @@ LIMITS: Mapping[str, StageLimits] = {
     "bf16": _limits("bf16", pixels=5e-3, features=0.2, proposal_scores=1.0, unexplained=0.1),
     "int8": _limits("int8", pixels=5e-3, features=0.25, proposal_scores=2.0, unexplained=0.1),
 }
-"""By the manifest's precision. Of a lower one the verdict is for information: AP decides."""
+"""By the manifest's precision. For a lower one the verdict is only informative: AP decides."""

@@ -1,4 +1,4 @@
-"""ONNX artifacts in stages: one small model per stage, from the names between them."""
+"""ONNX artifacts split into stages: one small model per stage, by the names of intermediates."""
 
 from __future__ import annotations
 
@@ -19,46 +19,48 @@ from pedseg_runtime.backends.sessions import CPU, CUDA, CUDA_OPTIONS, LOG_FATAL
 from pedseg_runtime.errors import ArtifactError, DeviceError
 
 from ..graph.taps import LABELS
-from .borders import Failed, Found, groups, unknown_stages
+from .borders import StageFailure, StageOutputs, missing_stages, stage_outputs
 from .passage import Arrays
 
 
-class CutOnnx:
+class SplitOnnx:
     """The stages of an ONNX artifact, each in an onnxruntime session of its own."""
 
     def __init__(self, path: Path, manifest: Manifest, device: torch.device, levels: int) -> None:
-        """Cut the artifact at `path`.
+        """Split the artifact at `path`.
 
         Raises:
             ArtifactError: its stages have no names, or one does not load.
             DeviceError: onnxruntime does not run it on `device`.
         """
-        names = groups(levels, manifest.mask_format)
+        names = stage_outputs(levels, manifest.mask_format)
         model = ir.from_proto(onnx.shape_inference.infer_shapes(onnx.load(path)))
         self._stages = [
-            (group, _start(path, part, device))
-            for group, part in zip(names, parts(path, model, names), strict=True)
+            (group, _open_session(path, stage, device))
+            for group, stage in zip(names, split_model(path, model, names), strict=True)
         ]
 
-    def run(self, images: NDArray[np.uint8], eager: Arrays) -> Found:
-        """See `CutArtifact.run`."""
+    def run(self, images: NDArray[np.uint8], eager: Arrays) -> StageOutputs:
+        """See `SplitArtifact.run`."""
         feeds = {INPUT_NAME: images, **eager}
-        rows = np.zeros((1, len(eager[LABELS])), np.int64)  # only their number is read, see `parts`
-        found: dict[str, NDArray[Any] | Failed] = {}
+        rows = np.zeros(
+            (1, len(eager[LABELS])), np.int64
+        )  # only their number is read, see `split_model`
+        found: dict[str, NDArray[Any] | StageFailure] = {}
         for group, session in self._stages:
             inputs = {value.name: feeds.get(value.name, rows) for value in session.get_inputs()}
             try:
                 found.update(zip(group, session.run(None, inputs), strict=True))
             except Exception as error:  # onnxruntime's errors share no narrower base
-                found.update(dict.fromkeys(group, Failed(one_line(error))))
+                found.update(dict.fromkeys(group, StageFailure(one_line(error))))
         return found
 
 
-def parts(path: Path, model: ir.Model, names: Sequence[tuple[str, ...]]) -> list[ir.Model]:
+def split_model(path: Path, model: ir.Model, names: Sequence[tuple[str, ...]]) -> list[ir.Model]:
     """One model per group of `names`, from the images and all earlier groups to this group.
 
-    The exporter may read the number of detections off the NonZero that chose them, which lies
-    before their group: for later groups the outputs of these NonZero are inputs too.
+    The exporter may read the number of detections from the NonZero that selects them, before their
+    group: for later groups the outputs of these NonZero are inputs too.
 
     Raises:
         ArtifactError: a name is missing.
@@ -67,7 +69,7 @@ def parts(path: Path, model: ir.Model, names: Sequence[tuple[str, ...]]) -> list
     values = ir.convenience.create_value_mapping(graph)
     missing = [name for group in names for name in group if name not in values]
     if missing:
-        raise unknown_stages(path, f"no value called {missing[0]}")
+        raise missing_stages(path, f"no value called {missing[0]}")
     for group in names:
         for name in group:
             values[name] = _through_float32(graph, values[name])
@@ -75,25 +77,25 @@ def parts(path: Path, model: ir.Model, names: Sequence[tuple[str, ...]]) -> list
     found = []
     for group in names:
         outputs = [values[name] for name in group]
-        part = ir.convenience.extract(graph, earlier, outputs)
-        for value in [value for value in part.inputs if not value.uses()]:
-            part.inputs.remove(value)
+        stage = ir.convenience.extract(graph, earlier, outputs)
+        for value in [value for value in stage.inputs if not value.uses()]:
+            stage.inputs.remove(value)
         found.append(
-            ir.Model(part, ir_version=model.ir_version, functions=[*model.functions.values()])
+            ir.Model(stage, ir_version=model.ir_version, functions=[*model.functions.values()])
         )
         earlier += outputs
         if LABELS in group:
             earlier += [
-                values[str(node.outputs[0].name)] for node in part if node.op_type == "NonZero"
+                values[str(node.outputs[0].name)] for node in stage if node.op_type == "NonZero"
             ]
     return found
 
 
 def _through_float32(graph: ir.Graph, value: ir.Value) -> ir.Value:
-    """`value`; of a lower precision, a float32 copy that bears its name and that its readers read.
+    """`value`; of a lower precision, a float32 copy with its name, inserted before its readers.
 
-    So numpy, which has no bfloat16, can hold what goes in and comes out, and eager's values are
-    rounded where they enter.
+    numpy, which has no bfloat16, can then hold inputs and outputs, and eager's values are rounded
+    on entry.
     """
     node = value.producer()
     if node is None or value.dtype not in (ir.DataType.FLOAT16, ir.DataType.BFLOAT16):
@@ -110,8 +112,8 @@ def _through_float32(graph: ir.Graph, value: ir.Value) -> ir.Value:
     return copy
 
 
-def _start(path: Path, part: ir.Model, device: torch.device) -> Any:
-    """A session for one part on `device`."""
+def _open_session(path: Path, stage: ir.Model, device: torch.device) -> Any:
+    """A session for one stage on `device`."""
     options = ort.SessionOptions()
     options.log_severity_level = LOG_FATAL
     providers: list[Any] = [CPU]
@@ -120,7 +122,7 @@ def _start(path: Path, part: ir.Model, device: torch.device) -> Any:
         providers.insert(0, (CUDA, {"device_id": str(device.index or 0), **CUDA_OPTIONS}))
     try:
         session = ort.InferenceSession(
-            ir.to_proto(part).SerializeToString(), options, providers=providers
+            ir.to_proto(stage).SerializeToString(), options, providers=providers
         )
     except Exception as error:  # onnxruntime's errors share no narrower base
         raise ArtifactError(

@@ -1,4 +1,4 @@
-"""What eager torchvision passes from stage to stage, under the names that the graph gives it."""
+"""The intermediate values of eager torchvision, by the names of the inference graph."""
 
 from __future__ import annotations
 
@@ -27,56 +27,56 @@ from ..graph.taps import (
 )
 
 FINAL_BOXES, MASKS = "boxes", "masks"  # the artifact's last outputs, in pixels of the image
-NO_PROPOSAL = -1.0  # the score of an empty place
+NO_PROPOSAL = -1.0  # the score of an empty entry
 
 Arrays = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Passage:
-    """One image on its way through eager torchvision.
+class EagerTrace:
+    """The intermediate values of one image in eager torchvision.
 
     Attributes:
-        values: by name, as the graph lays them out for a batch of one:
+        values: by name, in the graph's layout for a batch of one:
             `stage.pixels` float32 [1, 3, h', w'], the network's input;
             `stage.features.0`, ... float32 [1, C, h, w], finest first;
-            `stage.proposals.boxes` float32 [1, K, 4] and `.scores` [1, K], filled up with -1;
+            `stage.proposals.boxes` float32 [1, K, 4] and `.scores` [1, K], padded with -1;
             `stage.boxes` float32 [D, 4] in pixels of the resized image, `labels` int64 [D],
             `scores` float32 [D], `image_index` int64 [D], `roi_masks` float32 [D, 28, 28];
             `boxes` float32 [D, 4] in pixels of the image.
         resized: height and width of the resized image, without its padding.
-        soft_masks: float32 [D, H, W], pasted and not yet thresholded.
-        level_cuts: per pyramid level, the lowest score that went to NMS; only of levels with
-            more anchors than may.
+        soft_masks: float32 [D, H, W], pasted, before the threshold.
+        level_cutoffs: per pyramid level, the lowest score that enters NMS; only of levels with
+            more anchors than their cap.
     """
 
     values: Arrays
     resized: tuple[int, int]
     soft_masks: NDArray[np.float32]
-    level_cuts: tuple[float, ...]
+    level_cutoffs: tuple[float, ...]
 
 
-class EagerPassages:
-    """Runs torchvision's own `MaskRCNN.forward` on one image at a time and keeps what passes."""
+class EagerTracer:
+    """Runs torchvision's own `MaskRCNN.forward` on one image and records intermediate values."""
 
     def __init__(self, model: MaskRCNN, device: torch.device) -> None:
         self.model = model
         self.device = device
 
     @torch.inference_mode()
-    def __call__(self, image: NDArray[np.uint8]) -> Passage:
-        """Run uint8 [H, W, 3] RGB."""
+    def __call__(self, image: NDArray[np.uint8]) -> EagerTrace:
+        """Trace an image uint8 [H, W, 3] RGB."""
         tensor = torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1).float() / 255
-        with float32_only(), _watched(self.model) as seen:
+        with float32_only(), _record_outputs(self.model) as recorded:
             (final,) = self.model([tensor])
-        images, _ = seen["transform"]
-        found = seen["roi_heads"]
-        (boxes,), (scores,) = seen["filter_proposals"]
-        places = self.model.rpn.post_nms_top_n() - len(boxes)
+        images, _ = recorded["transform"]
+        found = recorded["roi_heads"]
+        (boxes,), (scores,) = recorded["filter_proposals"]
+        missing = self.model.rpn.post_nms_top_n() - len(boxes)
         values = {
             PIXELS: images.tensors,
-            PROPOSAL_BOXES: torch.nn.functional.pad(boxes, [0, 0, 0, places])[None],
-            PROPOSAL_SCORES: torch.nn.functional.pad(scores, [0, places], value=NO_PROPOSAL)[None],
+            PROPOSAL_BOXES: torch.nn.functional.pad(boxes, [0, 0, 0, missing])[None],
+            PROPOSAL_SCORES: torch.nn.functional.pad(scores, [0, missing], value=NO_PROPOSAL)[None],
             BOXES: found["boxes"],
             LABELS: found["labels"],
             SCORES: found["scores"],
@@ -84,59 +84,61 @@ class EagerPassages:
             ROI_MASKS: found["masks"][:, 0],
             FINAL_BOXES: final["boxes"],
         }
-        for level, feature in enumerate(seen["backbone"].values()):
+        for level, feature in enumerate(recorded["backbone"].values()):
             values[f"{FEATURES}.{level}"] = feature
-        return Passage(
+        return EagerTrace(
             values={name: value.cpu().numpy() for name, value in values.items()},
             resized=images.image_sizes[0],
             soft_masks=final["masks"][:, 0].cpu().numpy(),
-            level_cuts=seen["level_cuts"],
+            level_cutoffs=recorded["level_cutoffs"],
         )
 
 
-def of_batch(values: Arrays, count: int) -> dict[str, NDArray[Any]]:
-    """What a batch of `count` times the same image passes on, from the values of one."""
+def repeat_for_batch(values: Arrays, count: int) -> dict[str, NDArray[Any]]:
+    """The values of a batch of `count` times the same image, from the values of one."""
     batch = {name: np.concatenate([value] * count) for name, value in values.items()}
     batch[IMAGE_INDEX] = np.repeat(np.arange(count), len(values[IMAGE_INDEX]))
     return batch
 
 
 @contextlib.contextmanager
-def _watched(model: MaskRCNN) -> Iterator[dict[str, Any]]:
-    """Keep what torchvision's modules return, by the name of the module.
+def _record_outputs(model: MaskRCNN) -> Iterator[dict[str, Any]]:
+    """Record the outputs of torchvision's modules, by the name of the module.
 
     `rpn` returns its boxes without their scores; its `filter_proposals` returns both.
     """
-    seen: dict[str, Any] = {}
-    choose = model.rpn.filter_proposals
+    recorded: dict[str, Any] = {}
+    filter_proposals = model.rpn.filter_proposals
 
-    def keep_detections(_module: Any, _inputs: Any, result: Any) -> None:
+    def record_detections(_module: Any, _inputs: Any, result: Any) -> None:
         # A copy: postprocessing writes into the same dict.
-        seen["roi_heads"] = dict(result[0][0])
+        recorded["roi_heads"] = dict(result[0][0])
 
-    def keep_proposals(proposals: Any, logits: Any, sizes: Any, counts: list[int]) -> Any:
-        seen["level_cuts"] = _level_cuts(logits.flatten(), counts, model.rpn.pre_nms_top_n())
-        seen["filter_proposals"] = choose(proposals, logits, sizes, counts)
-        return seen["filter_proposals"]
+    def record_proposals(proposals: Any, logits: Any, sizes: Any, counts: list[int]) -> Any:
+        recorded["level_cutoffs"] = _level_cutoffs(
+            logits.flatten(), counts, model.rpn.pre_nms_top_n()
+        )
+        recorded["filter_proposals"] = filter_proposals(proposals, logits, sizes, counts)
+        return recorded["filter_proposals"]
 
-    def keep(name: str) -> Any:
-        return lambda _module, _inputs, result: seen.update({name: result})
+    def record(name: str) -> Any:
+        return lambda _module, _inputs, result: recorded.update({name: result})
 
     hooks = [
-        model.transform.register_forward_hook(keep("transform")),
-        model.backbone.register_forward_hook(keep("backbone")),
-        model.roi_heads.register_forward_hook(keep_detections),
+        model.transform.register_forward_hook(record("transform")),
+        model.backbone.register_forward_hook(record("backbone")),
+        model.roi_heads.register_forward_hook(record_detections),
     ]
-    model.rpn.filter_proposals = keep_proposals
+    model.rpn.filter_proposals = record_proposals
     try:
-        yield seen
+        yield recorded
     finally:
-        del model.rpn.filter_proposals  # the method of the class shows again
+        del model.rpn.filter_proposals  # restores the method of the class
         for hook in hooks:
             hook.remove()
 
 
-def _level_cuts(logits: torch.Tensor, counts: list[int], most: int) -> tuple[float, ...]:
-    """The lowest score of those that go to NMS, for each level that has more than `most`."""
-    levels = [level for level in torch.split(logits, counts) if len(level) > most]
-    return tuple(float(level.topk(most).values[-1].sigmoid()) for level in levels)
+def _level_cutoffs(logits: torch.Tensor, counts: list[int], cap: int) -> tuple[float, ...]:
+    """The lowest score that enters NMS, for each level with more than `cap` anchors."""
+    levels = [level for level in torch.split(logits, counts) if len(level) > cap]
+    return tuple(float(level.topk(cap).values[-1].sigmoid()) for level in levels)

@@ -1,4 +1,4 @@
-"""pt2 artifacts in stages: one small graph per stage, from the names between them."""
+"""pt2 artifacts split into stages: one small graph per stage, by the names of intermediates."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from pedseg_runtime.backends.base import one_line
 from pedseg_train.eager import float32_only
 
 from ..graph.taps import LABELS
-from .borders import Failed, Found, as_numpy, groups, unknown_stages
+from .borders import StageFailure, StageOutputs, missing_stages, stage_outputs, to_numpy
 from .passage import Arrays
 
 
-class Part(NamedTuple):
-    """One stage: names and dtypes of what it reads, and what computes it."""
+class Pt2Stage(NamedTuple):
+    """One stage: names and dtypes of its inputs, and its graph."""
 
     inputs: dict[str, torch.dtype]
     module: fx.GraphModule
 
 
-class CutProgram:
+class SplitPt2:
     """The stages of an exported program, each a module of its own."""
 
     def __init__(
@@ -38,55 +38,57 @@ class CutProgram:
         device: torch.device,
         levels: int,
     ) -> None:
-        """Cut the program of the artifact at `path`, which is on `device`.
+        """Split the program of the artifact at `path`, which is on `device`.
 
         Raises:
             ArtifactError: its stages have no names.
         """
         self._device = device
-        names = groups(levels, manifest.mask_format)
+        names = stage_outputs(levels, manifest.mask_format)
         nodes = named_nodes(path, module, names, manifest.mask_format)
-        self._stages: list[tuple[tuple[str, ...], Part]] = []
+        self._stages: list[tuple[tuple[str, ...], Pt2Stage]] = []
         inputs = {nodes[INPUT_NAME]: INPUT_NAME}
         for group in names:
             outputs = [nodes[name] for name in group]
-            needed = between(inputs, outputs)
-            self._stages.append((group, part(module, inputs, outputs, needed)))
+            needed = nodes_between(inputs, outputs)
+            self._stages.append((group, extract_stage(module, inputs, outputs, needed)))
             inputs |= {nodes[name]: name for name in group}
             if LABELS in group:
-                # The number of detections may be read off the nonzero that chose them, which lies
-                # before their group.
-                chosen = (node for node in needed if node.target is torch.ops.aten.nonzero.default)
-                inputs |= {node: node.name for node in chosen}
+                # The number of detections may be read from the nonzero that selects them, before
+                # their group.
+                selections = (
+                    node for node in needed if node.target is torch.ops.aten.nonzero.default
+                )
+                inputs |= {node: node.name for node in selections}
 
     @torch.inference_mode()
-    def run(self, images: NDArray[np.uint8], eager: Arrays) -> Found:
-        """See `CutArtifact.run`."""
+    def run(self, images: NDArray[np.uint8], eager: Arrays) -> StageOutputs:
+        """See `SplitArtifact.run`."""
         feeds = {
             name: torch.from_numpy(value).to(self._device)
             for name, value in {INPUT_NAME: images, **eager}.items()
         }
         rows = torch.zeros((len(eager[LABELS]), 1), dtype=torch.int64, device=self._device)
-        found: dict[str, NDArray[Any] | Failed] = {}
+        found: dict[str, NDArray[Any] | StageFailure] = {}
         for group, stage in self._stages:
             try:
                 with float32_only():
                     outputs = stage.module(
                         *(
-                            feeds.get(name, rows).to(dtype)  # of rows only the number is read
+                            feeds.get(name, rows).to(dtype)  # only the number of rows is read
                             for name, dtype in stage.inputs.items()
                         )
                     )
-                found.update(zip(group, map(as_numpy, outputs), strict=True))
-            except Exception as error:  # operators fail in any way they can
-                found.update(dict.fromkeys(group, Failed(one_line(error))))
+                found.update(zip(group, map(to_numpy, outputs), strict=True))
+            except Exception as error:  # operators raise any exception
+                found.update(dict.fromkeys(group, StageFailure(one_line(error))))
         return found
 
 
 def named_nodes(
     path: Path, module: fx.GraphModule, names: Sequence[tuple[str, ...]], mask_format: str
 ) -> dict[str, fx.Node]:
-    """The nodes between the stages: the input and outputs by place, the others by their names.
+    """The nodes between the stages: input and outputs by position, the others by their names.
 
     Raises:
         ArtifactError: a name is missing.
@@ -98,15 +100,15 @@ def named_nodes(
     found: dict[str, fx.Node] = dict(zip(outputs, results, strict=True))
     found[INPUT_NAME] = next(node for node in module.graph.nodes if node.op == "placeholder")
     for name in (name for group in names for name in group if name not in found):
-        node = name.replace(".", "_")  # names of nodes are Python's
+        node = name.replace(".", "_")  # node names are Python identifiers
         if node not in nodes:
-            raise unknown_stages(path, f"no node called {node}")
+            raise missing_stages(path, f"no node called {node}")
         found[name] = nodes[node]
     return found
 
 
-def between(inputs: Mapping[fx.Node, str], outputs: Sequence[fx.Node]) -> set[fx.Node]:
-    """The nodes that lead from some to others, with both ends."""
+def nodes_between(inputs: Mapping[fx.Node, str], outputs: Sequence[fx.Node]) -> set[fx.Node]:
+    """The nodes on the paths from `inputs` to `outputs`, both included."""
     needed: set[fx.Node] = set()
     waiting = list(outputs)
     while waiting:
@@ -117,13 +119,13 @@ def between(inputs: Mapping[fx.Node, str], outputs: Sequence[fx.Node]) -> set[fx
     return needed
 
 
-def part(
+def extract_stage(
     module: fx.GraphModule,
     inputs: Mapping[fx.Node, str],
     outputs: Sequence[fx.Node],
     needed: Collection[fx.Node],
-) -> Part:
-    """The nodes `needed` between some, by the names of their values, and others."""
+) -> Pt2Stage:
+    """A stage of the nodes `needed` to compute `outputs` from `inputs`."""
     read = [node for node in inputs if node in needed]
     graph = fx.Graph()
     copies = {node: graph.placeholder(node.name) for node in read}
@@ -132,4 +134,4 @@ def part(
             copies[node] = graph.node_copy(node, copies.__getitem__)
     graph.output(tuple(copies[node] for node in outputs))
     dtypes = {inputs[node]: node.meta["val"].dtype for node in read}
-    return Part(dtypes, fx.GraphModule(module, graph))
+    return Pt2Stage(dtypes, fx.GraphModule(module, graph))

@@ -1,4 +1,4 @@
-"""What an examination returns: a verdict per stage, and the differences it rests on."""
+"""The result of an examination: a verdict per stage, with its differences."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class Difference:
 
     Attributes:
         quantity: what differs, e.g. `boxes`.
-        unit: of the two numbers that follow.
+        unit: of `largest` and `limit`.
         largest: the largest absolute difference; None if it is not finite.
-        limit: the largest that counts as agreement.
+        limit: the largest difference that counts as agreement.
         within: whether `largest` is at most `limit`.
         worst: name of the image with the largest difference.
     """
@@ -36,12 +36,11 @@ class Difference:
     worst: str
 
     def __str__(self) -> str:
-        return (
-            f"{self.quantity} {self.told()} (limit {self.limit:g} {self.unit}, worst {self.worst})"
-        )
+        limit = f"limit {self.limit:g} {self.unit}"
+        return f"{self.quantity} {self.format_largest()} ({limit}, worst {self.worst})"
 
-    def told(self) -> str:
-        """The largest difference in a few digits."""
+    def format_largest(self) -> str:
+        """The largest difference, with few digits."""
         if self.largest is None:
             return "not finite"
         return f"{self.largest:.0f}" if self.largest >= 100 else f"{self.largest:.3g}"
@@ -53,11 +52,11 @@ class StageResult:
 
     Attributes:
         name: e.g. `proposals`.
-        meaning: what is wrong where this stage is the first to fail.
+        meaning: the likely error if this stage is the first to fail.
         verdict: `passed`, `failed` or `not judged`.
-        images: on how many images something was compared.
+        images: number of images with values to compare.
         differences: per quantity.
-        notes: what else was seen: explained flips, sizes, reasons for not judging.
+        notes: explained flips, sizes, reasons for not judging.
     """
 
     name: str
@@ -73,8 +72,8 @@ class StageReport:
     """The verdicts of all stages; true if every one was judged and passed.
 
     Attributes:
-        precision: of the artifact; it chooses the limits.
-        images: on how many images the stages ran.
+        precision: of the artifact; it selects the limits.
+        images: number of images on which the stages ran.
         stages: in the order of the network.
     """
 
@@ -135,7 +134,7 @@ class StageReport:
                 table.add_row(
                     first,
                     item.quantity,
-                    item.told() if item.within else f"[red]{item.told()}[/]",
+                    item.format_largest() if item.within else f"[red]{item.format_largest()}[/]",
                     f"{item.limit:g}",
                     item.unit,
                     Text(item.worst if item.largest != 0 else ""),

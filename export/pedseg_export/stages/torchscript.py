@@ -1,4 +1,4 @@
-"""TorchScript artifacts in stages: their stages are modules, which can be called one by one."""
+"""TorchScript artifacts split into stages: their submodules, called one by one."""
 
 from __future__ import annotations
 
@@ -26,14 +26,21 @@ from ..graph.taps import (
     PROPOSAL_SCORES,
     ROI_MASKS,
 )
-from .borders import EXPECTED_BOXES, Failed, Found, as_numpy, groups, unknown_stages
+from .borders import (
+    EXPECTED_BOXES,
+    StageFailure,
+    StageOutputs,
+    missing_stages,
+    stage_outputs,
+    to_numpy,
+)
 from .passage import FINAL_BOXES, Arrays
 
 MODULES = ("preprocessing", "trunk", "proposals", "boxes", "masks")
 
 
-class CutScript:
-    """A TorchScript artifact, wired as `InferenceGraph.forward` wires its stages."""
+class SplitTorchScript:
+    """A TorchScript artifact whose stages are called as in `InferenceGraph.forward`."""
 
     def __init__(
         self,
@@ -43,38 +50,38 @@ class CutScript:
         device: torch.device,
         levels: int,
     ) -> None:
-        """Take the module of the artifact at `path`, on `device`.
+        """Use the module of the artifact at `path`, on `device`.
 
         Raises:
-            ArtifactError: it has no modules for its stages.
+            ArtifactError: a stage has no module.
         """
         self._device = device
         self._module: Any = module
-        self._groups = groups(levels, manifest.mask_format)
+        self._groups = stage_outputs(levels, manifest.mask_format)
         wanted = (*MODULES, "paste") if manifest.mask_format == "full" else MODULES
         missing = [name for name in wanted if not hasattr(self._module, name)]
         if missing:
-            raise unknown_stages(path, f"no module called {missing[0]}")
+            raise missing_stages(path, f"no module called {missing[0]}")
         self._dtype = next(self._module.trunk.parameters()).dtype
 
     @torch.inference_mode()
-    def run(self, images: NDArray[np.uint8], eager: Arrays) -> Found:
-        """See `CutArtifact.run`."""
+    def run(self, images: NDArray[np.uint8], eager: Arrays) -> StageOutputs:
+        """See `SplitArtifact.run`."""
         given = {name: torch.from_numpy(value).to(self._device) for name, value in eager.items()}
         pixels = torch.from_numpy(images).to(self._device)
         found: dict[str, Any] = {}
         with float32_only(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
             for names, stage in zip(self._groups, self._stages(pixels, given), strict=True):
                 found.update(_attempt(names, stage))
-            if not isinstance(found[FINAL_BOXES], Failed):
+            if not isinstance(found[FINAL_BOXES], StageFailure):
                 final, expected = found[FINAL_BOXES]
                 found[FINAL_BOXES], found[EXPECTED_BOXES] = final, expected
-        return {name: as_numpy(value) for name, value in found.items()}
+        return {name: to_numpy(value) for name, value in found.items()}
 
     def _stages(
         self, images: Tensor, given: dict[str, Tensor]
     ) -> Sequence[Callable[[], Sequence[Any]]]:
-        """What computes the values of each group; the last one's boxes come with those expected."""
+        """One function per group of outputs; the last returns its boxes with the expected ones."""
         module = self._module
         height, width = images.shape[1:3]
         padded = list(given[PIXELS].shape[2:])
@@ -102,9 +109,9 @@ class CutScript:
         )
 
     def _expected(self, images: Tensor) -> Tensor:
-        """The boxes that torchvision makes of the artifact's own, in pixels of the image.
+        """The artifact's boxes, scaled to the image by torchvision.
 
-        The step from the resized image back to the image is no module and cannot be fed alone.
+        The step from the resized image back to the image is no module and cannot be called alone.
         """
         module = self._module
         pixels, resized = module.preprocessing(images)
@@ -117,8 +124,8 @@ class CutScript:
 
 
 def _attempt(names: Sequence[str], stage: Callable[[], Sequence[Any]]) -> dict[str, Any]:
-    """The values of a stage by name, or the reason why it has none under every name."""
+    """The values of a stage by name, or the same failure for every name."""
     try:
         return dict(zip(names, stage(), strict=True))
     except RuntimeError as error:
-        return dict.fromkeys(names, Failed(one_line(error)))
+        return dict.fromkeys(names, StageFailure(one_line(error)))

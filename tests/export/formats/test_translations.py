@@ -13,11 +13,11 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-from pedseg_export.formats.translations import divide, translations
+from pedseg_export.formats.translations import translate_integer_division, translations
 from pedseg_export.graph.boxes import large_enough, probability
 from pedseg_export.graph.proposals import ProposalStage
 from pedseg_export.graph.sizes import box_limits, int_vector, network_size
-from pedseg_export.graph.suppression import suppress, suppress_rows
+from pedseg_export.graph.suppression import nms, suppress_rows
 from pedseg_train.checkpoint import LoadedCheckpoint
 
 pytestmark = pytest.mark.slow
@@ -100,7 +100,7 @@ def test_every_format_has_eagers_sizes_padding_and_strides(loaded: LoadedCheckpo
 
 
 def forward(self, boxes: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-    return suppress(boxes, scores, 0.5, 0.05)
+    return nms(boxes, scores, 0.5, 0.05)
 
 
 class WeakScores(nn.Module):
@@ -133,7 +133,7 @@ def test_onnx_bears_an_image_without_a_proposal() -> None:
 
 class Suppress(nn.Module):
     def forward(self, boxes: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
-        return suppress(boxes, scores, 0.5, 0.05)
+        return nms(boxes, scores, 0.5, 0.05)
 
 
 def test_onnx_suppresses_each_row_of_a_large_batch_as_torchvision_does() -> None:
@@ -159,4 +159,4 @@ def test_division_refuses_what_is_no_integer_division() -> None:
         dtype = type("Kind", (), {"is_integer": staticmethod(lambda: False)})()
 
     with pytest.raises(TypeError, match="integer division"):
-        divide(Floats(), 2, rounding_mode="floor")
+        translate_integer_division(Floats(), 2, rounding_mode="floor")

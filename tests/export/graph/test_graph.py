@@ -29,7 +29,7 @@ from pedseg_export.graph.proposals import ProposalStage
 from pedseg_export.graph.pyramid import PyramidPooling
 from pedseg_export.graph.sizes import _symbolic_size, network_size
 from pedseg_export.graph.suppression import suppress_rows
-from pedseg_export.graph.trunk import Trunk
+from pedseg_export.graph.trunk import Backbone
 from pedseg_export.verification import generated_samples
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.parity import compare
@@ -79,7 +79,7 @@ def test_decoding_equals_the_box_coder(weights: tuple[float, float, float, float
     torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-4)
 
 
-def test_small_boxes_are_told_as_torchvision_tells_them() -> None:
+def test_small_boxes_are_removed_as_in_torchvision() -> None:
     boxes = torch.tensor([[0, 0, 1, 1], [0, 0, 0.5, 9], [0, 0, 9, 0.5], [5, 5, 5, 5]])
     kept = torch.nonzero(large_enough(boxes, 0.6)).squeeze(1)
     assert kept.tolist() == box_ops.remove_small_boxes(boxes, 0.6).tolist() == [0]
@@ -211,7 +211,7 @@ def test_trunk_equals_backbone(loaded: LoadedCheckpoint) -> None:
     pixels = torch.randn(2, 3, 96, 160)
     with torch.inference_mode():
         expected = [*loaded.model.backbone(pixels).values()]
-        found = Trunk(loaded.model.backbone)(pixels)
+        found = Backbone(loaded.model.backbone)(pixels)
     assert len(found) == len(expected)
     for mine, theirs in zip(found, expected, strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Quantised artifacts: what is int8 by structure, that they run, and what becomes of a crash."""
+"""Quantised artifacts: which layers are int8, that they run, and that a crash is reported."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from onnx import TensorProto, helper, numpy_helper
 
-from pedseg_export.precision import survival
-from pedseg_export.precision.int8 import Quantised, quantize
+from pedseg_export.precision import survival as smoke_test
+from pedseg_export.precision.int8 import QuantizationResult, quantize
 from pedseg_export.precision.observation import (
     LOG_ERROR,
-    SAMPLE,
-    batch,
-    cut_out,
-    observe,
+    SAMPLE_SIZE,
+    collect_histograms,
+    extract_subgraph,
+    make_batch,
     open_session,
 )
-from pedseg_export.precision.ranges import BINS, METHODS, Spread, choose_ranges
-from pedseg_export.precision.regions import Wiring, find_regions
+from pedseg_export.precision.ranges import BINS, METHODS, ActivationHistogram, choose_ranges
+from pedseg_export.precision.regions import GraphIndex, find_regions
 from pedseg_export.verification import generated_samples
 from pedseg_runtime.artifact.checksum import CHECKSUM_KEY, append_checksum
 from pedseg_runtime.errors import ExportError, InputError
@@ -40,9 +40,9 @@ pytestmark = pytest.mark.slow
 
 @dataclass(frozen=True)
 class Int8:
-    """A quantised artifact, its graph, and the artifact again as the runtime opened it."""
+    """A quantised artifact, its graph, and the artifact opened by the runtime."""
 
-    result: Quantised
+    result: QuantizationResult
     path: Path
     model: onnx.ModelProto
     segmenter: Segmenter
@@ -69,30 +69,30 @@ def quantised(source, streets, tmp_path_factory) -> Int8:
     return Int8(result, folder / "small.onnx", onnx.load(folder / "small.onnx"), segmenter)
 
 
-def weights(wiring: Wiring, node: onnx.NodeProto) -> onnx.NodeProto | None:
-    """What gives a layer its weights: a DequantizeLinear, or None for a float tensor."""
-    return wiring.producer.get(node.input[1])
+def weights(index: GraphIndex, node: onnx.NodeProto) -> onnx.NodeProto | None:
+    """The producer of a layer's weights: a DequantizeLinear, or None for a float tensor."""
+    return index.producer.get(node.input[1])
 
 
 def layers_of(model: onnx.ModelProto) -> tuple[list[onnx.NodeProto], list[onnx.NodeProto]]:
     """Convolutions and matrix products with int8 weights, and with float weights."""
-    wiring = Wiring(model.graph)
+    index = GraphIndex(model.graph)
     layers = [node for node in model.graph.node if node.op_type in ("Conv", "Gemm")]
     return (
-        [node for node in layers if weights(wiring, node)],
-        [node for node in layers if not weights(wiring, node)],
+        [node for node in layers if weights(index, node)],
+        [node for node in layers if not weights(index, node)],
     )
 
 
 def test_the_trunk_and_the_heads_are_int8_but_for_their_ends(quantised):
     """24 in trunk, pyramid and RPN, two in the box head, two in the mask head."""
     integer, float_ = layers_of(quantised.model)
-    wiring = Wiring(quantised.model.graph)
+    index = GraphIndex(quantised.model.graph)
     float_names = {node.name for node in float_}
     ends = [
         node
         for node in float_
-        if not (wiring.downstream(node.output, beyond_cut=False) & float_names)
+        if not (index.downstream(node.output, past_roi_align=False) & float_names)
     ]
 
     assert len(integer) == quantised.result.layers == 28
@@ -103,15 +103,15 @@ def test_the_trunk_and_the_heads_are_int8_but_for_their_ends(quantised):
 
 def test_weights_are_scaled_per_channel_and_activations_are_unsigned(quantised):
     constants = {tensor.name: tensor for tensor in quantised.model.graph.initializer}
-    wiring = Wiring(quantised.model.graph)
+    index = GraphIndex(quantised.model.graph)
     integer, _ = layers_of(quantised.model)
     for node in integer:
-        values, scales, zeros = (constants[name] for name in weights(wiring, node).input)
+        values, scales, zeros = (constants[name] for name in weights(index, node).input)
         channels = values.dims[0]
         assert values.data_type == TensorProto.INT8
         assert list(scales.dims) == [channels] == list(zeros.dims)
         assert not numpy_helper.to_array(zeros).any()
-        pixels = wiring.producer[node.input[0]]
+        pixels = index.producer[node.input[0]]
         assert pixels.op_type == "DequantizeLinear"
         assert constants[pixels.input[2]].data_type == TensorProto.UINT8
 
@@ -127,7 +127,7 @@ def test_every_layer_has_weights_of_its_own(quantised):
     onnxruntime.InferenceSession(str(quantised.path), options, providers=["CPUExecutionProvider"])
 
 
-def test_the_contract_and_the_metadata_stay_and_the_seal_goes(source, quantised):
+def test_the_contract_and_the_metadata_stay_and_the_checksum_goes(source, quantised):
     before, after = onnx.load(source), quantised.model
     metadata = {entry.key: entry.value for entry in before.metadata_props}
 
@@ -144,7 +144,7 @@ def features_of(model: onnx.ModelProto, image: np.ndarray) -> list[np.ndarray]:
     """The pyramid: what RoIAlign reads."""
     names = [node.input[0] for node in model.graph.node if node.op_type == "RoiAlign"]
     names = list(dict.fromkeys(names))
-    session = open_session(cut_out(model, names))
+    session = open_session(extract_subgraph(model, names))
     return session.run(names, {"images": image[None]})
 
 
@@ -169,15 +169,15 @@ def test_features_and_detections_stay_close_to_those_in_float(
 
 
 def test_the_stem_is_pooled_before_its_activation(quantised):
-    wiring = Wiring(quantised.model.graph)
+    index = GraphIndex(quantised.model.graph)
     windows = [
         node
-        for node in wiring.nodes
+        for node in index.nodes
         if node.op_type == "MaxPool" and helper.get_node_attr_value(node, "kernel_shape") == [3, 3]
     ]
     assert len(windows) == 1
-    assert wiring.producer[windows[0].input[0]].op_type == "Conv"
-    assert [node.op_type for node in wiring.consumers[windows[0].output[0]]] == ["Relu"]
+    assert index.producer[windows[0].input[0]].op_type == "Conv"
+    assert [node.op_type for node in index.consumers[windows[0].output[0]]] == ["Relu"]
 
 
 def test_batches_answer_as_single_images_do(quantised, streets, black):
@@ -193,7 +193,7 @@ def test_batches_answer_as_single_images_do(quantised, streets, black):
 
 
 def test_heads_that_saw_too_few_boxes_stay_in_float(source, black, tmp_path):
-    """Nobody is on the calibration images, so the mask head was never run."""
+    """Without people on the calibration images the mask head never ran."""
     result = quantize(source, tmp_path / "small.onnx", images=[black, black])
 
     assert result.layers == 26
@@ -202,12 +202,14 @@ def test_heads_that_saw_too_few_boxes_stay_in_float(source, black, tmp_path):
 
 @pytest.mark.parametrize("method", METHODS)
 def test_every_method_gives_a_graph_that_runs(method, source, streets, tmp_path):
-    told: list[str] = []
+    lines: list[str] = []
 
-    quantize(source, tmp_path / "small.onnx", images=streets[:3], method=method, notify=told.append)
+    quantize(
+        source, tmp_path / "small.onnx", images=streets[:3], method=method, notify=lines.append
+    )
 
-    assert any(line.startswith("calibrating: run 3 of 3") for line in told)
-    assert not any("bins" in line or "pre-processing" in line for line in told)
+    assert any(line.startswith("calibrating: run 3 of 3") for line in lines)
+    assert not any("bins" in line or "pre-processing" in line for line in lines)
 
 
 def test_what_cannot_be_calibrated_is_refused(source, streets, tmp_path):
@@ -219,12 +221,12 @@ def test_what_cannot_be_calibrated_is_refused(source, streets, tmp_path):
 
 
 def test_a_graph_of_fixed_size_takes_images_of_that_size(streets):
-    pair = batch(streets, 1, [2, 240, 320, 3])
+    pair = make_batch(streets, 1, [2, 240, 320, 3])
 
     assert pair.shape == (2, 240, 320, 3)
-    np.testing.assert_array_equal(batch(streets[:2], 1, [2, 240, 320, 3])[1], pair[0])
+    np.testing.assert_array_equal(make_batch(streets[:2], 1, [2, 240, 320, 3])[1], pair[0])
     with pytest.raises(InputError, match=r"images of 240x320.*found 375x500"):
-        batch(streets, 3, [1, 240, 320, 3])
+        make_batch(streets, 3, [1, 240, 320, 3])
 
 
 def test_a_graph_without_roi_align_is_refused():
@@ -235,9 +237,11 @@ def test_a_graph_without_roi_align_is_refused():
         find_regions(helper.make_graph([node], "none", value[:1], value[1:]))
 
 
-def show(spread: Spread, values: np.ndarray) -> None:
-    """Let a spread see all values of a run."""
-    spread.add(values, lowest=float(values.min()), highest=float(values.max()), rows=len(values))
+def add_run(activation: ActivationHistogram, values: np.ndarray) -> None:
+    """Add all values of a run."""
+    activation.add(
+        values, lowest=float(values.min()), highest=float(values.max()), rows=len(values)
+    )
 
 
 @given(
@@ -251,17 +255,17 @@ def show(spread: Spread, values: np.ndarray) -> None:
         max_size=6,
     )
 )
-def test_a_spread_loses_no_value_and_keeps_its_size(chunks):
-    spread = Spread()
+def test_a_histogram_loses_no_value_and_keeps_its_size(chunks):
+    activation = ActivationHistogram()
     for chunk in chunks:
-        show(spread, chunk)
+        add_run(activation, chunk)
     values = np.concatenate(chunks)
-    counts, edges = spread.histogram(BINS)
+    counts, edges = activation.histogram(BINS)
 
-    assert (spread.lowest, spread.highest) == (values.min(), values.max())
-    assert counts.sum() == len(values) == spread.rows
-    assert spread.counts.shape == (BINS,)
-    assert spread.reach >= np.abs(values).max()
+    assert (activation.lowest, activation.highest) == (values.min(), values.max())
+    assert counts.sum() == len(values) == activation.rows
+    assert activation.counts.shape == (BINS,)
+    assert activation.bound >= np.abs(values).max()
     # A value on an edge may fall on either side of it.
     width = float(edges[1] - edges[0])
     for edge, below in zip(edges[1::256], counts.cumsum()[::256], strict=True):
@@ -270,19 +274,19 @@ def test_a_spread_loses_no_value_and_keeps_its_size(chunks):
 
 def test_values_that_are_not_finite_are_refused():
     with pytest.raises(ExportError, match="finite"):
-        show(Spread(), np.array([1.0, np.nan], np.float32))
+        add_run(ActivationHistogram(), np.array([1.0, np.nan], np.float32))
 
 
 def test_percentiles_leave_out_what_is_rare():
-    spread = Spread()
-    show(spread, np.random.default_rng(0).random(200_000, np.float32))
-    show(spread, np.array([50.0], np.float32))
+    activation = ActivationHistogram()
+    add_run(activation, np.random.default_rng(0).random(200_000, np.float32))
+    add_run(activation, np.array([50.0], np.float32))
 
-    low, high = choose_ranges({"value": spread}, "percentile")["value"]
+    low, high = choose_ranges({"value": activation}, "percentile")["value"]
     assert 0.0 <= low < 0.1
     assert 0.9 < high < 1.1
-    assert choose_ranges({"value": spread}, "minmax")["value"] == (spread.lowest, 50.0)
-    low, high = choose_ranges({"value": spread}, "entropy")["value"]
+    assert choose_ranges({"value": activation}, "minmax")["value"] == (activation.lowest, 50.0)
+    low, high = choose_ranges({"value": activation}, "entropy")["value"]
     assert 0.0 <= low < high <= 50.0
 
 
@@ -308,13 +312,15 @@ def test_a_run_shows_a_sample_and_the_true_extremes(side):
     images = [rng.integers(low, low + 50, (side, side, 3), np.uint8) for low in (60, 120)]
     images[0][0, 0, 1], images[1][0, 1, 1] = 0, 255  # in no sample of many
 
-    spread = observe(brightness_graph(), ["value"], images, lambda line: None)["value"]
+    activation = collect_histograms(brightness_graph(), ["value"], images, lambda line: None)[
+        "value"
+    ]
 
-    assert (spread.lowest, spread.highest) == (-100.0, 155.0)
-    assert spread.rows == 2
+    assert (activation.lowest, activation.highest) == (-100.0, 155.0)
+    assert activation.rows == 2
     everything = 2 * (side * side * 3 + 1)  # a zero is added, for a value may be empty
-    assert min(everything, 2 * SAMPLE) <= spread.counts.sum() <= everything
-    counts, edges = spread.histogram(BINS)
+    assert min(everything, 2 * SAMPLE_SIZE) <= activation.counts.sum() <= everything
+    counts, edges = activation.histogram(BINS)
     below = counts[edges[1:] <= 0].sum() / counts.sum()
     assert below == pytest.approx(np.mean(np.stack(images).astype(float) < 100), abs=0.03)
 
@@ -322,10 +328,10 @@ def test_a_run_shows_a_sample_and_the_true_extremes(side):
 SEGFAULT = f"import os; os.kill(os.getpid(), {int(signal.SIGSEGV)})"
 
 
-def test_a_graph_that_dies_is_not_put_in_place(source, streets, monkeypatch, tmp_path):
+def test_a_graph_that_crashes_is_not_put_in_place(source, streets, monkeypatch, tmp_path):
     target = tmp_path / "small.onnx"
     target.write_bytes(b"what stood here")
-    monkeypatch.setattr(survival, "_command", lambda path: [sys.executable, "-c", SEGFAULT])
+    monkeypatch.setattr(smoke_test, "_command", lambda path: [sys.executable, "-c", SEGFAULT])
 
     with pytest.raises(ExportError, match="SIGSEGV"):
         quantize(source, target, images=streets[:1])
@@ -333,10 +339,10 @@ def test_a_graph_that_dies_is_not_put_in_place(source, streets, monkeypatch, tmp
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_the_process_that_is_asked_finds_nothing_in_a_blind_graph(quantised):
+def test_a_graph_without_selections_has_no_detections(quantised):
     """Whatever a random network makes of black images, the second run has no detections."""
     model = onnx.ModelProto()
     model.CopyFrom(quantised.model)
 
-    assert survival._blind(model)
-    assert not any(len(output) for outputs in survival._run(model) for output in outputs)
+    assert smoke_test._suppress_detections(model)
+    assert not any(len(output) for outputs in smoke_test._run(model) for output in outputs)

@@ -1,4 +1,4 @@
-"""A graph that kills onnxruntime is found out in a process of its own."""
+"""A graph that crashes onnxruntime is detected in a child process."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from pedseg_export.precision import survival
-from pedseg_export.precision.survival import survives
+from pedseg_export.precision import survival as smoke_test
+from pedseg_export.precision.survival import run_smoke_test
 from pedseg_runtime.errors import ExportError
 
 pytestmark = pytest.mark.slow
@@ -59,14 +59,14 @@ def layer_on_rows(kind: str) -> onnx.ModelProto:
 
 
 @pytest.mark.parametrize("kind", ["Conv", "Gemm"])
-def test_int8_layers_bear_having_no_rows(kind, tmp_path):
-    """What quantising the heads rests on: a black image has no bright pixel, hence no row."""
+def test_int8_layers_run_without_rows(kind, tmp_path):
+    """A precondition of int8 heads: a black image has no bright pixel, hence no row."""
     onnx.save(layer_on_rows(kind), tmp_path / "layer.onnx")
 
-    survives(tmp_path / "layer.onnx")
+    run_smoke_test(tmp_path / "layer.onnx")
 
 
-DEATHS = {
+CRASHES = {
     "segfault": f"import os; os.kill(os.getpid(), {int(signal.SIGSEGV)})",
     "exit": "import sys; sys.exit('no such kernel')",
     "silence": "import os; os._exit(3)",
@@ -76,24 +76,24 @@ DEATHS = {
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no signals that end a process")
 @pytest.mark.parametrize(
-    ("death", "message"),
+    ("crash", "message"),
     [
-        ("segfault", r"dies \(SIGSEGV\)"),
+        ("segfault", r"crashes \(SIGSEGV\)"),
         ("exit", r"fails \(no such kernel\)"),
         ("silence", "ends with 3"),
         ("sleep", "does not end within 1 s"),
     ],
 )
-def test_the_death_of_onnxruntime_becomes_a_sentence(death, message, monkeypatch, tmp_path):
-    command = [sys.executable, "-c", DEATHS[death]]
-    monkeypatch.setattr(survival, "_command", lambda path: command)
+def test_a_crash_of_onnxruntime_becomes_a_message(crash, message, monkeypatch, tmp_path):
+    command = [sys.executable, "-c", CRASHES[crash]]
+    monkeypatch.setattr(smoke_test, "_command", lambda path: command)
 
     with pytest.raises(ExportError, match=f"images without detections, found that it {message}"):
-        survives(tmp_path / "small.onnx", seconds=1.0 if death == "sleep" else 60.0)
+        run_smoke_test(tmp_path / "small.onnx", seconds=1.0 if crash == "sleep" else 60.0)
 
 
-def test_a_file_that_onnxruntime_does_not_load_does_not_survive(tmp_path):
+def test_a_file_that_onnxruntime_does_not_load_fails(tmp_path):
     (tmp_path / "broken.onnx").write_bytes(b"no model")
 
     with pytest.raises(ExportError, match="fails"):
-        survives(tmp_path / "broken.onnx")
+        run_smoke_test(tmp_path / "broken.onnx")

@@ -1,4 +1,4 @@
-"""What each judge takes for agreement, for a flip with a cause, and for a failure."""
+"""Each check tells agreement, an explained flip and a failure apart."""
 
 from __future__ import annotations
 
@@ -8,11 +8,18 @@ import json
 import numpy as np
 import pytest
 
-from pedseg_export.graph import taps
-from pedseg_export.stages.box_judges import FoundObjects, Proposals
-from pedseg_export.stages.judges import Judge, Pasted, Preprocessing, Pyramid, SoftMasks, extent
+from pedseg_export.graph import taps as intermediates
+from pedseg_export.stages.box_judges import DetectionCheck, ProposalCheck
+from pedseg_export.stages.judges import (
+    PastedMaskCheck,
+    PreprocessingCheck,
+    PyramidCheck,
+    SoftMaskCheck,
+    StageCheck,
+    extent,
+)
 from pedseg_export.stages.limits import LIMITS
-from pedseg_export.stages.passage import NO_PROPOSAL, Passage
+from pedseg_export.stages.passage import NO_PROPOSAL, EagerTrace
 from pedseg_export.stages.report import FAILED, NOT_JUDGED, PASSED, StageReport, StageResult
 from pedseg_runtime.parity import Settings
 
@@ -20,14 +27,14 @@ FP32 = LIMITS["fp32"]
 PLACES = 12
 
 
-def passage(values: dict[str, np.ndarray], *level_cuts: float) -> Passage:
+def trace_of(values: dict[str, np.ndarray], *level_cutoffs: float) -> EagerTrace:
     soft = np.zeros((0, 8, 12), np.float32)
-    return Passage(values=values, resized=(4, 6), soft_masks=soft, level_cuts=level_cuts)
+    return EagerTrace(values=values, resized=(4, 6), soft_masks=soft, level_cutoffs=level_cutoffs)
 
 
-def judged(judge: Judge, eager: Passage, found: dict[str, np.ndarray]) -> StageResult:
-    judge.look("street", eager, found)
-    return judge.result()
+def checked(check: StageCheck, eager: EagerTrace, found: dict[str, np.ndarray]) -> StageResult:
+    check.inspect("street", eager, found)
+    return check.result()
 
 
 def ladder(count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -41,18 +48,20 @@ def proposals(boxes: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray]:
     """Filled up to `PLACES`, as the graph has them."""
     empty = PLACES - len(boxes)
     return {
-        taps.PROPOSAL_BOXES: np.pad(boxes, ((0, empty), (0, 0)))[None],
-        taps.PROPOSAL_SCORES: np.pad(scores, (0, empty), constant_values=NO_PROPOSAL)[None],
+        intermediates.PROPOSAL_BOXES: np.pad(boxes, ((0, empty), (0, 0)))[None],
+        intermediates.PROPOSAL_SCORES: np.pad(scores, (0, empty), constant_values=NO_PROPOSAL)[
+            None
+        ],
     }
 
 
-def eager_proposals(boxes: np.ndarray, scores: np.ndarray, *cuts: float) -> Passage:
-    return passage(proposals(boxes, scores), *cuts)
+def eager_proposals(boxes: np.ndarray, scores: np.ndarray, *cuts: float) -> EagerTrace:
+    return trace_of(proposals(boxes, scores), *cuts)
 
 
-def proposal_judge(cap: int = PLACES, precision: str = "fp32") -> Proposals:
+def proposal_check(cap: int = PLACES, precision: str = "fp32") -> ProposalCheck:
     limits = LIMITS[precision]
-    return Proposals(limits, limits.proposals, Settings(-np.inf, 0.7, cap))
+    return ProposalCheck(limits, limits.proposals, Settings(-np.inf, 0.7, cap))
 
 
 def largest(result: StageResult, quantity: str) -> float | None:
@@ -83,18 +92,18 @@ def test_the_extent_of_a_padded_image_ends_where_its_zeros_begin() -> None:
     ],
     ids=["equal", "rounded", "other values", "other size", "other padding", "NaN"],
 )
-def test_preprocessing_is_judged_by_sizes_first(found, verdict: str, note: str | None) -> None:
-    eager = passage({taps.PIXELS: frame(8, 8, (4, 6))})
-    result = judged(Preprocessing(FP32), eager, {taps.PIXELS: found})
+def test_preprocessing_is_checked_by_sizes_first(found, verdict: str, note: str | None) -> None:
+    eager = trace_of({intermediates.PIXELS: frame(8, 8, (4, 6))})
+    result = checked(PreprocessingCheck(FP32), eager, {intermediates.PIXELS: found})
     assert result.verdict == verdict
     assert note is None or note in result.notes[0]
 
 
-def test_the_pyramid_is_judged_in_parts_of_its_largest_value() -> None:
+def test_the_pyramid_is_checked_relative_to_its_largest_value() -> None:
     level = np.full((1, 2, 4, 4), 100.0, np.float32)
-    values = {f"{taps.FEATURES}.0": level, f"{taps.FEATURES}.1": level / 100}
+    values = {f"{intermediates.FEATURES}.0": level, f"{intermediates.FEATURES}.1": level / 100}
     found = {name: value + 0.01 for name, value in values.items()}
-    result = judged(Pyramid(FP32), passage(values), found)
+    result = checked(PyramidCheck(FP32), trace_of(values), found)
     assert [item.within for item in result.differences] == [True, False]
     assert largest(result, "level 0") == pytest.approx(1e-4, rel=0.01)
 
@@ -103,7 +112,7 @@ def test_proposals_are_a_set() -> None:
     boxes, scores = ladder(9)
     order = np.random.default_rng(0).permutation(9)
     eager = eager_proposals(boxes, scores)
-    result = judged(proposal_judge(), eager, proposals(boxes[order] + 0.01, scores[order]))
+    result = checked(proposal_check(), eager, proposals(boxes[order] + 0.01, scores[order]))
     assert result.verdict == PASSED
     assert largest(result, "boxes") == pytest.approx(0.01, rel=0.01)
 
@@ -111,50 +120,50 @@ def test_proposals_are_a_set() -> None:
 def test_tiny_scores_are_compared_as_fractions_of_themselves() -> None:
     boxes, scores = ladder(9)
     eager = eager_proposals(boxes, scores)
-    result = judged(proposal_judge(), eager, proposals(boxes, scores * 1.01))
+    result = checked(proposal_check(), eager, proposals(boxes, scores * 1.01))
     assert result.verdict == FAILED
     assert largest(result, "scores") == pytest.approx(0.01, rel=0.01)
-    assert judged(proposal_judge(), eager, proposals(boxes, scores * 1.0005)).verdict == PASSED
+    assert checked(proposal_check(), eager, proposals(boxes, scores * 1.0005)).verdict == PASSED
 
 
 def test_a_missing_proposal_without_a_cause_is_a_failure() -> None:
     boxes, scores = ladder(9)
     kept = np.arange(9) != 4
     eager = eager_proposals(boxes, scores)
-    result = judged(proposal_judge(), eager, proposals(boxes[kept], scores[kept]))
+    result = checked(proposal_check(), eager, proposals(boxes[kept], scores[kept]))
     assert result.verdict == FAILED
     assert largest(result, "unexplained") == pytest.approx(1 / 17)
-    assert "1 proposal on one side alone, unexplained" in result.notes[0]
-    lower = judged(proposal_judge(precision="bf16"), eager, proposals(boxes[kept], scores[kept]))
+    assert "1 proposal on one side only, unexplained" in result.notes[0]
+    lower = checked(proposal_check(precision="bf16"), eager, proposals(boxes[kept], scores[kept]))
     assert lower.verdict == PASSED
 
 
-def test_a_tie_at_the_cap_is_told_with_its_margin() -> None:
+def test_a_tie_at_the_cap_is_explained_with_its_margin() -> None:
     """Which of two proposals at rank 1000 is kept depends on the last bit of their scores."""
     boxes, scores = ladder(PLACES + 1)
     scores[-1] = scores[-2] * np.float32(1.0001)
     eager = eager_proposals(boxes[:-1], scores[:-1])
     others = [*range(PLACES - 1), PLACES]
-    result = judged(proposal_judge(), eager, proposals(boxes[others], scores[others]))
+    result = checked(proposal_check(), eager, proposals(boxes[others], scores[others]))
     assert result.verdict == PASSED
     assert result.notes == (
-        "2 proposals on one side alone, explained: detection cap, margins up to 0.0001",
+        "2 proposals on one side only, explained: detection cap, margins up to 0.0001",
     )
 
 
-def test_a_tie_at_the_cap_of_a_level_is_told_with_its_margin() -> None:
+def test_a_tie_at_the_cap_of_a_level_is_explained_with_its_margin() -> None:
     boxes, scores = ladder(9)
     kept = np.arange(9) != 4
     eager = eager_proposals(boxes, scores, float(scores[4]), 0.7)
-    result = judged(proposal_judge(), eager, proposals(boxes[kept], scores[kept]))
+    result = checked(proposal_check(), eager, proposals(boxes[kept], scores[kept]))
     assert result.verdict == PASSED
-    assert "1 proposal on one side alone, explained: cap of a level" in result.notes[0]
+    assert "1 proposal on one side only, explained: cap of a level" in result.notes[0]
 
 
 def test_boxes_that_all_moved_are_no_ties() -> None:
     boxes, scores = ladder(9)
-    result = judged(
-        proposal_judge(), eager_proposals(boxes, scores), proposals(boxes + 0.6, scores)
+    result = checked(
+        proposal_check(), eager_proposals(boxes, scores), proposals(boxes + 0.6, scores)
     )
     assert result.verdict == FAILED
     assert largest(result, "boxes") == pytest.approx(0.6, rel=0.01)
@@ -164,7 +173,7 @@ def test_proposals_that_are_not_finite_fail() -> None:
     boxes, scores = ladder(9)
     broken = boxes.copy()
     broken[2, 1] = np.nan
-    result = judged(proposal_judge(), eager_proposals(boxes, scores), proposals(broken, scores))
+    result = checked(proposal_check(), eager_proposals(boxes, scores), proposals(broken, scores))
     assert result.verdict == FAILED
     assert "unexplained" in result.notes[0]
 
@@ -172,30 +181,30 @@ def test_proposals_that_are_not_finite_fail() -> None:
 def objects(boxes: np.ndarray, scores: np.ndarray, images: int = 1) -> dict[str, np.ndarray]:
     count = len(boxes)
     return {
-        taps.BOXES: np.concatenate([boxes, *[boxes + 7] * (images - 1)]),
-        taps.SCORES: np.tile(scores, images),
-        taps.LABELS: np.ones(count * images, np.int64),
-        taps.IMAGE_INDEX: np.repeat(np.arange(images), count),
+        intermediates.BOXES: np.concatenate([boxes, *[boxes + 7] * (images - 1)]),
+        intermediates.SCORES: np.tile(scores, images),
+        intermediates.LABELS: np.ones(count * images, np.int64),
+        intermediates.IMAGE_INDEX: np.repeat(np.arange(images), count),
     }
 
 
-def object_judge() -> FoundObjects:
-    return FoundObjects(FP32, FP32.detections, Settings(0.05, 0.5, 100))
+def detection_check() -> DetectionCheck:
+    return DetectionCheck(FP32, FP32.detections, Settings(0.05, 0.5, 100))
 
 
-def test_detections_of_the_first_image_are_judged() -> None:
+def test_detections_of_the_first_image_are_checked() -> None:
     boxes, scores = ladder(5)
-    eager = passage(objects(boxes, scores))
-    assert judged(object_judge(), eager, objects(boxes, scores, images=3)).verdict == PASSED
-    labelled = {**objects(boxes, scores), taps.LABELS: np.full(5, 2)}
-    assert judged(object_judge(), eager, labelled).verdict == FAILED
+    eager = trace_of(objects(boxes, scores))
+    assert checked(detection_check(), eager, objects(boxes, scores, images=3)).verdict == PASSED
+    labelled = {**objects(boxes, scores), intermediates.LABELS: np.full(5, 2)}
+    assert checked(detection_check(), eager, labelled).verdict == FAILED
 
 
 def test_a_detection_at_the_threshold_is_a_flip() -> None:
     boxes, scores = ladder(5)
     scores[-1] = 0.05001
-    eager = passage(objects(boxes, scores))
-    result = judged(object_judge(), eager, objects(boxes[:-1], scores[:-1]))
+    eager = trace_of(objects(boxes, scores))
+    result = checked(detection_check(), eager, objects(boxes[:-1], scores[:-1]))
     assert result.verdict == PASSED
     assert "explained: score threshold, margins up to 1e-05" in result.notes[0]
 
@@ -203,69 +212,69 @@ def test_a_detection_at_the_threshold_is_a_flip() -> None:
 def test_streets_without_detections_leave_the_later_stages_unjudged() -> None:
     """Nothing compared is no agreement."""
     nothing = ladder(0)
-    eager = passage(
-        {**objects(*nothing), taps.ROI_MASKS: np.zeros((0, 28, 28)), "boxes": nothing[0]}
+    eager = trace_of(
+        {**objects(*nothing), intermediates.ROI_MASKS: np.zeros((0, 28, 28)), "boxes": nothing[0]}
     )
     found = dict(eager.values)
-    for judge in (object_judge(), SoftMasks(FP32), Pasted(FP32)):
-        result = judged(judge, eager, found)
+    for check in (detection_check(), SoftMaskCheck(FP32), PastedMaskCheck(FP32)):
+        result = checked(check, eager, found)
         assert result.verdict == NOT_JUDGED
         assert "no image has a detection" in result.notes[0]
 
 
 @pytest.fixture
-def pasted() -> tuple[Passage, dict[str, np.ndarray]]:
+def pasted() -> tuple[EagerTrace, dict[str, np.ndarray]]:
     """One detection on an image of 8x12, with soft values 0 and 1 alone."""
     soft = np.zeros((1, 8, 12), np.float32)
     soft[0, 2:6, 3:9] = 1.0
     boxes = np.array([[3, 2, 9, 6]], np.float32)
-    eager = dataclasses.replace(passage({"boxes": boxes}), soft_masks=soft)
+    eager = dataclasses.replace(trace_of({"boxes": boxes}), soft_masks=soft)
     return eager, {"boxes": boxes, "masks": (soft >= 0.5).astype(np.uint8)}
 
 
 def test_every_pasted_pixel_counts(pasted) -> None:
     eager, found = pasted
-    assert judged(Pasted(FP32), eager, found).verdict == PASSED
+    assert checked(PastedMaskCheck(FP32), eager, found).verdict == PASSED
     found["masks"][0, 0, :3] = 1
-    result = judged(Pasted(FP32), eager, found)
+    result = checked(PastedMaskCheck(FP32), eager, found)
     assert result.verdict == FAILED
     assert largest(result, "masks") == 3
 
 
-def test_a_pixel_at_the_threshold_is_told_and_not_counted(pasted) -> None:
+def test_a_pixel_at_the_threshold_is_noted_and_not_counted(pasted) -> None:
     eager, found = pasted
     eager.soft_masks[0, 2, 3] = np.nextafter(np.float32(0.5), np.float32(0))
-    result = judged(Pasted(FP32), eager, found)
+    result = checked(PastedMaskCheck(FP32), eager, found)
     assert result.verdict == PASSED
     assert result.notes == ("street: 1 pixel at the threshold differs",)
 
 
 def test_masks_of_another_size_fail(pasted) -> None:
     eager, found = pasted
-    result = judged(Pasted(FP32), eager, {**found, "masks": found["masks"][:, :7]})
+    result = checked(PastedMaskCheck(FP32), eager, {**found, "masks": found["masks"][:, :7]})
     assert result.verdict == FAILED
     assert "expected masks of [1, 8, 12], found [1, 7, 12]" in result.notes[0]
 
 
 def test_the_worst_image_is_named_and_kept() -> None:
-    judge = SoftMasks(FP32)
+    check = SoftMaskCheck(FP32)
     for name, shift in (("first", 0.0), ("second", 0.3), ("third", 0.2)):
-        eager = passage({taps.ROI_MASKS: np.zeros((1, 2, 2))})
-        judge.look(name, eager, {taps.ROI_MASKS: np.full((1, 2, 2), shift)})
-    (difference,) = judge.result().differences
+        eager = trace_of({intermediates.ROI_MASKS: np.zeros((1, 2, 2))})
+        check.inspect(name, eager, {intermediates.ROI_MASKS: np.full((1, 2, 2), shift)})
+    (difference,) = check.result().differences
     assert (difference.worst, difference.largest) == ("second", pytest.approx(0.3))
 
 
 def test_the_report_is_json_and_names_its_first_failure() -> None:
-    values = {taps.ROI_MASKS: np.zeros((1, 2, 2))}
+    values = {intermediates.ROI_MASKS: np.zeros((1, 2, 2))}
     results = [
-        judged(SoftMasks(FP32), passage(values), found)
-        for found in (values, {taps.ROI_MASKS: np.full((1, 2, 2), np.nan)})
+        checked(SoftMaskCheck(FP32), trace_of(values), found)
+        for found in (values, {intermediates.ROI_MASKS: np.full((1, 2, 2), np.nan)})
     ]
     report = StageReport(precision="fp32", images=1, stages=tuple(results))
     assert not report
     assert report.first_failure is results[1]
-    told = json.loads(json.dumps(report.to_dict(), allow_nan=False))
-    assert told["first_failure"] == "RoI masks"
-    assert told["stages"][1]["differences"][0]["largest"] is None
+    document = json.loads(json.dumps(report.to_dict(), allow_nan=False))
+    assert document["first_failure"] == "RoI masks"
+    assert document["stages"][1]["differences"][0]["largest"] is None
     assert "not finite" in report.summary()

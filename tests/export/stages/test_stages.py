@@ -1,4 +1,4 @@
-"""Artifacts broken on purpose: refused, and the right stage named, in every format."""
+"""Artifacts broken on purpose are refused, and the broken stage is named, in every format."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from torch import Tensor, fx, nn
 
 from pedseg_export.export import describe, write
 from pedseg_export.formats import FORMATS, onnx, pt2, torchscript, translations
-from pedseg_export.graph import InferenceGraph, preprocessing, pyramid, taps
+from pedseg_export.graph import InferenceGraph, preprocessing, pyramid
+from pedseg_export.graph import taps as intermediates
 from pedseg_export.graph.sizes import box_limits, int_vector, network_size, positive
 from pedseg_export.options import ExportOptions
-from pedseg_export.quiet import silent, told_briefly
+from pedseg_export.quiet import capture_library_output, discard
 from pedseg_export.stages import StageReport, examine
-from pedseg_export.stages.onnx import parts
-from pedseg_export.stages.passage import NO_PROPOSAL, EagerPassages, of_batch
-from pedseg_export.stages.pt2 import between, part
+from pedseg_export.stages.onnx import split_model
+from pedseg_export.stages.passage import NO_PROPOSAL, EagerTracer, repeat_for_batch
+from pedseg_export.stages.pt2 import extract_stage, nodes_between
 from pedseg_export.verification import Sample, generated_samples, generated_street, verify
 from pedseg_runtime.errors import ArtifactError
 from pedseg_runtime.segmenter import Segmenter
@@ -113,8 +114,8 @@ def aligned(graph: InferenceGraph, patch: pytest.MonkeyPatch) -> None:
             spatial_scale=scale,
         )
 
-    patch.setattr(pyramid, "align_boxes", align)
-    patch.setattr(translations, "align", as_onnx)
+    patch.setattr(pyramid, "roi_align_boxes", align)
+    patch.setattr(translations, "translate_roi_align", as_onnx)
 
 
 class Swapped(nn.Module):
@@ -156,7 +157,7 @@ def artifact_of(
     """An artifact as the exporter writes it, but for what `break_it` does to its graph."""
     chosen = ExportOptions(**options)
     graph = InferenceGraph(loaded.model, mask_format=chosen.mask_format, dtype=chosen.dtype)
-    with pytest.MonkeyPatch.context() as patch, told_briefly(silent):
+    with pytest.MonkeyPatch.context() as patch, capture_library_output(discard):
         break_it(graph, patch)
         draft = FORMATS[chosen.format].convert(graph, static_shape=chosen.static_shape, opset=18)
         path = folder / f"artifact{FORMATS[chosen.format].suffix}"
@@ -259,7 +260,7 @@ def test_a_lower_precision_is_judged_by_its_own_limits(
 
 
 class Foreign(nn.Module):
-    """Keeps the contract, but nobody knows its stages."""
+    """Keeps the contract, but has no stages."""
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         pixels = images.flatten(1)[:, :4].float()
@@ -275,16 +276,16 @@ def nameless(format: str, onnx_path: Path):
             value.name = value.name.replace("stage.", "value.")
         return onnx.draft_of(model)
     if format == "torchscript":
-        return torchscript.convert(Foreign())  # type: ignore[arg-type]
-    return pt2.convert(Foreign())  # type: ignore[arg-type]
+        return torchscript.convert_torchscript(Foreign())  # type: ignore[arg-type]
+    return pt2.convert_pt2(Foreign())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("format", ["onnx", "torchscript", "pt2"])
-def test_an_artifact_without_named_stages_is_told_in_one_line(
+def test_an_artifact_without_named_stages_is_refused_in_one_line(
     format: str, onnx_artifact, loaded, eager, tmp_path: Path, samples
 ) -> None:
     path = tmp_path / "foreign"
-    with told_briefly(silent):
+    with capture_library_output(discard):
         draft = nameless(format, onnx_artifact.result.path)
         write(draft, path, describe(loaded, ExportOptions(format=format), draft))
     with pytest.raises(ArtifactError, match="whose stages have names") as failure:
@@ -295,14 +296,14 @@ def test_an_artifact_without_named_stages_is_told_in_one_line(
 
 def test_eager_is_left_as_it_was_and_passes_on_what_it_returns(eager, samples) -> None:
     image = samples[0].image
-    passage = EagerPassages(eager.model, eager.device)(image)
+    trace = EagerTracer(eager.model, eager.device)(image)
     found = eager(image)
-    np.testing.assert_array_equal(passage.values["boxes"], found.boxes)
-    np.testing.assert_array_equal(passage.values[taps.ROI_MASKS], found.roi_masks)
-    np.testing.assert_array_equal(passage.soft_masks >= 0.5, found.masks())
+    np.testing.assert_array_equal(trace.values["boxes"], found.boxes)
+    np.testing.assert_array_equal(trace.values[intermediates.ROI_MASKS], found.roi_masks)
+    np.testing.assert_array_equal(trace.soft_masks >= 0.5, found.masks())
     assert "filter_proposals" not in vars(eager.model.rpn)
     assert not eager.model.backbone._forward_hooks
-    scores = passage.values[taps.PROPOSAL_SCORES][0]
+    scores = trace.values[intermediates.PROPOSAL_SCORES][0]
     assert scores.shape == (1000,)
     real = scores[scores >= 0]
     assert 0 < len(real) < 1000
@@ -311,12 +312,14 @@ def test_eager_is_left_as_it_was_and_passes_on_what_it_returns(eager, samples) -
 
 
 def test_a_batch_repeats_one_image_and_counts_its_detections(eager, samples) -> None:
-    values = EagerPassages(eager.model, eager.device)(samples[0].image).values
-    batch = of_batch(values, 3)
-    count = len(values[taps.LABELS])
-    assert batch[taps.PIXELS].shape[0] == 3
-    assert batch[taps.IMAGE_INDEX].tolist() == [0] * count + [1] * count + [2] * count
-    np.testing.assert_array_equal(batch[taps.BOXES][count : 2 * count], values[taps.BOXES])
+    values = EagerTracer(eager.model, eager.device)(samples[0].image).values
+    batch = repeat_for_batch(values, 3)
+    count = len(values[intermediates.LABELS])
+    assert batch[intermediates.PIXELS].shape[0] == 3
+    assert batch[intermediates.IMAGE_INDEX].tolist() == [0] * count + [1] * count + [2] * count
+    np.testing.assert_array_equal(
+        batch[intermediates.BOXES][count : 2 * count], values[intermediates.BOXES]
+    )
 
 
 def test_values_of_a_lower_precision_enter_and_leave_an_onnx_stage_as_float32() -> None:
@@ -330,7 +333,9 @@ def test_values_of_a_lower_precision_enter_and_leave_an_onnx_stage_as_float32() 
     graph = ir.Graph(
         [images], doubled.outputs, nodes=[lower, doubled], opset_imports={"": 18}, name="g"
     )
-    first, second = parts(Path("a"), ir.Model(graph, ir_version=10), [("first",), ("second",)])
+    first, second = split_model(
+        Path("a"), ir.Model(graph, ir_version=10), [("first",), ("second",)]
+    )
     assert [value.dtype for value in first.graph.outputs] == [ir.DataType.FLOAT]
     assert [value.name for value in second.graph.inputs] == ["first"]
     assert [value.dtype for value in second.graph.inputs] == [ir.DataType.FLOAT]
@@ -351,9 +356,9 @@ def test_a_part_of_a_program_reads_what_is_given_and_only_that() -> None:
         node.meta["val"] = torch.zeros(1)
     inputs = {nodes["images"]: "images", nodes["add"]: "first"}
     outputs = [nodes["mul"]]
-    doubled = part(module, inputs, outputs, between(inputs, outputs))
+    doubled = extract_stage(module, inputs, outputs, nodes_between(inputs, outputs))
     assert list(doubled.inputs) == ["first"]
     assert doubled.module(torch.tensor(5.0))[0] == 10
     outputs = [nodes["add_1"]]
-    both = part(module, inputs, outputs, between(inputs, outputs))
+    both = extract_stage(module, inputs, outputs, nodes_between(inputs, outputs))
     assert both.module(torch.tensor(100.0), torch.tensor(5.0))[0] == 110
