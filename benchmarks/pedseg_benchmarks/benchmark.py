@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from pedseg_export.accuracy import AccuracyGate
+from pedseg_export.accuracy_gate import AccuracyGate
 from pedseg_export.verification import rerun
 from pedseg_runtime.artifact.manifest import Manifest
 from pedseg_runtime.devices import Device, parse_device

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from pedseg_export.accuracy import AccuracyGate
-from pedseg_export.gate import AccuracyVerdict, Outcome, judge
+from pedseg_export.accuracy_gate import AccuracyGate, AccuracyVerdict, Outcome, judge
 from pedseg_export.verification import MIN_AGREEMENT, agrees
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.errors import DatasetError

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pedseg_export.accuracy import AccuracyGate
+from pedseg_export.accuracy_gate import AccuracyGate
 from pedseg_runtime.errors import InputError
 from pedseg_runtime.images import find_images
 

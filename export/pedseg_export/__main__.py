@@ -1,5 +1,5 @@
 """`python -m pedseg_export` is `pedseg-export`."""
 
-from .cli import main
+from .commands.export import main
 
 main()

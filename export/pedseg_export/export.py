@@ -19,14 +19,14 @@ from pedseg_runtime.segmenter import Segmenter
 from pedseg_train.checkpoint import LoadedCheckpoint, load_checkpoint, with_settings
 from pedseg_train.eager import EagerSegmenter
 
-from .accuracy import AccuracyGate
+from .accuracy_gate import AccuracyGate
 from .failures import explain_failure
 from .formats import FORMATS, Draft
-from .golden import self_test_text
 from .graph import InferenceGraph
-from .lowering import FLOAT32_NOTES, Calibration, quantize_draft
+from .library_output import capture_library_output, discard
 from .options import ExportOptions
-from .quiet import capture_library_output, discard
+from .quantization.precisions import FLOAT32_NOTES, Calibration, quantize_draft
+from .self_test import self_test_text
 from .verification import Sample, agrees, generated_samples, verify
 
 LIBRARIES = ("pedseg", "torch", "torchvision", "onnx", "onnxscript", "numpy")

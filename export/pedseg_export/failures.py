@@ -65,7 +65,7 @@ EXPLANATIONS = (
     Explanation(
         r"No ONNX function found for <OpOverload\(op='(?P<what>[^']+)'",
         "the operator {what}, which torch.onnx cannot translate",
-        "use other operators, or add it to pedseg_export.formats.translations",
+        "use other operators, or add it to pedseg_export.formats.onnx_rewrites",
     ),
 )
 

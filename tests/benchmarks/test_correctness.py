@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pedseg_benchmarks.correctness import CorrectnessCheck
-from pedseg_export.accuracy import AccuracyGate
+from pedseg_export.accuracy_gate import AccuracyGate
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.errors import DatasetError
 from pedseg_runtime.parity import Settings

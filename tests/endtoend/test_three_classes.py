@@ -12,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image, ImageDraw
 
-from pedseg_export.cli import main as export
+from pedseg_export.commands.export import main as export
 from pedseg_runtime.predict.cli import main as predict
 from pedseg_runtime.segmenter import Segmenter
 from pedseg_train.checkpoint import load_checkpoint, save_checkpoint

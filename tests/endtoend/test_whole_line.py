@@ -10,8 +10,8 @@ import pytest
 from click.testing import CliRunner
 
 from pedseg_benchmarks.cli import main as bench
-from pedseg_export.cli import main as export
-from pedseg_export.verify_cli import main as verify
+from pedseg_export.commands.export import main as export
+from pedseg_export.commands.verify import main as verify
 from pedseg_runtime.predict.cli import main as predict
 from pedseg_train.commands.data import main as data_command
 from pedseg_train.commands.evaluate import main as evaluate

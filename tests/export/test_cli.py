@@ -11,9 +11,9 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
-from pedseg_export.cli import main, read_samples
+from pedseg_export.commands.export import main, read_samples
+from pedseg_export.commands.verify import main as verify_main
 from pedseg_export.verification import generated_samples
-from pedseg_export.verify_cli import main as verify_main
 
 pytestmark = pytest.mark.slow
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
 
 from pedseg_export.failures import explain_failure
-from pedseg_export.formats.translations import translations
+from pedseg_export.formats.onnx_rewrites import translations
 from pedseg_runtime.errors import ExportError
 
 pytestmark = pytest.mark.slow
@@ -152,7 +152,7 @@ def test_an_operator_that_onnx_lacks_names_the_module_of_its_node() -> None:
         "onnx: expected boxes.head (Bessel) to convert, found the operator prims.bessel_j0, which "
         f"torch.onnx cannot translate at test_failures.py:{line}, "
         "`return torch.special.bessel_j0(pixels)`; use other operators, or add it to "
-        "pedseg_export.formats.translations"
+        "pedseg_export.formats.onnx_rewrites"
     )
 
 

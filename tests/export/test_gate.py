@@ -12,7 +12,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from pedseg_export.gate import MIN_IMAGES, Outcome, judge, measure
+from pedseg_export.accuracy_gate import (
+    MIN_IMAGES,
+    Outcome,
+    judge,
+    measure,
+)
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.errors import DatasetError, InputError
 from pedseg_train.data import PennFudanDataset, Split, write_split

@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from torch import Tensor, nn
 
-from pedseg_export.quiet import MAX_LENGTH, LibraryMessage, capture_library_output
+from pedseg_export.library_output import MAX_LENGTH, LibraryMessage, capture_library_output
 
 FOLDERS = {module.__name__: Path(module.__file__).parent for module in (torch, onnxruntime)}
 

@@ -7,10 +7,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pedseg_export.cli import METHODS
-from pedseg_export.options import ExportOptions, parse_shape
-from pedseg_export.precision import ranges
-from pedseg_export.target import Target
+from pedseg_export.commands.export import METHODS
+from pedseg_export.options import ExportOptions, Target, parse_shape
+from pedseg_export.quantization import activation_ranges
 from pedseg_runtime.errors import InputError
 
 
@@ -77,7 +76,7 @@ def test_int8_is_not_recommended_for_cuda() -> None:
 
 
 def test_the_command_line_offers_every_method_of_calibration() -> None:
-    assert set(METHODS) == set(ranges.METHODS)
+    assert set(METHODS) == set(activation_ranges.METHODS)
 
 
 def test_the_oldest_opset_that_will_do_is_chosen() -> None:

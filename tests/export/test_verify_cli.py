@@ -12,14 +12,19 @@ from click.testing import CliRunner, Result
 from PIL import Image
 from torch import Tensor, nn
 
+from pedseg_export.commands.verify import (
+    Verification,
+    as_exported,
+    main,
+    select_samples,
+)
 from pedseg_export.export import describe, write
-from pedseg_export.formats import torchscript
+from pedseg_export.formats import torch_archives
 from pedseg_export.graph import InferenceGraph
+from pedseg_export.library_output import capture_library_output, discard
 from pedseg_export.options import ExportOptions
-from pedseg_export.quiet import capture_library_output, discard
 from pedseg_export.stages import StageReport, StageResult
 from pedseg_export.verification import generated_samples
-from pedseg_export.verify_cli import Verification, as_exported, main, select_samples
 from pedseg_runtime.artifact.manifest import Manifest
 from pedseg_runtime.errors import InputError
 from pedseg_runtime.parity import compare
@@ -55,7 +60,7 @@ def script(loaded: LoadedCheckpoint, path: Path, *, swapped: bool = False, **opt
     if swapped:
         graph.preprocessing = Swapped(graph.preprocessing)
     with capture_library_output(discard):
-        draft = torchscript.convert(graph)
+        draft = torch_archives.convert(graph)
         write(draft, path, describe(loaded, chosen, draft))
     return path
 

@@ -20,8 +20,8 @@ from pedseg_runtime.files import write_json
 PROGRAMS = {
     "pedseg-data": "pedseg_train.commands.data",
     "pedseg-train": "pedseg_train.commands.train",
-    "pedseg-export": "pedseg_export.cli",
-    "pedseg-verify": "pedseg_export.verify_cli",
+    "pedseg-export": "pedseg_export.commands.export",
+    "pedseg-verify": "pedseg_export.commands.verify",
     "pedseg-bench": "pedseg_benchmarks.cli",
 }
 SLOWEST_START = 5.0  # seconds; nothing that imports torch is done sooner

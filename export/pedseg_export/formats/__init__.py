@@ -5,11 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from .draft import Draft
+from .base import Draft, Shape
 from .onnx import convert_onnx
-from .pt2 import convert_pt2
-from .torchscript import convert_torchscript
-from .tracing import Shape
+from .torch_archives import convert_pt2, convert_torchscript
 
 __all__ = ["FORMATS", "Draft", "Format", "Shape"]
 

@@ -18,10 +18,8 @@ from pedseg_runtime.artifact.manifest import (
 )
 
 from ..graph import InferenceGraph
-from .draft import Draft
-from .simplification import simplify
-from .tracing import Shape, trace
-from .translations import INTERMEDIATE_DOMAIN, translations
+from .base import Draft, Shape, trace
+from .onnx_rewrites import INTERMEDIATE_DOMAIN, simplify, translations
 
 EXPORTER = "torch.onnx dynamo"
 

@@ -6,14 +6,13 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN
 
-from . import taps as intermediates  # TorchScript reads constants only through their module
+from . import intermediates  # TorchScript reads constants only through their module
+from .backbone import Backbone, Preprocessing
 from .heads import BoxStage, MaskStage
+from .intermediates import mark_intermediate
 from .pasting import FullMasks
-from .preprocessing import Preprocessing
 from .proposals import ProposalStage
 from .sizes import box_limits
-from .taps import mark_intermediate
-from .trunk import Backbone
 
 
 class InferenceGraph(nn.Module):

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN
 
 from .boxes import clip, decode, large_enough, probability
-from .predictors import AnchorHead
+from .heads import AnchorHead
+from .nms import keep_where, nms
 from .sizes import int_vector, shortfall
-from .suppression import keep_where, nms
 
 
 class ProposalStage(nn.Module):

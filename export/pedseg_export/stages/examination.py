@@ -1,4 +1,4 @@
-"""Run an artifact stage by stage on eager's values, and check every stage."""
+"""Run an artifact of any format stage by stage on eager's inputs, and check every stage."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from torchvision.models.detection import MaskRCNN
 
 from pedseg_runtime.artifact.manifest import Manifest
+from pedseg_runtime.backends import open_backend
+from pedseg_runtime.backends.torch import TorchScriptBackend
 from pedseg_runtime.parity import Settings
 from pedseg_train.eager import EagerSegmenter
 
-from ..graph.taps import PIXELS
+from ..graph.intermediates import PIXELS
 from ..verification import Sample
-from .borders import StageFailure, StageOutputs, stage_outputs
-from .box_judges import DetectionCheck, ProposalCheck
-from .cutting import split_artifact
-from .judges import (
+from .box_checks import DetectionCheck, ProposalCheck
+from .checks import (
+    LIMITS,
     PastedMaskCheck,
     PreprocessingCheck,
     PyramidCheck,
@@ -25,9 +27,31 @@ from .judges import (
     StageCheck,
     extent,
 )
-from .limits import LIMITS
-from .passage import EagerTrace, EagerTracer, repeat_for_batch
+from .eager_trace import EagerTrace, EagerTracer, repeat_for_batch
 from .report import StageReport
+from .split_onnx import SplitOnnx
+from .split_torch import SplitPt2, SplitTorchScript
+from .stage_io import SplitArtifact, StageFailure, StageOutputs, stage_outputs
+
+
+def split_artifact(path: Path, device: torch.device, levels: int) -> tuple[SplitArtifact, Manifest]:
+    """Open the artifact at `path`, split into stages; `levels` is that of its pyramid.
+
+    The runtime loads and checks it first.
+
+    Raises:
+        ArtifactError: it is damaged or foreign, or its stages have no names.
+        DeviceError: the device does not run it.
+    """
+    backend = open_backend(path, device=str(device))
+    manifest = backend.artifact.manifest
+    if not isinstance(backend, TorchScriptBackend):
+        backend.close()
+        return SplitOnnx(path, manifest, device, levels), manifest
+    module = backend.module
+    if isinstance(module, torch.jit.ScriptModule):
+        return SplitTorchScript(path, module, manifest, device, levels), manifest
+    return SplitPt2(path, module, manifest, device, levels), manifest
 
 
 def examine(

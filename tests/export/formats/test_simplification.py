@@ -11,7 +11,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from pedseg_export.formats.simplification import simplify
+from pedseg_export.formats.onnx_rewrites import simplify
 
 pytestmark = pytest.mark.slow
 

@@ -13,11 +13,11 @@ import torch
 from torch import nn
 from torch.export import Dim
 
-from pedseg_export.formats.translations import translate_integer_division, translations
+from pedseg_export.formats.onnx_rewrites import translate_integer_division, translations
 from pedseg_export.graph.boxes import large_enough, probability
+from pedseg_export.graph.nms import nms, suppress_rows
 from pedseg_export.graph.proposals import ProposalStage
 from pedseg_export.graph.sizes import box_limits, int_vector, network_size
-from pedseg_export.graph.suppression import nms, suppress_rows
 from pedseg_train.checkpoint import LoadedCheckpoint
 
 pytestmark = pytest.mark.slow

@@ -20,16 +20,14 @@ from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops import boxes as box_ops
 
 from pedseg_export.graph import InferenceGraph
+from pedseg_export.graph.backbone import Backbone, Preprocessing, folded
 from pedseg_export.graph.boxes import clip, decode, large_enough
-from pedseg_export.graph.normalisation import folded
+from pedseg_export.graph.heads import AnchorHead
+from pedseg_export.graph.nms import suppress_rows
 from pedseg_export.graph.pasting import FullMasks, integer_boxes
-from pedseg_export.graph.predictors import AnchorHead
-from pedseg_export.graph.preprocessing import Preprocessing
 from pedseg_export.graph.proposals import ProposalStage
 from pedseg_export.graph.pyramid import PyramidPooling
 from pedseg_export.graph.sizes import _symbolic_size, network_size
-from pedseg_export.graph.suppression import suppress_rows
-from pedseg_export.graph.trunk import Backbone
 from pedseg_export.verification import generated_samples
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.parity import compare

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pedseg_export.precision.calibration import read_calibration
+from pedseg_export.quantization.calibration import read_calibration
 from pedseg_runtime.errors import InputError
 
 

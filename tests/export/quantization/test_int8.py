@@ -17,18 +17,21 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from onnx import TensorProto, helper, numpy_helper
 
-from pedseg_export.precision import survival as smoke_test
-from pedseg_export.precision.int8 import QuantizationResult, quantize
-from pedseg_export.precision.observation import (
+from pedseg_export.quantization import smoke_test
+from pedseg_export.quantization.activation_ranges import (
+    BINS,
     LOG_ERROR,
+    METHODS,
     SAMPLE_SIZE,
+    ActivationHistogram,
+    choose_ranges,
     collect_histograms,
     extract_subgraph,
     make_batch,
     open_session,
 )
-from pedseg_export.precision.ranges import BINS, METHODS, ActivationHistogram, choose_ranges
-from pedseg_export.precision.regions import GraphIndex, find_regions
+from pedseg_export.quantization.int8 import QuantizationResult, quantize
+from pedseg_export.quantization.regions import GraphIndex, find_regions
 from pedseg_export.verification import generated_samples
 from pedseg_runtime.artifact.checksum import CHECKSUM_KEY, append_checksum
 from pedseg_runtime.errors import ExportError, InputError

@@ -11,8 +11,8 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from pedseg_export.precision import survival as smoke_test
-from pedseg_export.precision.survival import run_smoke_test
+from pedseg_export.quantization import smoke_test
+from pedseg_export.quantization.smoke_test import run_smoke_test
 from pedseg_runtime.errors import ExportError
 
 pytestmark = pytest.mark.slow

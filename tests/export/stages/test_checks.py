@@ -8,9 +8,10 @@ import json
 import numpy as np
 import pytest
 
-from pedseg_export.graph import taps as intermediates
-from pedseg_export.stages.box_judges import DetectionCheck, ProposalCheck
-from pedseg_export.stages.judges import (
+from pedseg_export.graph import intermediates
+from pedseg_export.stages.box_checks import DetectionCheck, ProposalCheck
+from pedseg_export.stages.checks import (
+    LIMITS,
     PastedMaskCheck,
     PreprocessingCheck,
     PyramidCheck,
@@ -18,8 +19,7 @@ from pedseg_export.stages.judges import (
     StageCheck,
     extent,
 )
-from pedseg_export.stages.limits import LIMITS
-from pedseg_export.stages.passage import NO_PROPOSAL, EagerTrace
+from pedseg_export.stages.eager_trace import NO_PROPOSAL, EagerTrace
 from pedseg_export.stages.report import FAILED, NOT_JUDGED, PASSED, StageReport, StageResult
 from pedseg_runtime.parity import Settings
 

@@ -13,16 +13,20 @@ import torch
 from torch import Tensor, fx, nn
 
 from pedseg_export.export import describe, write
-from pedseg_export.formats import FORMATS, onnx, pt2, torchscript, translations
-from pedseg_export.graph import InferenceGraph, preprocessing, pyramid
-from pedseg_export.graph import taps as intermediates
+from pedseg_export.formats import (
+    FORMATS,
+    onnx,
+    onnx_rewrites,
+    torch_archives,
+)
+from pedseg_export.graph import InferenceGraph, backbone, intermediates, pyramid
 from pedseg_export.graph.sizes import box_limits, int_vector, network_size, positive
+from pedseg_export.library_output import capture_library_output, discard
 from pedseg_export.options import ExportOptions
-from pedseg_export.quiet import capture_library_output, discard
 from pedseg_export.stages import StageReport, examine
-from pedseg_export.stages.onnx import split_model
-from pedseg_export.stages.passage import NO_PROPOSAL, EagerTracer, repeat_for_batch
-from pedseg_export.stages.pt2 import extract_stage, nodes_between
+from pedseg_export.stages.eager_trace import NO_PROPOSAL, EagerTracer, repeat_for_batch
+from pedseg_export.stages.split_onnx import split_model
+from pedseg_export.stages.split_torch import extract_stage, nodes_between
 from pedseg_export.verification import Sample, generated_samples, generated_street, verify
 from pedseg_runtime.errors import ArtifactError
 from pedseg_runtime.segmenter import Segmenter
@@ -52,7 +56,7 @@ def untouched(graph: InferenceGraph, patch: pytest.MonkeyPatch) -> None:
 
 def float32_resize(graph: InferenceGraph, patch: pytest.MonkeyPatch) -> None:
     """The size arithmetic of torchvision's own export."""
-    patch.setattr(preprocessing, "network_size", network_size_in_float32)
+    patch.setattr(backbone, "network_size", network_size_in_float32)
 
 
 def network_size_in_float32(
@@ -103,7 +107,7 @@ def aligned(graph: InferenceGraph, patch: pytest.MonkeyPatch) -> None:
         return torch.ops.torchvision.roi_align(features, rois, scale, size[0], size[1], ratio, True)
 
     def as_onnx(features, boxes, image_index, scale, size, sampling_ratio):
-        return translations.op.RoiAlign(
+        return onnx_rewrites.op.RoiAlign(
             features,
             boxes,
             image_index,
@@ -115,7 +119,7 @@ def aligned(graph: InferenceGraph, patch: pytest.MonkeyPatch) -> None:
         )
 
     patch.setattr(pyramid, "roi_align_boxes", align)
-    patch.setattr(translations, "translate_roi_align", as_onnx)
+    patch.setattr(onnx_rewrites, "translate_roi_align", as_onnx)
 
 
 class Swapped(nn.Module):
@@ -276,8 +280,8 @@ def nameless(format: str, onnx_path: Path):
             value.name = value.name.replace("stage.", "value.")
         return onnx.draft_of(model)
     if format == "torchscript":
-        return torchscript.convert_torchscript(Foreign())  # type: ignore[arg-type]
-    return pt2.convert_pt2(Foreign())  # type: ignore[arg-type]
+        return torch_archives.convert_torchscript(Foreign())  # type: ignore[arg-type]
+    return torch_archives.convert_pt2(Foreign())  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("format", ["onnx", "torchscript", "pt2"])

@@ -9,17 +9,22 @@ from typing import Any
 
 import click
 
-from pedseg_runtime.console import Choice, Command, next_commands, notes, output
+from pedseg_runtime.console import (
+    Choice,
+    Command,
+    next_commands,
+    notes,
+    output,
+)
 from pedseg_runtime.errors import InputError
 from pedseg_runtime.images import find_images, read_image
 
-from .accuracy import AccuracyGate
-from .export import ExportResult, export_artifact
-from .formats import FORMATS
-from .lowering import Calibration
-from .options import PRECISIONS, ExportOptions, parse_shape
-from .target import Target
-from .verification import Sample
+from ..accuracy_gate import AccuracyGate
+from ..export import ExportResult, export_artifact
+from ..formats import FORMATS
+from ..options import PRECISIONS, ExportOptions, Target, parse_shape
+from ..quantization.precisions import Calibration
+from ..verification import Sample
 
 FILE = click.Path(path_type=Path)
 METHODS = ("entropy", "percentile", "minmax")
@@ -171,7 +176,7 @@ def read_calibration_images(
         )
     if folder is None:
         return None
-    from .precision.calibration import read_calibration
+    from ..quantization.calibration import read_calibration
 
     return Calibration(read_calibration(folder), method)
 

@@ -14,7 +14,7 @@ from torchvision.models.detection import MaskRCNN
 
 from pedseg_train.eager import float32_only
 
-from ..graph.taps import (
+from ..graph.intermediates import (
     BOXES,
     FEATURES,
     IMAGE_INDEX,

@@ -12,9 +12,9 @@ import onnx_ir as ir
 from pedseg_runtime.artifact.manifest import Manifest
 from pedseg_runtime.errors import InputError
 
-from .formats import Draft
-from .formats.onnx import draft_of
-from .verification import Image
+from ..formats import Draft
+from ..formats.onnx import draft_of
+from ..verification import Image
 
 _MIXED_PRECISION_NOTES = (
     "resizing and normalising the image: its pixels are the network's input",
@@ -62,7 +62,7 @@ def quantize_draft(
             "int8: expected images to calibrate on, found none; pass --calibration DIR with "
             "images as the service will see them"
         )
-    from .precision.int8 import quantize  # onnxruntime's tools take a second to import
+    from .int8 import quantize  # onnxruntime's tools take a second to import
 
     settings = {"method": calibration.method} if calibration.method else {}
     with tempfile.TemporaryDirectory() as folder:

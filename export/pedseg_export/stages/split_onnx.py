@@ -15,12 +15,22 @@ from numpy.typing import NDArray
 
 from pedseg_runtime.artifact.manifest import INPUT_NAME, Manifest
 from pedseg_runtime.backends.base import one_line
-from pedseg_runtime.backends.sessions import CPU, CUDA, CUDA_OPTIONS, LOG_FATAL
+from pedseg_runtime.backends.sessions import (
+    CPU,
+    CUDA,
+    CUDA_OPTIONS,
+    LOG_FATAL,
+)
 from pedseg_runtime.errors import ArtifactError, DeviceError
 
-from ..graph.taps import LABELS
-from .borders import StageFailure, StageOutputs, missing_stages, stage_outputs
-from .passage import Arrays
+from ..graph.intermediates import LABELS
+from .eager_trace import Arrays
+from .stage_io import (
+    StageFailure,
+    StageOutputs,
+    missing_stages,
+    stage_outputs,
+)
 
 
 class SplitOnnx:

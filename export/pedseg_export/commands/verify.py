@@ -10,7 +10,13 @@ from typing import Any
 import click
 
 from pedseg_runtime.artifact.manifest import Manifest
-from pedseg_runtime.console import Command, next_commands, notes, output, progress_bar
+from pedseg_runtime.console import (
+    Command,
+    next_commands,
+    notes,
+    output,
+    progress_bar,
+)
 from pedseg_runtime.errors import InputError, ParityError
 from pedseg_runtime.files import write_json
 from pedseg_runtime.parity import TOLERANCES, ParityReport
@@ -18,9 +24,14 @@ from pedseg_runtime.segmenter import Segmenter
 from pedseg_train.checkpoint import LoadedCheckpoint, load_checkpoint, with_settings
 from pedseg_train.eager import EagerSegmenter
 
-from .cli import read_samples
-from .stages import StageReport, examine
-from .verification import Sample, agrees, generated_samples, verify
+from ..stages import StageReport, examine
+from ..verification import (
+    Sample,
+    agrees,
+    generated_samples,
+    verify,
+)
+from .export import read_samples
 
 EXISTING = click.Path(path_type=Path)
 SETTINGS = ("min_size", "max_size", "score_threshold", "nms_threshold", "detections_per_image")

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from pedseg_runtime.errors import ArtifactError
 
-from ..graph.taps import (
+from ..graph.intermediates import (
     BOXES,
     FEATURES,
     IMAGE_INDEX,
@@ -24,7 +24,7 @@ from ..graph.taps import (
     ROI_MASKS,
     SCORES,
 )
-from .passage import FINAL_BOXES, MASKS, Arrays
+from .eager_trace import FINAL_BOXES, MASKS, Arrays
 
 EXPECTED_BOXES = "boxes.expected"
 """Boxes that torchvision computes from the input of the last step, where that is not eager's."""

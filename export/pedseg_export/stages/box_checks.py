@@ -20,10 +20,16 @@ from pedseg_runtime.parity.flip_analysis import PROPOSAL_DISTANCE, analyse_flips
 from pedseg_runtime.parity.matching import MatchedImage
 from pedseg_runtime.text import pluralize
 
-from ..graph.taps import BOXES, IMAGE_INDEX, LABELS, PROPOSAL_BOXES, PROPOSAL_SCORES, SCORES
-from .judges import StageCheck, Values
-from .limits import StageLimits
-from .passage import Arrays, EagerTrace
+from ..graph.intermediates import (
+    BOXES,
+    IMAGE_INDEX,
+    LABELS,
+    PROPOSAL_BOXES,
+    PROPOSAL_SCORES,
+    SCORES,
+)
+from .checks import StageCheck, StageLimits, Values
+from .eager_trace import Arrays, EagerTrace
 from .report import StageResult
 
 MIN_SCORE = 1e-30  # for the logarithm of scores

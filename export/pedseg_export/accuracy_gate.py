@@ -1,18 +1,23 @@
-"""The AP that a lower precision loses on labelled images, and whether the loss is acceptable.
+"""The AP gate: what a lower precision costs on labelled images, and whether that may be shipped.
 
-In fp16, bf16 and int8 all detections change a little, so that a comparison detection by detection
-(`verification`) cannot decide. The gate compares AP on the user's images, with its confidence.
+A comparison detection by detection (`verification`) says nothing useful of fp16, bf16 or int8: all
+detections move a little. What counts is AP on the user's images, and how sure that figure is.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
-from pedseg_runtime.errors import DatasetError, InputError
+from pedseg_runtime.errors import DatasetError, ExportError, InputError
+from pedseg_runtime.segmenter import Segmenter
+from pedseg_train.checkpoint import read_header
+from pedseg_train.data import SegmentationDataset, open_dataset
+from pedseg_train.eager import EagerSegmenter
 from pedseg_train.evaluation import Annotated, Segment, record
 from pedseg_train.evaluation.bootstrap import (
     CONFIDENCE,
@@ -21,6 +26,7 @@ from pedseg_train.evaluation.bootstrap import (
     KindDifference,
     compare_ap,
 )
+from pedseg_train.evaluation.subject import select_images
 
 MIN_IMAGES = 20  # below, the bootstrap's intervals are too narrow to prove anything
 FAR_TOO_FEW = 100  # more images than this many times the present ones are not suggested
@@ -176,3 +182,63 @@ def _needed(kind: KindDifference, images: int, max_drop: float) -> str:
         return "the loss is so near the limit that more images will hardly prove it"
     tens = math.ceil(round(images * (reach / room) ** 2 / 10, 3))
     return f"about {10 * tens} labelled images would prove it"
+
+
+@dataclass(frozen=True)
+class AccuracyGate:
+    """Labelled images that training has not seen, and the largest acceptable loss of AP.
+
+    Attributes:
+        dataset: of any layout, with the labels of the checkpoint.
+        indices: the images to measure on.
+        max_drop: the largest acceptable loss, in points (hundredths of AP).
+    """
+
+    dataset: SegmentationDataset
+    indices: Sequence[int]
+    max_drop: float
+
+    @classmethod
+    def open(
+        cls, data: Path, *, checkpoint: Path, max_drop: float, images: Path | None = None
+    ) -> AccuracyGate:
+        """The gate on the test images of `checkpoint`'s run, see `select_images`.
+
+        Args:
+            data: a dataset.
+            checkpoint: gives the classes, and its run the test images.
+            max_drop: the largest acceptable loss, in points.
+            images: folder of a COCO file's images, if it is elsewhere.
+
+        Raises:
+            DatasetError: the dataset cannot be used, or has none of the checkpoint's classes.
+        """
+        names = read_header(checkpoint).class_names
+        dataset = open_dataset(data, class_names=names, images=images)
+        indices, _ = select_images(checkpoint, dataset)
+        return cls(dataset, indices, max_drop)
+
+    def check(
+        self,
+        segmenter: Segmenter,
+        reference: EagerSegmenter,
+        notify: Callable[[str], object],
+    ) -> AccuracyVerdict:
+        """Measure the loss of AP.
+
+        Raises:
+            DatasetError: the images have no label.
+            ExportError: the loss exceeds `max_drop`.
+        """
+        notify(f"measuring AP on {len(self.indices)} images")
+        difference = measure(segmenter, reference, self.dataset, self.indices)
+        verdict = judge(difference, max_drop=self.max_drop)
+        if verdict.outcome is Outcome.FAILS:
+            raise ExportError(
+                f"AP: expected the artifact to lose at most {self.max_drop:g} points, found: "
+                f"{verdict.reason}; keep a higher precision, calibrate on more images, or "
+                "raise --max-ap-drop"
+            )
+        if verdict.outcome is Outcome.NOT_PROVEN:
+            notify(f"AP is not proven: {verdict.reason}")
+        return verdict

@@ -1,0 +1,1 @@
+"""The commands of this package: `pedseg-export` and `pedseg-verify`."""
