@@ -207,7 +207,7 @@ def _compare(
 @contextlib.contextmanager
 def _without_threshold(model: MaskRCNN) -> Iterator[None]:
     before = model.roi_heads.score_thresh
-    model.roi_heads.score_thresh = 0.0
+    model.roi_heads.score_thresh = -1.0  # a score of exactly 0 is not above 0
     try:
         yield
     finally:
