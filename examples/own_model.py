@@ -1,10 +1,10 @@
 """A model of one's own, as torchvision's tutorial makes it: nothing here knows pedseg.
 
     python examples/own_model.py model.pth           # trains a few steps, saves the state dict
-    pedseg-import model.pth --output imported.safetensors --verify-against examples/own_model.py:build
+    pedseg-import model.pth -o imported.safetensors --verify-against examples/own_model.py:build
 
-The images are ellipses on noise and the network is small, so that this takes seconds; with a dataset
-and `backbone_name="resnet50"` it is the tutorial. `WEIGHTS` names the file for `build`.
+The images are ellipses on noise and the network is small, so that this takes seconds; with a
+dataset and `backbone_name="resnet50"` it is the tutorial. `WEIGHTS` names the file for `build`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ EPS = float(os.environ.get("EPS", "1e-5"))  # of frozen norms: 0 as after weight
 def get_model_instance_segmentation(num_classes: int) -> MaskRCNN:
     """The tutorial's function, with sizes of its own and without a download."""
     backbone = resnet_fpn_backbone(backbone_name="resnet18", weights=None)
-    model = MaskRCNN(backbone, num_classes=91, min_size=128, max_size=192)
+    few = {"rpn_post_nms_top_n_train": 200, "box_batch_size_per_image": 64}
+    model = MaskRCNN(backbone, num_classes=91, min_size=128, max_size=192, **few)
     in_features = model.roi_heads.box_predictor.cls_score.in_features
     model.roi_heads.box_predictor = FastRCNNPredictor(in_features, num_classes)
     in_features_mask = model.roi_heads.mask_predictor.conv5_mask.in_channels
@@ -72,7 +73,7 @@ def scene(seed: int) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
     return image, target
 
 
-def train(steps: int = 8) -> MaskRCNN:
+def train(steps: int = 6) -> MaskRCNN:
     """A few steps of the tutorial's loop."""
     torch.manual_seed(0)
     model = get_model_instance_segmentation(CLASSES)

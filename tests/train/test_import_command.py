@@ -40,7 +40,7 @@ def test_summary_says_what_was_read_chosen_and_comes_next(weights, tmp_path):
     for line in (
         "architecture  maskrcnn_resnet18_fpn",
         "classes       person, dog, pram (4 labels with the background)",
-        "norms         batch norm, eps 1e-05: torch's default for batch_norm",
+        "norms         batch norm, eps 1e-05: torch's default for batch norm",
         "mask width    96",
         "sizes         shorter side 800, longer at most 1333 pixels",
     ):

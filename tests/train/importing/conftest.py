@@ -41,7 +41,9 @@ def build_tutorial(
         if isinstance(module, (FrozenBatchNorm2d, torch.nn.BatchNorm2d)):
             module.running_var.uniform_(0.75, 1.25)
             if isinstance(module, FrozenBatchNorm2d):
-                module.running_var[torch.rand(module.running_var.shape) < 0.05] = 2e-6
+                dead = torch.rand(module.running_var.shape) < 0.05
+                module.running_var[dead] = 2e-6
+                module.weight[dead] *= 0.01
                 module.eps = eps
     return model.eval()
 

@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from pedseg_runtime.errors import CheckpointError, InputError
 from pedseg_train.checkpoint import CheckpointHeader, save_checkpoint
 from pedseg_train.importing import read_weights
-from pedseg_train.importing.reading import TOP_LEVEL
+from pedseg_train.importing.files import TOP_LEVEL
 
 
 @pytest.fixture(scope="module")

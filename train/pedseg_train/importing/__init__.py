@@ -1,6 +1,7 @@
 """Mask R-CNN weights of other programs as pedseg checkpoints.
 
-reading        a foreign file -> a state dict with torchvision's names
+files          a foreign file -> the state dicts in it, without running its code
+reading        state dicts -> one network's tensors by torchvision's names
 recognition    its tensors -> architecture, classes, norm kind, mask-head width, or why not
 diagnosis      what tensors that are no such network probably are
 frozen_norm    the epsilon of frozen norms, which no tensor holds

@@ -25,7 +25,8 @@ from pedseg_runtime.files import sha256_of
 from pedseg_runtime.parity import FP32, ParityReport, compare
 
 from ..eager import EagerSegmenter
-from .reading import StateDict, canonical
+from .files import StateDict
+from .reading import canonical
 
 DEFAULT_EPS = 1e-5  # of torch's and torchvision's norms
 # These weights were trained before FrozenBatchNorm2d had an epsilon (pytorch/vision#2933).

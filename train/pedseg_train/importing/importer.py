@@ -16,6 +16,7 @@ from pedseg_runtime.parity import ParityReport
 from ..architectures import ANCHOR_SIZES, ARCHITECTURES, FROZEN, Norm, assemble
 from ..checkpoint import SUFFIX, CheckpointHeader, save_checkpoint
 from ..data.synthesize import draw_scene
+from .files import StateDict
 from .frozen_norm import DEFAULT_EPS, Effect, ask_for_eps, effect_of_eps, proven_eps
 from .reading import read_weights
 from .recognition import Network, recognise
@@ -131,9 +132,12 @@ def import_weights(
     settings = _settings(options, user)
     model = _build(network, settings, tensors)
     shown = list(images) or _generated()
-    eps, reason, effect = _choose_eps(
-        weights, foreign.tensors, model, network, class_names, options, user, shown, notify
-    )
+    effect = None
+    if network.norm == FROZEN.kind:
+        notify("computing what the eps of the frozen norms changes")
+        effect = effect_of_eps(model, class_names, [one.image for one in shown[:EFFECT_IMAGES]])
+        notify(effect.summary())
+    eps, reason = _choose_eps(weights, foreign.tensors, network, effect, options, user)
     model = _build(network, {**settings, "norm_eps": eps}, tensors)
     report = None
     if user is not None:
@@ -216,7 +220,7 @@ def _settings(options: ImportOptions, user: MaskRCNN | None) -> dict[str, Any]:
     return chosen
 
 
-def _build(network: Network, settings: dict[str, Any], tensors: dict[str, Any]) -> MaskRCNN:
+def _build(network: Network, settings: dict[str, Any], tensors: StateDict) -> MaskRCNN:
     """The network with its weights, in eval mode on the CPU."""
     arguments = dict(settings)
     norm = Norm(network.norm, arguments.pop("norm_eps", DEFAULT_EPS))
@@ -234,28 +238,19 @@ def _build(network: Network, settings: dict[str, Any], tensors: dict[str, Any]) 
 
 def _choose_eps(
     weights: Path,
-    tensors: dict[str, Any],
-    model: MaskRCNN,
+    tensors: StateDict,
     network: Network,
-    class_names: tuple[str, ...],
+    effect: Effect | None,
     options: ImportOptions,
     user: MaskRCNN | None,
-    images: Sequence[NamedImage],
-    notify: Callable[[str], object],
-) -> tuple[float, str, Effect | None]:
-    """The epsilon of the backbone's norms, why, and what the other would change.
+) -> tuple[float, str]:
+    """The epsilon of the backbone's norms, and why.
 
     Raises:
         InputError: nothing tells, and it matters.
     """
-    frozen = network.norm == FROZEN.kind
-    effect = None
-    if frozen:
-        notify("computing what the eps of the frozen norms changes")
-        effect = effect_of_eps(model, class_names, [one.image for one in images[:EFFECT_IMAGES]])
-        notify(effect.summary())
     if options.norm_eps is not None:
-        return options.norm_eps, "given by --norm-eps", effect
+        return options.norm_eps, "given by --norm-eps"
     if user is not None:
         theirs = settings_of(user)["norm_eps"]
         if isinstance(theirs, tuple):
@@ -263,15 +258,15 @@ def _choose_eps(
                 f"verify-against: expected one eps for all norms of the backbone, found {theirs}; "
                 "such a network cannot be kept in a checkpoint"
             )
-        return theirs, f"read from {options.verify_against}", effect
+        return theirs, f"read from {options.verify_against}"
     if effect is None:
-        return DEFAULT_EPS, f"torch's default for {network.norm}", None
+        return DEFAULT_EPS, f"torch's default for {network.norm.replace('_', ' ')}"
     proven = proven_eps(weights, tensors)
     if proven is not None:
-        return *proven, effect
+        return proven
     if effect.matters:
         raise ask_for_eps(str(weights), effect)
-    return DEFAULT_EPS, "not in the tensors; with 0 the detections are the same here", effect
+    return DEFAULT_EPS, "not in the tensors; with 0 the detections are the same here"
 
 
 def _generated() -> list[NamedImage]:

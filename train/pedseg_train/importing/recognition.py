@@ -17,7 +17,8 @@ from pedseg_runtime.errors import CheckpointError, InputError
 
 from ..architectures import ARCHITECTURES, NORM_KINDS, Architecture, Norm, assemble
 from .diagnosis import explain
-from .reading import MARKER, StateDict
+from .files import StateDict
+from .reading import MARKER
 
 MASK_LOGITS = "roi_heads.mask_predictor.mask_fcn_logits"
 BOX_DELTAS = "roi_heads.box_predictor.bbox_pred"

@@ -28,7 +28,8 @@ from pedseg_runtime.errors import InputError, ParityError
 from pedseg_runtime.parity import ParityReport, compare
 
 from ..eager import EagerSegmenter
-from .reading import StateDict, canonical
+from .files import StateDict
+from .reading import canonical, unwrapped
 from .recognition import COUNTER
 
 Image = NDArray[np.uint8]
@@ -147,7 +148,7 @@ def check_tensors(user: MaskRCNN, tensors: StateDict, source: str) -> None:
     Raises:
         InputError: which tensors differ.
     """
-    state = canonical(user.state_dict())
+    state = canonical({unwrapped(name): t for name, t in user.state_dict().items()})
     differing = [
         name
         for name in sorted(state.keys() | tensors.keys())
