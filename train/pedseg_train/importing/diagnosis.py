@@ -13,7 +13,7 @@ _BODY = "backbone.body."
 _LATERAL = "backbone.fpn.inner_blocks."
 _BLOCK = re.compile(r"^backbone\.body\.layer(\d)\.(\d+)\.")
 # Blocks per stage, convolutions per block -> torchvision's name.
-_RESNETS = {
+_RESNETS: dict[tuple[tuple[int, ...], int], str] = {
     ((2, 2, 2, 2), 2): "ResNet-18",
     ((3, 4, 6, 3), 2): "ResNet-34",
     ((3, 4, 6, 3), 3): "ResNet-50",
@@ -21,7 +21,7 @@ _RESNETS = {
     ((3, 8, 36, 3), 3): "ResNet-152",
 }
 # Shape of the first 3x3 convolution of the first stage -> relatives of the same depth.
-_RELATIVES = {
+_RELATIVES: dict[tuple[int, ...], str] = {
     (128, 4, 3, 3): "ResNeXt (4 channels per group)",
     (256, 8, 3, 3): "ResNeXt (8 channels per group)",
     (128, 128, 3, 3): "Wide ResNet",
@@ -152,10 +152,14 @@ def _backbone(shapes: Shapes) -> str:
         counts = tuple(len(blocks[stage]) for stage in sorted(blocks))
         convolutions = 3 if f"{_BODY}layer1.0.conv3.weight" in shapes else 2
         relative = _RELATIVES.get(shapes.get(f"{_BODY}layer1.0.conv2.weight", ()))
-        name = _RESNETS.get((counts, convolutions))
+        resnet = _RESNETS.get((counts, convolutions))
         if relative is not None:
             return f"a {relative} backbone of {sum(counts)} blocks"
-        return f"a {name} backbone" if name else f"a residual backbone of {counts} blocks per stage"
+        return (
+            f"a {resnet} backbone"
+            if resnet
+            else f"a residual backbone of {counts} blocks per stage"
+        )
     if any(name.startswith(f"{_BODY}0.0.") for name in shapes):
         kind = "MobileNetV3" if any(".fc1." in name for name in shapes) else "MobileNet"
         return f"a {kind} backbone"

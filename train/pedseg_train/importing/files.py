@@ -132,7 +132,7 @@ def _load(path: Path) -> Any:
     guess = [(name, _Opaque if name.startswith("numpy") else _OpaqueDictionary) for name in names]
     for stand_ins in (guess, [(name, _Opaque) for name in names]):
         # A type of its own for each name, since torch takes them as a set.
-        known = [(type("StandIn", (kind,), {}), name) for name, kind in stand_ins]
+        known: list[Any] = [(type("StandIn", (kind,), {}), name) for name, kind in stand_ins]
         try:
             with warnings.catch_warnings(action="ignore"), torch.serialization.safe_globals(known):
                 return torch.load(path, map_location="cpu", weights_only=True)
