@@ -70,6 +70,13 @@ def test_unknown_keys_of_the_header_are_ignored(header):
     assert CheckpointHeader.from_json(json.dumps(values)) == header
 
 
+def test_header_from_before_imports_is_read(saved, header):
+    values = json.loads(header.to_json())
+    del values["mask_width"], values["imported"]
+    rewrite(saved, {"pedseg": json.dumps(values)})
+    assert load_checkpoint(saved).header == dataclasses.replace(header, mask_width=None)
+
+
 def rewrite(path, metadata=None, drop=0):
     tensors = load_file(path)
     for name in sorted(tensors)[:drop]:
@@ -148,6 +155,13 @@ def test_damaged_file_is_refused_in_one_line(saved, header, damage, message):
         load_checkpoint(saved)
     assert "\n" not in str(caught.value)
     assert str(saved) in str(caught.value)
+
+
+def test_weights_of_another_program_are_sent_to_the_import(saved, header):
+    for spoil in (without_header, garbled_header, replace_by_text):
+        spoil(saved, header)
+        with pytest.raises(CheckpointError, match="become a checkpoint by pedseg-import"):
+            load_checkpoint(saved)
 
 
 def test_missing_file_is_refused(tmp_path):

@@ -21,6 +21,7 @@ from torchvision.models.detection import (
 )
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
+from torchvision.models.detection.mask_rcnn import MaskRCNNPredictor
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.poolers import initLevelMapper
 
@@ -187,6 +188,7 @@ def assemble(
     anchor_sizes: tuple[int, ...] = ANCHOR_SIZES,
     box_batch: int = 512,
     proposals: int = 2000,
+    mask_width: int | None = None,
 ) -> MaskRCNN:
     """Build the untrained network, in train mode on the CPU.
 
@@ -202,6 +204,7 @@ def assemble(
         anchor_sizes: anchor side in resized pixels per pyramid level; five of them.
         box_batch: boxes per image that the box head sees in training.
         proposals: region proposals per image in training, before and after NMS.
+        mask_width: hidden channels of the mask predictor; None has the architecture's own.
     """
     if not 0 < min_size <= max_size:
         raise InputError(f"expected 0 < min_size <= max_size, found {min_size} and {max_size}")
@@ -232,6 +235,11 @@ def assemble(
         box_batch_size_per_image=box_batch,
         **architecture.heads(architecture.pyramid_channels, num_classes),
     )
+    predictor = model.roi_heads.mask_predictor.conv5_mask
+    if mask_width not in (None, predictor.out_channels):
+        model.roi_heads.mask_predictor = MaskRCNNPredictor(
+            predictor.in_channels, mask_width, num_classes
+        )
     _fix_pyramid_levels(model)
     return model
 

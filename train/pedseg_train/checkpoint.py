@@ -36,6 +36,7 @@ from .tensor_files import atomic_write
 SCHEMA_VERSION = 1
 HEADER_KEY = "pedseg"
 SUFFIX = ".safetensors"
+IMPORT_HINT = "weights of another program become a checkpoint by pedseg-import"
 _LONGEST_HEADER = 100_000_000  # safetensors' own limit, in bytes
 
 
@@ -50,6 +51,9 @@ class CheckpointHeader:
         min_size, max_size: torchvision's resize rule, in pixels.
         score_threshold, nms_threshold, detections_per_image: of the box head.
         anchor_sizes: anchor side in resized pixels per pyramid level.
+        mask_width: hidden channels of the mask predictor; None is the architecture's own.
+        imported: where weights of another program came from and how they were checked, empty
+            for what pedseg trained.
         recipe: the training settings (`Recipe.to_dict()`), empty if unknown.
         dataset_digest: folder name -> sha256 of the training data, empty if unknown.
         split: of the training data, e.g. seed and image counts.
@@ -70,6 +74,8 @@ class CheckpointHeader:
     nms_threshold: float = 0.5
     detections_per_image: int = 100
     anchor_sizes: tuple[int, ...] = ANCHOR_SIZES
+    mask_width: int | None = None
+    imported: Mapping[str, Any] = field(default_factory=dict)
     recipe: Mapping[str, Any] = field(default_factory=dict)
     dataset_digest: Mapping[str, str] = field(default_factory=dict)
     split: Mapping[str, Any] = field(default_factory=dict)
@@ -96,6 +102,7 @@ class CheckpointHeader:
             nms_threshold=model.roi_heads.nms_thresh,
             detections_per_image=model.roi_heads.detections_per_img,
             anchor_sizes=anchor_sizes_of(model),
+            mask_width=model.roi_heads.mask_predictor.conv5_mask.out_channels,
             versions={name: metadata.version(name) for name in ("pedseg", "torch", "torchvision")},
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             **facts,
@@ -128,7 +135,7 @@ class CheckpointHeader:
         except (ValueError, TypeError, KeyError) as error:
             raise CheckpointError(
                 f"{source}: expected a pedseg checkpoint header, found other text "
-                f"({error!r}); use a file that pedseg-train wrote"
+                f"({error!r}); use a file that pedseg-train wrote; {IMPORT_HINT}"
             ) from error
 
 
@@ -244,6 +251,7 @@ def assemble_from(header: CheckpointHeader, **training: int) -> MaskRCNN:
         nms_threshold=header.nms_threshold,
         detections_per_image=header.detections_per_image,
         anchor_sizes=header.anchor_sizes,
+        mask_width=header.mask_width,
         **training,
     )
 
@@ -259,7 +267,7 @@ def is_checkpoint(path: Path) -> bool:
 def _read(path: Path, *, weights: bool) -> tuple[CheckpointHeader, dict[str, torch.Tensor]]:
     if not path.is_file():
         raise CheckpointError(
-            f"{path}: no such file; expected a checkpoint that pedseg-train wrote"
+            f"{path}: no such file; expected a checkpoint that pedseg-train or pedseg-import wrote"
         )
     try:
         with safe_open(path, framework="pt") as stream:
@@ -269,12 +277,12 @@ def _read(path: Path, *, weights: bool) -> tuple[CheckpointHeader, dict[str, tor
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path}: expected a safetensors file, found one that is damaged or of another kind "
-            f"({error}); copy it again or use a file that pedseg-train wrote"
+            f"({error}); copy it again or use a file that pedseg-train wrote; {IMPORT_HINT}"
         ) from error
     if text is None:
         raise CheckpointError(
             f"{path}: expected a pedseg header in the metadata, found a safetensors file of "
-            "another program; use a file that pedseg-train wrote"
+            f"another program; use a file that pedseg-train wrote; {IMPORT_HINT}"
         )
     return CheckpointHeader.from_json(text, source=str(path)), tensors
 

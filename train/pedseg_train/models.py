@@ -76,7 +76,7 @@ def build_model(
             weights bring their own.
         box_batch: boxes per image that the box head sees in training.
         proposals: region proposals per image in training.
-        notify: called with one line on the number of tensors loaded.
+        notify: called with one line each on the tensors loaded and on what was assumed of them.
 
     Raises:
         InputError: an unknown architecture, weights that do not exist for it, or impossible sizes.
@@ -100,10 +100,13 @@ def build_model(
         anchor_sizes=(pretrained and pretrained.anchor_sizes) or anchor_sizes,
         box_batch=box_batch,
         proposals=proposals,
+        mask_width=pretrained.mask_width if pretrained else None,
     )
     if pretrained:
         loaded, total = load_pretrained(model, pretrained)
         freeze_stem(model, architecture)
+        if notify and pretrained.doubt:
+            notify(pretrained.doubt)
         if notify:
             notify(f"weights {pretrained.source}: {loaded} of the network's {total} tensors loaded")
     if trained_classes is None:

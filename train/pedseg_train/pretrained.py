@@ -3,7 +3,8 @@
 "coco"      torchvision's detection weights, where it has some for the architecture
 "imagenet"  torchvision's classification weights for the backbone
 "none"      random weights
-a path      a pedseg checkpoint, a torchvision detection state dict, or a backbone's state dict
+a path      a pedseg checkpoint, a torchvision detection state dict, or a backbone's state dict;
+            the eps of frozen norms is 1e-5 unless something proves another, see `importing`
 """
 
 from __future__ import annotations
@@ -16,10 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torchvision.models.detection import MaskRCNN, MaskRCNN_ResNet50_FPN_Weights
+from torchvision.models.detection import MaskRCNN
 
 from pedseg_runtime.errors import CheckpointError, DownloadError, InputError
-from pedseg_runtime.files import sha256_of
 
 from .architectures import (
     ANCHOR_SIZES,
@@ -30,11 +30,11 @@ from .architectures import (
     Norm,
 )
 from .checkpoint import SUFFIX, read_header, read_tensors
-from .tensor_files import load_tensors_only
+from .importing.frozen_norm import WITHOUT_EPS, proven_eps
+from .importing.reading import read_weights
 
 _CLASS_BIAS = "roi_heads.box_predictor.cls_score.bias"
-# These weights were trained before FrozenBatchNorm2d had an epsilon (pytorch/vision#2933).
-_WITHOUT_EPS = MaskRCNN_ResNet50_FPN_Weights.COCO_V1
+_MASK_LOGITS = "roi_heads.mask_predictor.mask_fcn_logits.weight"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +46,26 @@ class Pretrained:
         norm: the backbone's normalisation that they need.
         tensors: state dict with the names of `MaskRCNN.state_dict()` or of a backbone alone.
         anchor_sizes: the anchors that they were trained with; None for any.
+        doubt: what had to be assumed about them, one line.
     """
 
     source: str
     norm: Norm
     tensors: Mapping[str, torch.Tensor]
     anchor_sizes: tuple[int, ...] | None = None
+    doubt: str = ""
 
     @property
     def num_classes(self) -> int | None:
         """Number of labels of the box predictor, None where there is no box predictor."""
         bias = self.tensors.get(_CLASS_BIAS)
         return None if bias is None else len(bias)
+
+    @property
+    def mask_width(self) -> int | None:
+        """Hidden channels of the mask predictor, None where there is none."""
+        logits = self.tensors.get(_MASK_LOGITS)
+        return None if logits is None else logits.shape[1]
 
 
 def find_pretrained(architecture: Architecture, weights: str | Path) -> Pretrained | None:
@@ -80,7 +88,7 @@ def find_pretrained(architecture: Architecture, weights: str | Path) -> Pretrain
                 f"weights: torchvision has no {weights} weights for {architecture.name}, only for "
                 f'{", ".join(available)}; use "none" or a file'
             )
-        if found is _WITHOUT_EPS:
+        if found is WITHOUT_EPS:
             norm = Norm(norm.kind, eps=0.0)
         anchors = ANCHOR_SIZES if weights == "coco" else None
         return Pretrained(str(weights), norm, _download(found), anchors)
@@ -149,19 +157,17 @@ def _from_checkpoint(architecture: Architecture, path: Path) -> Pretrained:
 
 
 def _from_file(path: Path, norm: Norm) -> Pretrained:
-    state = load_tensors_only(path)
-    if isinstance(state, dict):
-        state = state.get("model", state)  # torchvision's reference scripts wrap it
-    if not isinstance(state, dict) or not all(isinstance(v, torch.Tensor) for v in state.values()):
-        raise CheckpointError(
-            f"{path}: expected a state dict (names to tensors), found something else; "
-            "save model.state_dict()"
-        )
-    # torchvision's file names end with the first digits of the file's own digest.
-    digest = Path(_WITHOUT_EPS.url).stem.rpartition("-")[2]
-    if norm == FROZEN and sha256_of(path).startswith(digest):
-        norm = Norm(FROZEN.kind, eps=0.0)
-    return Pretrained(str(path), norm, state)
+    state = read_weights(path).tensors
+    if norm != FROZEN or _CLASS_BIAS not in state:
+        return Pretrained(str(path), norm, state)
+    proven = proven_eps(path, state)
+    if proven:
+        return Pretrained(str(path), Norm(FROZEN.kind, proven[0]), state)
+    doubt = (
+        f"{path}: the eps of its frozen norms is in no tensor, {norm.eps:g} is assumed; "
+        "pedseg-import computes whether that matters and makes a checkpoint with the right one"
+    )
+    return Pretrained(str(path), norm, state, doubt=doubt)
 
 
 def _match_names(

@@ -187,12 +187,14 @@ def _varint(stream: BinaryIO) -> int:
 def _foreign(path: Path, kind: str) -> ArtifactError:
     return ArtifactError(
         f"{path}: expected an artifact of pedseg, found {kind} without its manifest; "
-        "export a checkpoint with pedseg-export"
+        "export a checkpoint with pedseg-export; weights of another program become one by "
+        "pedseg-import"
     )
 
 
 def _damaged(path: Path, kind: str, reason: str) -> ArtifactError:
     return ArtifactError(
         f"{path}: expected {kind}, found a file that is cut off, damaged or of another kind "
-        f"({reason}); copy it anew, or export the checkpoint again with pedseg-export"
+        f"({reason}); copy it anew, or export the checkpoint again with pedseg-export; weights of "
+        "another program become a checkpoint by pedseg-import"
     )

@@ -1,1 +1,1 @@
-"""The commands of this package: `pedseg-data`, `pedseg-train` and `pedseg-eval`."""
+"""The commands: `pedseg-data`, `pedseg-import`, `pedseg-train` and `pedseg-eval`."""
