@@ -49,9 +49,7 @@ def eight_bit(image: Image.Image) -> Image.Image | None:
 
 
 def _refused(found: str) -> InputError:
-    return InputError(
-        f"expected unsigned pixels of 8 to 16 bit, found {found}; scale them to 8 bit"
-    )
+    return InputError(f"expected unsigned pixels of 16 bit at most, found {found}; scale to 8 bit")
 
 
 def _tuple(value: Any) -> tuple[Any, ...]:

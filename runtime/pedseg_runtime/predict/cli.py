@@ -113,7 +113,8 @@ def main(
 
     A file that cannot be read is listed at the end, the others are segmented, and the exit code is
     1. What a folder holds beside images and videos is left out, and counted by suffix. Of several
-    frames or pages of an image the first is segmented. Finished files stay, also after a crash: --resume goes on from there.
+    frames or pages of an image the first is segmented. Finished files stay, also after a crash:
+    --resume goes on from there.
     """  # noqa: D301 - click wants the backspace itself
     files, left_out = find_inputs(inputs, output=folder)
     loaded = Segmenter.load(artifact, device=device, threads=threads, self_test=self_test)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from ..errors import InputError
 from ..images import SUFFIXES, readable_suffixes
-from ..text import pluralize, quote
+from ..text import quote
 from .outputs import JOURNAL_FILE, MASKS_FOLDER
 from .video_reading import VIDEO_SUFFIXES
 
@@ -86,14 +86,12 @@ def count_left_out(items: Iterable[LeftOut]) -> list[dict[str, Any]]:
 
 
 def describe_left_out(items: Sequence[LeftOut]) -> list[str]:
-    """A line for each reason: `left out 3 files (2 .txt, 1 without suffix): no suffix of ...`."""
+    """A line for each reason: `left out 2 .txt, 1 without suffix: no suffix of ...`."""
     lines = []
     for reason in dict.fromkeys(item.reason for item in items):
         counts = [count for count in count_left_out(items) if count["reason"] == reason]
-        total = sum(count["files"] for count in counts)
         kinds = (f"{count['files']} {count['suffix'] or 'without suffix'}" for count in counts)
-        files = f"{pluralize(total, 'file')} ({quote(', '.join(kinds))})"
-        lines.append(f"left out {files}: {reason}")
+        lines.append(f"left out {quote(', '.join(kinds))}: {reason}")
     return lines
 
 
