@@ -6,7 +6,7 @@ import base64
 import binascii
 import re
 
-HEAD = 512
+HEAD = 600
 """Bytes from the start that tell what a file is."""
 
 _FORMATS = (
@@ -18,8 +18,8 @@ _FORMATS = (
     (rb"II[*+]\0|MM\0[*+]", "TIFF"),
     (rb"P[1-6]\s", "PPM"),
     (rb"....ftyp(avif|avis)", "AVIF"),
+    (rb"....ftyp(hei[cxms]|hev[cxms]|mif[12]|msf1)", "HEIF"),
 )
-_HEIC = re.compile(rb"....ftyp(hei[cxms]|hev[cxms]|mif[12]|msf1)", re.DOTALL)
 _VIDEO = (
     rb"....ftyp|\x1aE\xdf\xa3|RIFF....AVI |FLV\x01|OggS|\0\0\x01[\xb3\xba]|\x47.{187}\x47.{187}\x47"
 )
@@ -65,9 +65,9 @@ def describe(head: bytes, formats: str) -> str:
     """
     if not head:
         return "nothing (0 bytes); check how it was sent or copied"
-    if _HEIC.match(head):
-        return "a HEIC image; pip install 'pedseg[heic]' to read it, or save it as JPEG"
     name = image_format(head)
+    if name == "HEIF" and name not in formats:
+        return "a HEIC image; pip install 'pedseg[heic]' to read it, or save it as JPEG"
     if name == "AVIF" and name not in formats:
         return "an AVIF image, which takes Pillow 11.3 or later; update it, or save it as JPEG"
     if name is not None:
@@ -103,4 +103,4 @@ def is_base64_image(head: bytes) -> bool:
         content = base64.b64decode(letters[: len(letters) // 4 * 4])
     except binascii.Error:
         return False
-    return image_format(content) is not None or _HEIC.match(content) is not None
+    return image_format(content) is not None

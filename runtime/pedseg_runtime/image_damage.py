@@ -12,7 +12,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from .errors import InputError
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _MARKER = re.compile(rb"\xff[^\x00\xff\xd0-\xd7]")
 _RESTART = re.compile(rb"\xff([\xd0-\xd7])")
 _START_OF_SCAN, _RESTART_INTERVAL, _END = 0xDA, 0xDD, 0xD9
+_FRAMES = (0xC0, 0xC1, 0xC2)
 _FILLER = bytes(range(1, 129))  # decodes to something, whatever the Huffman tables
 _GREY = (127, 128)  # what no data decodes to; inverted for CMYK
 
@@ -40,16 +41,18 @@ def check_jpeg(image: ImageFile, content: bytes) -> None:
     Raises:
         InputError: a part is missing.
     """
-    scans = list(_scans(content))
-    if any(not _in_sequence(content[start:end]) for start, end in scans):
-        raise _incomplete("JPEG")
+    scans = list(_scans(content, image.size))
+    for scan in scans:
+        numbers = [found[0] & 7 for found in _RESTART.findall(content[scan.start : scan.end])]
+        if numbers[: scan.restarts] != [index & 7 for index in range(scan.restarts)]:
+            raise _incomplete("JPEG")
     last = image.getpixel((image.width - 1, image.height - 1))
     values = last if isinstance(last, tuple) else (last,)
     if not scans or any(value not in _GREY for value in values):
         return
     from PIL import Image, ImageChops
 
-    end = scans[-1][1]
+    end = scans[-1].end
     longer = io.BytesIO(content[:end] + _FILLER + content[end:])
     with Image.open(longer, formats=["JPEG"]) as other:
         if other.mode != image.mode or ImageChops.difference(image, other).getbbox() is not None:
@@ -90,9 +93,18 @@ def _incomplete(kind: str) -> InputError:
     )
 
 
-def _scans(content: bytes) -> Iterator[tuple[int, int]]:
-    """Where the data of each scan of a file's first JPEG starts and ends."""
-    position = 2
+class _Scan(NamedTuple):
+    """Where the data of a scan starts and ends, and how many restart markers it must have."""
+
+    start: int
+    end: int
+    restarts: int
+
+
+def _scans(content: bytes, size: tuple[int, int]) -> Iterator[_Scan]:
+    """The scans of a file's first JPEG, whose size is (width, height)."""
+    position, interval = 2, 0
+    sampling: dict[int, tuple[int, int]] = {}
     while position + 4 <= len(content):
         kind = content[position + 1]
         if content[position] != 0xFF or kind == _END:
@@ -100,19 +112,36 @@ def _scans(content: bytes) -> Iterator[tuple[int, int]]:
         if kind == 0xFF:  # fill bytes may stand before a marker
             position += 1
             continue
-        position += 2 + int.from_bytes(content[position + 2 : position + 4], "big")
-        if kind == _START_OF_SCAN:
-            found = _MARKER.search(content, position)
+        start = position + 2 + int.from_bytes(content[position + 2 : position + 4], "big")
+        body, position = content[position + 4 : start], start
+        if kind == _RESTART_INTERVAL:
+            interval = int.from_bytes(body[:2], "big")
+        elif kind in _FRAMES:
+            parts = (body[index : index + 3] for index in range(6, 6 + 3 * body[5], 3))
+            sampling = {part[0]: divmod(part[1], 16) for part in parts}
+        elif kind == _START_OF_SCAN:
+            found = _MARKER.search(content, start)
             if found is None:
                 return
-            yield position, found.start()
             position = found.start()
+            shares = [sampling[body[1 + 2 * index]] for index in range(body[0])]
+            units = _units(size, shares, list(sampling.values()))
+            yield _Scan(start, position, -(-units // interval) - 1 if interval else 0)
 
 
-def _in_sequence(scan: bytes) -> bool:
-    """Whether the restart markers in the data of a scan, if any, count from 0 to 7 and on."""
-    numbers = [marker[0] & 7 for marker in _RESTART.findall(scan)]
-    return all(number == index & 7 for index, number in enumerate(numbers))
+def _units(
+    size: tuple[int, int], shares: list[tuple[int, int]], sampling: list[tuple[int, int]]
+) -> int:
+    """How many coded units a scan of components with these sampling factors has."""
+    count = 1
+    for axis, length in enumerate(size):
+        most = max(factors[axis] for factors in sampling)
+        if len(shares) == 1:  # of a component alone, its blocks that lie in the image
+            samples = -(-length * shares[0][axis] // most)
+            count *= -(-samples // 8)
+        else:
+            count *= -(-length // (8 * most))
+    return count
 
 
 def _chunks(content: bytes) -> Iterator[tuple[bytes, bytes, int]]:
