@@ -133,7 +133,7 @@ class _StrictDecoder:
     def __init__(self, mode: str, name: str, file: GuardedFile, *arguments: Any) -> None:
         from PIL import Image
 
-        self._decoder: Any = getattr(Image.core, f"{name}_decoder")(mode, *arguments)
+        self._decoder: Any = Image._getdecoder(mode, name, arguments)
         self._file = file
         self.pulls_fd = self._decoder.pulls_fd
         self.setimage = self._decoder.setimage
@@ -227,8 +227,8 @@ def _use_strict_decoders(image: ImageFile, file: GuardedFile) -> None:
         if name != "libtiff":
             given = arguments if isinstance(arguments, tuple) else (arguments,)
             given = () if arguments is None else given
-            values = (_StrictDecoder.NAME, extents, offset, (name, file, *given))
-            image.tile[index] = type(tile)(*values) if hasattr(tile, "_fields") else values
+            make: Any = type(tile) if hasattr(tile, "_fields") else lambda *values: values
+            image.tile[index] = make(_StrictDecoder.NAME, extents, offset, (name, file, *given))
 
 
 def _check_encoding(image: ImageFile) -> None:

@@ -116,7 +116,7 @@ def test_heic_is_read_with_the_extra() -> None:
     assert "HEIF" in known_formats()
     Image.fromarray(smooth).save(stream, "HEIF", quality=95)
     assert np.abs(read_image(stream.getvalue()).astype(int) - smooth).mean() < 3
-    with pytest.raises(InputError, match="damaged HEIF"):
+    with pytest.raises(InputError, match="damaged"):
         read_image(stream.getvalue()[: len(stream.getvalue()) * 2 // 3])
 
 

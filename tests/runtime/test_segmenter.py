@@ -224,7 +224,7 @@ def test_a_name_that_is_none_is_not_repeated_at_length(name: str) -> None:
 
 def test_a_segmenter_says_that_it_cannot_be_pickled() -> None:
     for duplicate in (pickle.dumps, copy.deepcopy):
-        with pytest.raises(InputError, match="^Segmenter: expected to stay in the process"):
+        with pytest.raises(InputError, match=r"^Segmenter: expected to stay in the process"):
             duplicate(Segmenter(Recorder()))
 
 
