@@ -38,9 +38,21 @@ def load(path: Path, device: str) -> tuple[Any, dict[str, Any]]:
 
 
 def read(path: Path) -> np.ndarray:
-    """An image as the contract wants it: uint8 [H, W, 3] RGB, upright."""
+    """An image as the contract wants it: uint8 [H, W, 3] RGB, upright, black 0 and white 255."""
     with Image.open(path) as image:
-        return np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        tags = getattr(image, "tag_v2", {})  # of a TIFF
+        upright = ImageOps.exif_transpose(image)
+        is_unsigned = tags.get(339, (1,))[0] == 1
+        if image.mode[0] not in "IF" and is_unsigned:
+            return np.asarray(upright.convert("RGBA" if "P" in image.mode else "RGB"))[..., :3]
+        # Grey of more than 8 bits, which Pillow would cut off at 255 rather than scale.
+        bits, white_is_zero = tags.get(258, (16,))[0], tags.get(262) == 0
+        if image.mode == "F" or bits > 16 or not is_unsigned:
+            raise SystemExit(f"{path}: signed, of 32 bits or floats; scale it to 8 bits")
+        white = (1 << bits) - 1
+        grey = np.asarray(upright).astype(np.uint32)
+        grey = ((white - grey if white_is_zero else grey) * 255 + white // 2) // white
+        return np.repeat(grey.astype(np.uint8)[..., None], 3, axis=2)
 
 
 def segment(session: Any, manifest: dict[str, Any], image: np.ndarray) -> dict[str, np.ndarray]:

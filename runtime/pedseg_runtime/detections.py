@@ -139,9 +139,19 @@ class Detections:
 
         return [outlines(crop) for crop in self.crops(threshold)]
 
-    def to_coco(self, image_id: int | str) -> list[dict[str, Any]]:
-        """COCO result entries: bbox as x y width height, segmentation as RLE."""
-        return list(self._coco_entries(image_id))
+    def to_coco(self, image_id: int | str | np.integer[Any]) -> list[dict[str, Any]]:
+        """COCO result entries: bbox as x y width height, segmentation as RLE.
+
+        Raises:
+            InputError: `image_id` is neither a number nor text, so that JSON does not take it.
+        """
+        plain = image_id.item() if isinstance(image_id, np.generic) else image_id
+        if not isinstance(plain, int | float | str):
+            raise InputError(
+                f"image_id: expected a number or text, found {type(image_id).__name__}; JSON "
+                "takes nothing else"
+            )
+        return list(self._coco_entries(plain))
 
     def draw(self, image: Image.Image | NDArray[np.uint8]) -> Image.Image:
         """A copy of `image` (PIL or uint8 [H, W, 3] RGB) with masks, boxes and labels on it."""
@@ -175,7 +185,7 @@ class Detections:
             )
         return self.full_masks
 
-    def _coco_entries(self, image_id: int | str) -> Iterator[dict[str, Any]]:
+    def _coco_entries(self, image_id: float | str) -> Iterator[dict[str, Any]]:
         for box, label, score, rle in zip(
             self.boxes.tolist(),
             self.labels.tolist(),

@@ -14,12 +14,15 @@ import re
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, cast
+from contextlib import contextmanager, suppress
+from typing import IO, TYPE_CHECKING, Any, cast
 
+from .content import HEAD, describe
 from .errors import InputError
+from .image_damage import check_jpeg, check_png
 
 if TYPE_CHECKING:
+    from PIL import Image
     from PIL.ImageFile import ImageFile
 
 
@@ -35,6 +38,18 @@ PLUGINS = {
     "TIFF": "TiffImagePlugin",
     "PPM": "PpmImagePlugin",
 }
+SUFFIXES = {
+    "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),
+    "PNG": (".png", ".apng"),
+    "WEBP": (".webp",),
+    "AVIF": (".avif",),
+    "GIF": (".gif",),
+    "BMP": (".bmp",),
+    "TIFF": (".tif", ".tiff"),
+    "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+    "HEIF": (".heic", ".heif", ".hif"),
+}
+"""The suffixes of each format; a file that is named is read by its content alone."""
 MAX_HEADER_READS = 100_000
 """Most reads before the pixels: some ten of a camera's file, three for each piece of metadata."""
 MAX_SCANS = 100
@@ -52,10 +67,11 @@ _thread = threading.local()
 class GuardedFile:
     """The file object that Pillow reads an image from.
 
-    While it reads pixels, the end of the file is an error rather than nothing. A truncated file is
-    then refused even where `PIL.ImageFile.LOAD_TRUNCATED_IMAGES` is set, which would make
-    it half grey. It has no file descriptor: libtiff would map the file into memory, and crash
-    if another process truncates it.
+    While it reads pixels, the end of the file is an error rather than nothing. It has no file
+    descriptor: libtiff would map the file into memory, and crash if another process truncates it.
+
+    Attributes:
+        is_unfinished: whether a decoder of the image still waits for data.
     """
 
     def __init__(self, stream: IO[bytes]) -> None:
@@ -65,6 +81,7 @@ class GuardedFile:
         self._scans = 0
         self._is_header = True
         self._is_jpeg = False
+        self.is_unfinished = False
         self.seek = stream.seek
         self.tell = stream.tell
 
@@ -72,6 +89,11 @@ class GuardedFile:
         """From now on the pixels are read."""
         self._is_header = False
         self._is_jpeg = is_jpeg
+
+    def content(self) -> bytes:
+        """The whole file, whatever was read of it."""
+        self._stream.seek(0)
+        return self._stream.read()
 
     def read(self, size: int = -1) -> bytes:
         """At most `size` bytes, or all there are.
@@ -98,8 +120,38 @@ class GuardedFile:
         return data
 
 
+class _StrictDecoder:
+    """One of Pillow's decoders, whose errors count whatever the process told Pillow.
+
+    `PIL.ImageFile.LOAD_TRUNCATED_IMAGES` makes Pillow take what a decoder failed at for an image,
+    half grey. It is one for all threads, so it is neither read nor changed here. Pillow makes
+    an object of this class for each tile that `_use_strict_decoders` named it in.
+    """
+
+    NAME = "pedseg_strict"
+
+    def __init__(self, mode: str, name: str, file: GuardedFile, *arguments: Any) -> None:
+        from PIL import Image
+
+        self._decoder: Any = Image._getdecoder(mode, name, arguments)
+        self._file = file
+        self.pulls_fd = self._decoder.pulls_fd
+        self.setimage = self._decoder.setimage
+        self.setfd = self._decoder.setfd
+        self.cleanup = self._decoder.cleanup
+        file.is_unfinished = True
+
+    def decode(self, data: bytes) -> tuple[int, int]:
+        """As Pillow's `decode`: the number of bytes it is done with, negative at the end."""
+        consumed, error = self._decoder.decode(data)
+        if error < 0:
+            raise InputError("expected an image, found a damaged one; get the file anew")
+        self._file.is_unfinished = consumed >= 0
+        return consumed, error
+
+
 def open_image(stream: IO[bytes]) -> ImageFile:
-    """Open an image file with Pillow, without decoding it.
+    """Open an image file with Pillow, without decoding it; `load_pixels` does that.
 
     Args:
         stream: a file that can seek, at its start.
@@ -113,33 +165,70 @@ def open_image(stream: IO[bytes]) -> ImageFile:
     guarded = GuardedFile(stream)
     try:
         with suppress_warnings():
-            image = Image.open(cast("IO[bytes]", guarded), formats=_known_formats())
+            image = Image.open(cast("IO[bytes]", guarded), formats=known_formats())
     except UnidentifiedImageError as error:
-        raise InputError(
-            "expected an image, found data of no known image format "
-            f"({', '.join(_known_formats())}); check the file"
-        ) from error
+        stream.seek(0)
+        found = describe(stream.read(HEAD), ", ".join(known_formats()))
+        raise InputError(f"expected an image, found {found}") from error
     except Image.DecompressionBombError as error:
         raise InputError(
             f"expected an image of reasonable size, found {error}; if you trust it, "
             "raise max_pixels and PIL.Image.MAX_IMAGE_PIXELS"
         ) from error
     _check_encoding(image)
+    _use_strict_decoders(image, guarded)
     guarded.read_pixels(is_jpeg=image.format in ("JPEG", "MPO"))
     return image
 
 
+def load_pixels(image: Image.Image) -> None:
+    """Decode an image in place; one from `open_image` must be all there.
+
+    Raises:
+        InputError: a part of it is missing.
+        Exception: any error of Pillow's decoders on damaged data.
+    """
+    guarded = getattr(image, "fp", None)
+    container = getattr(image, "_heif_file", None)
+    if container is not None:  # pillow-heif makes a black image of errors, if the process wants it
+        _ = container[image.tell()].data
+    image.load()
+    if not isinstance(guarded, GuardedFile):
+        return
+    if guarded.is_unfinished:
+        raise InputError("expected an image, found one that ends early; get the file anew")
+    if image.format in ("JPEG", "MPO"):
+        check_jpeg(cast("ImageFile", image), guarded.content())
+    elif image.format == "PNG":
+        check_png(cast("ImageFile", image), guarded.content())
+
+
 @functools.cache
-def _known_formats() -> tuple[str, ...]:
-    """The formats that this Pillow has a plugin for; the plugins of others are not imported."""
+def known_formats() -> tuple[str, ...]:
+    """The formats that can be read here; the plugins of others are not imported."""
     from PIL import Image
 
     for module in PLUGINS.values():
-        try:
+        with suppress(ImportError):  # AVIF came with Pillow 11.3
             importlib.import_module(f"PIL.{module}")
-        except ImportError:  # AVIF came with Pillow 11.3
-            continue
-    return tuple(name for name in PLUGINS if name in Image.OPEN)
+    with suppress(ImportError):  # the extra "heic"
+        importlib.import_module("pillow_heif").register_heif_opener()
+    Image.register_decoder(_StrictDecoder.NAME, cast("Any", _StrictDecoder))
+    return tuple(name for name in SUFFIXES if name in Image.OPEN)
+
+
+def _use_strict_decoders(image: ImageFile, file: GuardedFile) -> None:
+    """Put a `_StrictDecoder` around each of the image's decoders.
+
+    libtiff's is called elsewhere in Pillow, where errors always count.
+    """
+    for index, tile in enumerate(image.tile):
+        name, extents, offset, arguments = tile
+        if name != "libtiff":
+            given = arguments if isinstance(arguments, tuple) else (arguments,)
+            given = () if arguments is None else given
+            make: Any = type(tile) if hasattr(tile, "_fields") else lambda *values: values
+            image.tile[index] = make(_StrictDecoder.NAME, extents, offset, (name, file, *given))
 
 
 def _check_encoding(image: ImageFile) -> None:

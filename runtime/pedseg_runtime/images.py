@@ -6,13 +6,17 @@ import inspect
 import io
 import os
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, TypeAlias
+from typing import IO, TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
+from .content import describe_text
 from .errors import InputError
-from .image_decoding import open_image, suppress_warnings
+from .grey import eight_bit
+from .image_decoding import SUFFIXES as SUFFIXES_BY_FORMAT
+from .image_decoding import known_formats, load_pixels, open_image, suppress_warnings
+from .text import quote
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -22,7 +26,8 @@ Source: TypeAlias = (
     " | IO[bytes]"
 )
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+SUFFIXES = frozenset(suffix for group in SUFFIXES_BY_FORMAT.values() for suffix in group)
+"""The suffixes of images; `readable_suffixes` are those of formats that can be read here."""
 DEFAULT_MAX_PIXELS = 89_478_485
 """Width times height of the largest image that is read unless the caller says otherwise.
 
@@ -38,8 +43,8 @@ def read_image(source: Source, *, max_pixels: int | None = DEFAULT_MAX_PIXELS) -
     Args:
         source: uint8 array [H, W, 3] RGB, [H, W] grey or [H, W, 4] RGBA; a PIL image; the path of
             an image file; the bytes of one; or a binary file object, which is read from where it
-            stands and left open. EXIF orientation is applied, 16-bit grey is scaled to 8 bit, alpha
-            is dropped, of an animation the first frame is taken.
+            stands and left open. EXIF orientation is applied, grey of 12 and 16 bit is scaled to 8
+            bit, alpha is dropped, of several frames or pages the first is taken.
         max_pixels: height times width of the largest image to accept, checked before pixels are
             decoded; None sets no limit. For files Pillow's own limit holds beside it: to read
             more than twice `PIL.Image.MAX_IMAGE_PIXELS`, set that too, once, when the process
@@ -57,6 +62,9 @@ def read_image(source: Source, *, max_pixels: int | None = DEFAULT_MAX_PIXELS) -
     if isinstance(source, bytes | bytearray | memoryview):
         return _from_bytes(source, "image bytes", max_pixels)
     if isinstance(source, str | os.PathLike):
+        found = describe_text(source) if isinstance(source, str) else None
+        if found is not None:
+            raise InputError(f"image: expected the path of an image, found {found}")
         return _from_path(Path(source), max_pixels)
     from PIL import Image
 
@@ -81,15 +89,34 @@ def find_images(path: Path) -> list[Path]:
         raise InputError(f"{path}: expected an image or a folder of images, found nothing")
     if not path.is_dir():
         return [path]
+    suffixes = readable_suffixes()
     images = sorted(
         file
         for file in path.iterdir()
-        if file.suffix.lower() in SUFFIXES and not file.name.startswith(".") and file.is_file()
+        if file.suffix.lower() in suffixes and not file.name.startswith(".") and file.is_file()
     )
     if not images:
-        kinds = ", ".join(sorted(suffix[1:] for suffix in SUFFIXES))
+        kinds = ", ".join(sorted(suffix[1:] for suffix in suffixes))
         raise InputError(f"{path}: expected images ({kinds}) in the folder, found none")
     return images
+
+
+def readable_suffixes() -> frozenset[str]:
+    """The suffixes, with dot and in lower case, of the image formats that can be read here."""
+    return frozenset(suffix for name in known_formats() for suffix in SUFFIXES_BY_FORMAT[name])
+
+
+def has_more_frames(path: Path) -> bool:
+    """Whether an image file holds more frames or pages than the first, which `read_image` takes.
+
+    The second image of a camera's JPEG, its preview, does not count, and no damaged file does.
+    """
+    try:
+        with path.open("rb") as stream:
+            image = open_image(stream)
+            return image.format != "MPO" and bool(getattr(image, "is_animated", False))
+    except Exception:  # hostile bytes make Pillow's parsers raise nearly anything
+        return False
 
 
 def _from_array(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -115,15 +142,16 @@ def _from_array(array: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _from_path(path: Path, max_pixels: int | None) -> NDArray[np.uint8]:
     """Read an image file by its name."""
+    name = quote(path)
     try:
         if path.is_dir():
-            raise InputError(f"{path}: expected an image, found a folder; name its images")
+            raise InputError(f"{name}: expected an image, found a folder; name its images")
         with path.open("rb") as stream:
-            return _from_file(stream, str(path), max_pixels)
+            return _from_file(stream, name, max_pixels)
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
-        reason = getattr(error, "strerror", None) or error
+        reason = quote(getattr(error, "strerror", None) or error)
         raise InputError(
-            f"{path}: expected an image, found no readable file ({reason}); check the path"
+            f"{name}: expected an image, found no readable file ({reason}); check the path"
         ) from error
 
 
@@ -182,9 +210,11 @@ def _from_pil(image: Image.Image, name: str) -> NDArray[np.uint8]:
     """Decode, turn upright and convert to RGB, without touching the caller's image."""
     try:
         with suppress_warnings():
-            image.load()
+            load_pixels(image)
             orientation = image.getexif().get(_EXIF_ORIENTATION)
-            pixels = _rgb(_upright(image, orientation))
+            grey = eight_bit(image)
+            upright = _upright(image if grey is None else grey, orientation)
+            pixels = _rgb(upright)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
     except Exception as error:  # hostile bytes make Pillow's decoders raise nearly anything
@@ -211,13 +241,9 @@ def _upright(image: Image.Image, orientation: int | None) -> Image.Image:
 
 
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:
-    """Pixels uint8 [H, W, 3] of a PIL image of any mode that holds 1, 8 or 16 bit values."""
+    """Pixels uint8 [H, W, 3] of a PIL image of any mode that holds values of 1 or 8 bit."""
     if image.mode == "1":
         return _from_array(np.asarray(image).astype(np.uint8) * np.uint8(255))
-    if image.mode == "I" or image.mode.startswith("I;16"):
-        return _from_array(_eight_bit(np.asarray(image)))
-    if image.mode == "F":
-        raise InputError("expected 8 or 16 bit pixels, found 32-bit floats; scale them to 8 bit")
     if image.mode in ("P", "RGBa"):  # P straight to RGB would warn of transparent colors
         image = image.convert("RGBA")
     if image.mode != "RGB":
@@ -230,17 +256,6 @@ def _rgb(image: Image.Image) -> NDArray[np.uint8]:
     return _from_array(np.asarray(image))
 
 
-def _eight_bit(values: NDArray[np.integer[Any]]) -> NDArray[np.uint8]:
-    """16-bit values scaled to 8 bit: 0 -> 0, 65535 -> 255."""
-    if values.min(initial=0) < 0 or values.max(initial=0) > 65535:
-        raise InputError("expected 16-bit pixels, found 32-bit integers; scale them to 8 bit")
-    scaled = values.astype(np.uint32)  # in place from here on: images may be large
-    scaled *= 255
-    scaled += 32767
-    scaled //= 65535
-    return scaled.astype(np.uint8)
-
-
 def _damaged(name: str, error: Exception) -> str:
-    reason = " ".join(str(error).split()) or type(error).__name__
+    reason = quote(" ".join(str(error).split())) or type(error).__name__
     return f"{name}: expected an image, found a damaged one ({reason}); get the file anew"

@@ -14,11 +14,13 @@ import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, NoReturn, Protocol, Self
+
+from .errors import InputError
 
 
 class Closeable(ABC):
-    """A context manager that closes itself, also when the block raises."""
+    """A context manager that closes itself, also when the block raises; it cannot be pickled."""
 
     @abstractmethod
     def close(self) -> None:
@@ -34,6 +36,13 @@ class Closeable(ABC):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+    def __reduce__(self) -> NoReturn:
+        name = type(self).__name__
+        raise InputError(
+            f"{name}: expected to stay in the process that made it, found it to be copied or "
+            "pickled; send the artifact's path and load it there"
+        )
 
 
 class ForkAware(Protocol):

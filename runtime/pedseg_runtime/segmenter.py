@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import operator
+import os
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .artifact.manifest import Manifest
+from .artifact.reading import artifact_file
 from .artifact.self_test import decode_samples, replay
 from .artifact.tensors import (
     check_outputs,
@@ -23,7 +27,7 @@ from .errors import ArtifactError, ClosedError, InputError, ParityError
 from .images import DEFAULT_MAX_PIXELS, Source, read_image
 from .info import SegmenterInfo, describe
 from .lifecycle import Closeable, call_after_fork, keep_until_exit
-from .text import pluralize
+from .text import pluralize, quote
 
 
 class Segmenter(Closeable):
@@ -59,7 +63,7 @@ class Segmenter(Closeable):
     @classmethod
     def load(
         cls,
-        path: str | Path,
+        path: str | os.PathLike[str] | IO[bytes],
         *,
         device: str = "auto",
         threads: int | None = None,
@@ -73,7 +77,8 @@ class Segmenter(Closeable):
         """Load an artifact and make sure that it computes here what it did at its export.
 
         Args:
-            path: an ONNX, TorchScript or pt2 file made by pedseg-export.
+            path: an ONNX, TorchScript or pt2 file made by pedseg-export; or a binary file object,
+                whose content goes through a temporary file.
             device: "cpu", "cuda" or "cuda:N" run there or raise; "auto" takes CUDA where it really
                 runs and else the CPU, `provider` says which. "tensorrt" (or "tensorrt:N") builds
                 engines, which takes minutes for every new image size: for artifacts of a fixed
@@ -104,13 +109,15 @@ class Segmenter(Closeable):
             shrink_memory=shrink_memory,
             engine_cache=None if engine_cache is None else Path(engine_cache),
         )
-        backend = open_backend(path, device=device, resources=resources)
+        sizes = _warmup_sizes(warmup)
+        with artifact_file(path) as file:
+            backend = open_backend(file, device=device, resources=resources)
         segmenter = cls(backend, max_pixels=max_pixels)
         try:
             if self_test:
-                segmenter._replay(str(path))
-            for size in warmup:
-                segmenter._warm_up(*size)
+                segmenter._replay(str(file))
+            for size in sizes:
+                segmenter(np.zeros((*size, 3), np.uint8))  # black, of a size to be expected
         except BaseException:
             segmenter.close()
             raise
@@ -249,12 +256,6 @@ class Segmenter(Closeable):
             )
         self.self_test = f"passed on {pluralize(len(samples), 'sample')}"
 
-    def _warm_up(self, height: int, width: int) -> None:
-        """Segment a black image of a size that is to be expected."""
-        if height < 1 or width < 1:
-            raise InputError(f"warmup: expected positive (height, width), found {height, width}")
-        self(np.zeros((height, width, 3), np.uint8))
-
     def _open_backend(self) -> Backend:
         if self._backend is None:
             raise ClosedError(
@@ -278,3 +279,23 @@ class Segmenter(Closeable):
         outputs = backend.run(images)
         check_outputs(outputs, images.shape, self.manifest)
         return split_outputs(outputs, images.shape, self.manifest)[: len(batch)]
+
+
+def _warmup_sizes(warmup: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
+    """The (height, width) to warm up with.
+
+    Raises:
+        InputError: they are no pairs of positive integers.
+    """
+    sizes = []
+    try:
+        for height, width in warmup:
+            if min(operator.index(height), operator.index(width)) < 1:
+                raise ValueError
+            sizes.append((height, width))
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            "warmup: expected a list of positive (height, width), such as [(480, 640)], found "
+            f"{quote(warmup)}"
+        ) from error
+    return sizes

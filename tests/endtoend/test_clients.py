@@ -8,6 +8,7 @@ import importlib.util
 import json
 import re
 import shutil
+import struct
 import subprocess
 import sys
 import warnings
@@ -24,7 +25,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from pedseg_runtime import Manifest, Segmenter
+from pedseg_runtime import InputError, Manifest, Segmenter, read_image
 from pedseg_runtime.artifact.manifest import MANIFEST_FILE
 from pedseg_runtime.backends.torch import register_suppression
 from pedseg_runtime.masks import paste_masks
@@ -87,6 +88,64 @@ def test_the_client_answers_as_the_runtime(
     assert found == expected
 
 
+def write_tiff(path: Path, grey: NDArray[np.uint16], *, bits: int, white_is_zero: bool) -> None:
+    """One strip of uncompressed grey; 12 bits take two samples in three bytes."""
+    height, width = grey.shape
+    if bits == 12:
+        first, second = grey[:, 0::2], grey[:, 1::2]
+        parts = [first >> 4, (first & 15) << 4 | second >> 8, second & 255]
+        data = np.stack(parts, -1).astype(np.uint8).tobytes()
+    else:
+        data = grey.astype(f"<u{bits // 8}").tobytes()
+    values = [(256, width), (257, height), (258, bits), (259, 1), (262, not white_is_zero)]
+    values += [(273, 8), (277, 1), (278, height), (279, len(data))]
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in values)
+    head = b"II*\0" + struct.pack("<I", 8 + len(data)) + data
+    path.write_bytes(head + struct.pack("<H", len(values)) + entries + bytes(4))
+
+
+@pytest.fixture(scope="module")
+def plain() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("plain_onnxruntime", PLAIN)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_client_reads_images_as_the_runtime_does(plain: ModuleType, tmp_path: Path) -> None:
+    ramp = np.linspace(0, 1, 64)[None].repeat(40, 0)
+    grey = np.rint(ramp * 65535).astype(np.uint16)
+    colors = np.stack([ramp, ramp[:, ::-1], 1 - ramp / 2], -1)
+    image = Image.fromarray(np.rint(colors * 255).astype(np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(grey).save(tmp_path / "grey16.png", exif=exif)
+    Image.fromarray(grey).save(tmp_path / "grey16.tif")
+    write_tiff(tmp_path / "inverted.tif", grey, bits=16, white_is_zero=True)
+    write_tiff(tmp_path / "grey12.tif", grey >> 4, bits=12, white_is_zero=False)
+    image.save(tmp_path / "turned.jpg", exif=exif)
+    image.convert("P").save(tmp_path / "palette.png", transparency=bytes(range(256)))
+    image.convert("RGBA").save(tmp_path / "alpha.webp", lossless=True)
+    image.convert("CMYK").save(tmp_path / "cmyk.jpg")
+    image.convert("LA").save(tmp_path / "grey_alpha.png")
+    image.convert("1").save(tmp_path / "one_bit.png")
+    for path in sorted(tmp_path.iterdir()):
+        found, expected = plain.read(path), read_image(path)
+        assert found.dtype == np.uint8
+        np.testing.assert_array_equal(found, expected, err_msg=path.name)
+    for name in ("grey16.png", "grey16.tif", "grey12.tif", "inverted.tif"):
+        assert read_image(tmp_path / name).max() == 255, name
+    write_tiff(tmp_path / "grey32.tif", grey >> 8, bits=32, white_is_zero=False)
+    Image.fromarray(ramp.astype(np.float32)).save(tmp_path / "float.tif")
+    for name in ("grey32.tif", "float.tif"):
+        with pytest.raises(InputError):
+            read_image(tmp_path / name)
+        with pytest.raises(SystemExit, match="scale it to 8 bits"):
+            plain.read(tmp_path / name)
+
+
 def test_the_client_shows_the_manifest() -> None:
     done = run(ARTIFACTS / "tiny.onnx", "--manifest")
     with Segmenter.load(ARTIFACTS / "tiny.onnx", device="cpu") as segmenter:
@@ -120,16 +179,6 @@ def test_the_client_needs_three_packages() -> None:
                      else [node.module or ""])
     }  # fmt: skip
     assert imported - sys.stdlib_module_names == {"numpy", "onnxruntime", "PIL"}
-
-
-@pytest.fixture(scope="module")
-def plain() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("plain_onnxruntime", PLAIN)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @given(

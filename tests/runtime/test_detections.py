@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,6 +109,17 @@ def test_no_detections_have_every_method() -> None:
     assert nothing.to_coco(1) == []
     assert nothing.label_names() == []
     assert len(nothing.above(0.5)) == 0
+
+
+@pytest.mark.parametrize("image_id", [np.int64(7), np.uint8(7), 7])
+def test_image_ids_of_numpy_are_fit_for_json(found: Detections, image_id: Any) -> None:
+    entries = json.loads(json.dumps(found.to_coco(image_id)))
+    assert {entry["image_id"] for entry in entries} == {7}
+
+
+def test_an_image_id_that_json_does_not_take_is_refused(found: Detections) -> None:
+    with pytest.raises(InputError, match="image_id: expected a number or text, found list"):
+        found.to_coco([7])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("name", FIELDS)

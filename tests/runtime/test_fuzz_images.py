@@ -9,6 +9,7 @@ import collections
 import faulthandler
 import io
 import os
+import struct
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,7 @@ from numpy.random import Generator
 from PIL import Image
 
 from pedseg_runtime import InputError, Segmenter, read_image
+from pedseg_runtime.image_decoding import known_formats
 
 CASES = int(os.environ.get("PEDSEG_FUZZ", "500"))
 MAX_PIXELS = 1 << 20
@@ -47,6 +49,9 @@ def seeds() -> list[bytes]:
         (smooth, {"format": "TIFF", "compression": "tiff_lzw"}),
         (smooth, {"format": "TIFF", "compression": "tiff_deflate"}),
         (grey16, {"format": "TIFF"}),
+        (smooth, {"format": "TIFF", "save_all": True, "append_images": [smooth]}),
+        (smooth.convert("P"), {"format": "GIF", "save_all": True, "append_images": [smooth]}),
+        (smooth, {"format": "JPEG", "restart_marker_blocks": 3}),
         (smooth, {"format": "BMP"}),
         (smooth, {"format": "PPM"}),
     ]
@@ -55,7 +60,22 @@ def seeds() -> list[bytes]:
         stream = io.BytesIO()
         image.save(stream, **options)  # type: ignore[arg-type]
         contents.append(stream.getvalue())
-    return contents
+    if "HEIF" in known_formats():
+        stream = io.BytesIO()
+        smooth.save(stream, "HEIF")
+        contents.append(stream.getvalue())
+    return [*contents, tiff_of_twelve_bits()]
+
+
+def tiff_of_twelve_bits() -> bytes:
+    """Grey that Pillow does not write: two samples in three bytes."""
+    data = np.random.default_rng(0).integers(0, 256, 30 * 20 * 3 // 2, np.uint8).tobytes()
+    values = [(256, 30), (257, 20), (258, 12), (259, 1), (262, 1), (273, 8), (277, 1), (278, 20)]
+    entries = b"".join(
+        struct.pack("<HHII", tag, 4, 1, value) for tag, value in [*values, (279, len(data))]
+    )
+    start = struct.pack("<I", 8 + len(data))
+    return b"II*\0" + start + data + struct.pack("<H", 9) + entries + bytes(4)
 
 
 def flipped(data: bytearray, rng: Generator, _other: bytes) -> None:

@@ -31,11 +31,12 @@ def segment(marker: int, content: bytes) -> bytes:
 
 
 def jpeg_of_scans(count: int) -> bytes:
-    """A progressive JPEG whose first scan stands there `count` times, without its data."""
+    """A progressive JPEG of `count` scans: the first again and again without data, then all."""
     whole = encoded(Image.new("RGB", (64, 64)), "JPEG", progressive=True)
     start = whole.index(b"\xff\xda")
     length = struct.unpack_from(">H", whole, start + 2)[0]
-    return whole[:start] + whole[start : start + 2 + length] * count + b"\xff\xd9"
+    more = count - whole.count(b"\xff\xda")
+    return whole[:start] + whole[start : start + 2 + length] * more + whole[start:]
 
 
 def jpeg_of_exif(count: int) -> bytes:

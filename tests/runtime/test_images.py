@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, features
 
 from pedseg_runtime import InputError, find_images, read_image
+from pedseg_runtime.images import SUFFIXES, has_more_frames, readable_suffixes
 
 
 @pytest.fixture
@@ -183,7 +184,7 @@ def _bomb() -> bytes:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        pytest.param(lambda whole: b"", "no known image format", id="empty"),
+        pytest.param(lambda whole: b"", r"nothing \(0 bytes\)", id="empty"),
         pytest.param(lambda whole: b"hello", "no known image format", id="text"),
         pytest.param(lambda whole: whole[: len(whole) // 2], "damaged", id="truncated"),
         pytest.param(lambda whole: whole[:99] + b"\0" * 300 + whole[399:], "damaged", id="zeros"),
@@ -270,7 +271,7 @@ def test_file_objects_are_read_from_where_they_stand(pixels: NDArray[np.uint8]) 
     ("stream", "message"),
     [
         pytest.param(io.StringIO("text"), "open it in mode 'rb'", id="text"),
-        pytest.param(io.BytesIO(b""), "no known image format", id="empty"),
+        pytest.param(io.BytesIO(b""), r"nothing \(0 bytes\)", id="empty"),
         pytest.param(Upload(), "await read", id="coroutine"),
         pytest.param(Silent(), "expected bytes, found NoneType", id="nothing yet"),
     ],
@@ -312,6 +313,43 @@ def test_of_an_animation_the_first_frame_is_taken() -> None:
     stream = io.BytesIO()
     frames[0].save(stream, "GIF", save_all=True, append_images=frames[1:])
     assert read_image(stream.getvalue())[0, 0].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [("GIF", {}), ("TIFF", {}), ("WEBP", {"lossless": True}), ("PNG", {})],
+    ids=["GIF", "TIFF", "WebP", "PNG"],
+)
+def test_more_frames_than_the_first_are_noticed(
+    kind: str, options: dict[str, object], tmp_path: Path
+) -> None:
+    frames = [Image.new("RGB", (6, 4), color) for color in ("red", "blue")]
+    single, several = tmp_path / "single", tmp_path / "several"
+    frames[0].save(single, kind, **options)
+    frames[0].save(several, kind, save_all=True, append_images=frames[1:], **options)
+    assert not has_more_frames(single)
+    assert has_more_frames(several)
+    assert read_image(several)[0, 0].tolist() == [255, 0, 0]
+
+
+def test_a_cameras_preview_and_a_damaged_file_are_no_more_frames(tmp_path: Path) -> None:
+    stereo = tmp_path / "stereo.mpo"
+    Image.new("RGB", (6, 4)).save(
+        stereo, "MPO", save_all=True, append_images=[Image.new("RGB", (6, 4))]
+    )
+    assert read_image(stereo).shape == (4, 6, 3)
+    assert not has_more_frames(stereo)
+    stereo.write_bytes(b"GIF89a")
+    assert not has_more_frames(stereo)
+
+
+def test_every_format_has_suffixes_that_a_folder_yields() -> None:
+    found = readable_suffixes()
+    for suffix in (".jpg", ".jfif", ".jpe", ".mpo", ".apng", ".pgm", ".pnm", ".tiff", ".webp"):
+        assert suffix in found
+    assert (".avif" in found) == features.check("avif")
+    assert found <= SUFFIXES
+    assert ".heic" in SUFFIXES
 
 
 def test_no_stranger_starts_ghostscript(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,10 +399,10 @@ def test_hostile_bytes_raise_nothing_but_input_errors(tail: bytes, magic: bytes)
 
 
 def test_a_folder_gives_its_images_sorted(tmp_path: Path) -> None:
-    for name in ("b.png", "a.JPG", "notes.txt", ".hidden.png"):
+    for name in ("b.png", "a.JPG", "c.pgm", "notes.txt", ".hidden.png"):
         (tmp_path / name).touch()
     (tmp_path / "folder.png").mkdir()
-    assert [path.name for path in find_images(tmp_path)] == ["a.JPG", "b.png"]
+    assert [path.name for path in find_images(tmp_path)] == [*("a.JPG", "b.png", "c.pgm")]
     assert find_images(tmp_path / "notes.txt") == [tmp_path / "notes.txt"]
 
 

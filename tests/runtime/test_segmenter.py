@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import copy
 import hashlib
+import io
 import json
+import pickle
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -178,6 +181,51 @@ def test_warmup_runs_each_size(tiny_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert backend.shapes == [(1, 12, 34, 3), (1, 56, 7, 3)]
     with pytest.raises(InputError, match="warmup"):
         Segmenter.load(tiny_path, warmup=[(0, 5)])
+    with pytest.raises(InputError, match=r"such as \[\(480, 640\)\], found \(480, 640\)"):
+        Segmenter.load(tiny_path, warmup=(480, 640))  # type: ignore[arg-type]
+
+
+def test_a_file_object_is_loaded_as_its_file_is(
+    tiny_path: Path, street: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    with Segmenter.load(tiny_path, device="cpu") as segmenter:
+        expected = segmenter(street)
+        digest = segmenter.info.digest
+    with tiny_path.open("rb") as stream, Segmenter.load(stream, device="cpu") as segmenter:
+        assert segmenter.info.digest == digest
+        np.testing.assert_array_equal(segmenter(street).boxes, expected.boxes)
+    damaged = bytearray(tiny_path.read_bytes())
+    damaged[len(damaged) // 2] ^= 1
+    with pytest.raises(ArtifactError, match="found it changed since"):
+        Segmenter.load(io.BytesIO(damaged), device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        pytest.param(
+            b"\x08\x0a", "found the bytes themselves; wrap them in io.BytesIO", id="bytes"
+        ),
+        pytest.param(None, "a path or a binary file, found NoneType", id="None"),
+        pytest.param(io.StringIO("text"), "open it in mode 'rb'", id="text"),
+    ],
+)
+def test_other_artifacts_are_refused_in_a_sentence(source: Any, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        Segmenter.load(source)
+
+
+@pytest.mark.parametrize("name", ["x" * 100_000, "null\0byte.onnx"])
+def test_a_name_that_is_none_is_not_repeated_at_length(name: str) -> None:
+    with pytest.raises(ArtifactError, match="expected an artifact, found none") as caught:
+        Segmenter.load(name)
+    assert len(str(caught.value)) < 500
+
+
+def test_a_segmenter_says_that_it_cannot_be_pickled() -> None:
+    for duplicate in (pickle.dumps, copy.deepcopy):
+        with pytest.raises(InputError, match=r"^Segmenter: expected to stay in the process"):
+            duplicate(Segmenter(Recorder()))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@
 `pedseg-predict` is the same for the command line.
 """
 
-from .inputs import collect_inputs
+from .inputs import collect_inputs, find_inputs
 from .jobs import FailedFile, PredictedFile, Prediction
 from .outputs import DEFAULT_FORMATS, FORMATS
 from .run import predict_files
@@ -20,5 +20,6 @@ __all__ = [
     "PredictedFile",
     "Prediction",
     "collect_inputs",
+    "find_inputs",
     "predict_files",
 ]

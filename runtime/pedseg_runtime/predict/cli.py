@@ -7,6 +7,7 @@ import json
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.markup import escape
@@ -16,7 +17,7 @@ from ..console import Choice, Command, next_commands, notes, output, progress_ba
 from ..errors import PedsegError
 from ..segmenter import Segmenter
 from ..text import pluralize
-from .inputs import collect_inputs
+from .inputs import count_left_out, describe_left_out, find_inputs
 from .jobs import Prediction
 from .outputs import DEFAULT_FORMATS, FORMATS
 from .run import predict_files
@@ -111,9 +112,11 @@ def main(
              coco     coco_results.json for COCO.loadRes, and coco_images.json to load it into
 
     A file that cannot be read is listed at the end, the others are segmented, and the exit code is
-    1. Finished files stay, also after a crash: --resume goes on from there.
+    1. What a folder holds beside images and videos is left out, and counted by suffix. Of several
+    frames or pages of an image the first is segmented. Finished files stay, also after a crash:
+    --resume goes on from there.
     """  # noqa: D301 - click wants the backspace itself
-    files = collect_inputs(inputs, output=folder)
+    files, left_out = find_inputs(inputs, output=folder)
     loaded = Segmenter.load(artifact, device=device, threads=threads, self_test=self_test)
     with loaded as segmenter:
         with progress_bar() as bar, _hint_at_resume(bars := _Bars(bar, len(files))):
@@ -131,11 +134,18 @@ def main(
             )
         provider, tested = segmenter.provider, segmenter.self_test
     if as_json:
-        facts = {"artifact": str(artifact), "provider": provider, "self_test": tested}
+        facts: dict[str, Any] = {
+            "artifact": str(artifact),
+            "provider": provider,
+            "self_test": tested,
+        }
         # Escaped: a terminal or pipe may not know every character of a file's name.
-        output.print_json(json.dumps({**facts, **prediction.to_dict()}), ensure_ascii=True)
+        facts |= {**prediction.to_dict(), "left_out": count_left_out(left_out)}
+        output.print_json(json.dumps(facts), ensure_ascii=True)
     else:
         output.print(_summary(prediction, provider, folder), markup=False)
+    for line in (*describe_left_out(left_out), *prediction.notes):
+        notes.print(line, markup=False)
     for failure in prediction.failed:
         notes.print(f"failed: {failure.reason}", markup=False)
     _print_next(artifact, inputs, files)

@@ -102,11 +102,13 @@ class Prediction:
         failed: the files that were not segmented, or not wholly.
         results: the files that hold the detections of all images, by format: "json", "coco", and
             "coco_images" with the images and categories that "coco" refers to.
+        notes: a line for each file of which less than all was segmented, e.g. the first page.
     """
 
     predicted: Sequence[PredictedFile]
     failed: Sequence[FailedFile]
     results: Mapping[str, Path]
+    notes: Sequence[str] = ()
 
     @property
     def images(self) -> list[PredictedFile]:
@@ -139,6 +141,7 @@ class Prediction:
             }
             for item in self.videos
         ]
+        facts["notes"] = list(self.notes)
         facts["failed"] = [{"file": str(item.file), "reason": item.reason} for item in self.failed]
         return facts
 

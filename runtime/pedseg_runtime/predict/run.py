@@ -6,7 +6,9 @@ from collections.abc import Callable, Collection, Container, Iterable, Iterator,
 from pathlib import Path
 
 from ..errors import InputError
+from ..images import has_more_frames
 from ..segmenter import Segmenter
+from ..text import quote
 from .jobs import FailedFile, Job, PredictedFile, Prediction, PredictionContext
 from .journal import Journal, read_settings
 from .outputs import (
@@ -83,6 +85,7 @@ def predict_files(
     report = on_done or (lambda _: None)
     predicted: dict[Path, PredictedFile] = {}
     failed: list[FailedFile] = []
+    notes: list[str] = []
     with Journal(output / JOURNAL_FILE, settings, resume=resume) as journal:
         context = PredictionContext(segmenter, output, journal, score_threshold, batch_size, every)
         for item in _finished(context, files):
@@ -93,12 +96,17 @@ def predict_files(
                 predicted[outcome.file] = outcome
                 if outcome.damage is not None:
                     failed.append(FailedFile(outcome.file, outcome.damage))
+                if not outcome.is_video and has_more_frames(outcome.file):
+                    notes.append(
+                        f"{quote(outcome.file)}: holds several frames or pages, the first was "
+                        "segmented"
+                    )
             else:
                 failed.append(outcome)
             report(1)
         in_order = [predicted[file] for file in files if file in predicted]
         results = _collect(context, files, in_order, formats)
-    return Prediction(in_order, failed, results)
+    return Prediction(in_order, failed, results, notes)
 
 
 def _finished(context: PredictionContext, files: Iterable[Path]) -> Iterator[PredictedFile]:

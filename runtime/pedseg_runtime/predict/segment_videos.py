@@ -75,7 +75,7 @@ def _predict_frames(
                 if overlay is not None:
                     overlay.write(np.asarray(latest.draw(frame.pixels())), frame)
                 if lines is not None and frame.index in found:
-                    _write_line(lines, frame, latest)
+                    _write_line(lines, job.file, frame, latest)
             if on_frames is not None:
                 on_frames(job.file, reader.decoded, reader.total)
     return count
@@ -128,9 +128,10 @@ def _segment(context: PredictionContext, window: Iterable[Frame]) -> dict[int, D
     return dict(zip(images, context.segment(list(images.values())), strict=True))
 
 
-def _write_line(stream: IO[str], frame: Frame, detections: Detections) -> None:
-    """One JSON line: frame, seconds from the first frame, and COCO results for that frame."""
+def _write_line(stream: IO[str], file: Path, frame: Frame, detections: Detections) -> None:
+    """One JSON line: file, frame, seconds from the first frame, COCO results for that frame."""
     line = {
+        "file": str(file),
         "frame": frame.index,
         "time": round(float(frame.time), 6),
         "detections": detections.to_coco(frame.index),

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pedseg_runtime import InputError
-from pedseg_runtime.predict import collect_inputs
+from pedseg_runtime.images import readable_suffixes
+from pedseg_runtime.predict import collect_inputs, find_inputs
+from pedseg_runtime.predict.inputs import count_left_out, describe_left_out
 from pedseg_runtime.predict.outputs import FORMATS, Names, plan_outputs
 
 TREE = (
@@ -68,10 +70,69 @@ def test_a_file_whose_name_looks_like_a_pattern_is_that_file(tree: Path) -> None
     assert names(tree, "[ab].png") == ["[ab].png"]
 
 
-@pytest.mark.parametrize("twice", ["a.png", "deep/../a.png", "link.png", "*.png"])
+@pytest.mark.parametrize("twice", ["a.png", "deep/../a.png", "*.png"])
 def test_a_file_named_twice_is_taken_once(tree: Path, twice: str) -> None:
-    (tree / "link.png").symlink_to(tree / "a.png")
     assert names(tree, "a.png", twice) == ["a.png"]
+
+
+def test_a_link_is_a_file_of_its_own(tree: Path) -> None:
+    (tree / "link.png").symlink_to(tree / "a.png")
+    assert names(tree, "*.png", "link.png") == ["a.png", "link.png"]
+    (tree / "linked").symlink_to(tree / "deep")
+    assert names(tree, "deep", "linked") == ["deep/c.png"]
+
+
+@pytest.mark.parametrize("output", ["", "elsewhere"])
+def test_neither_a_link_nor_its_target_is_overwritten(tree: Path, output: str) -> None:
+    (tree / "elsewhere").mkdir()
+    (tree / "elsewhere" / "a.png").touch()
+    (tree / "link.png").symlink_to(tree / "elsewhere" / "a.png")
+    with pytest.raises(InputError, match="so that none is overwritten"):
+        names(tree, "link.png", output=output)
+
+
+SUFFIXES = ("avif", "jfif", "jpe", "mpo", "apng", "pgm", "pbm", "pnm", "JPEG", "tif", "webp", "gif")
+
+
+def test_every_format_that_is_read_is_found_in_a_folder(tmp_path: Path) -> None:
+    for suffix in SUFFIXES:
+        (tmp_path / f"x.{suffix}").touch()
+    assert names(tmp_path, "") == sorted(f"x.{suffix}" for suffix in SUFFIXES)
+
+
+def test_what_is_left_out_of_a_folder_is_counted_by_suffix(
+    tree: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    readable = readable_suffixes() - {".heic"}
+    monkeypatch.setattr("pedseg_runtime.predict.inputs.readable_suffixes", lambda: readable)
+    for name in ("b.txt", "Thumbs.db", "Makefile", "phone.HEIC"):
+        (tree / name).touch()
+    (tree / "gone.jpg").symlink_to(tree / "nowhere.jpg")
+    found = find_inputs([tree], output=tree / "out")
+    assert [file.name for file in found.files] == ["a.png", "b.JPG", "clip.mp4"]
+    assert describe_left_out(found.left_out) == [
+        "left out 1 .png: hidden",
+        "left out 1 without suffix, 1 .db, 2 .txt: no suffix of an image or a video; name the "
+        "file to have it read",
+        "left out 2 without suffix: a folder in a folder; name it, or use a pattern of **",
+        "left out 1 .jpg: a link to nothing, or no regular file",
+        "left out 1 .heic: pip install 'pedseg[heic]' to read HEIC, and Pillow 11.3 or later for "
+        "AVIF",
+    ]
+    counted = count_left_out(found.left_out)
+    assert {"reason": "hidden", "suffix": ".png", "files": 1} in counted
+    assert sum(item["files"] for item in counted) == len(found.left_out) == 9
+
+
+def test_a_file_that_is_named_besides_its_folder_is_not_left_out(tree: Path) -> None:
+    found = find_inputs([tree, tree / "notes.txt"], output=tree / "out")
+    assert tree / "notes.txt" in found.files
+    assert all(item.file.name != "notes.txt" for item in found.left_out)
+
+
+def test_a_folder_of_nothing_that_is_read_says_what_is_there(tree: Path) -> None:
+    with pytest.raises(InputError, match=r"found none; left out 1 \.md: no suffix of an image"):
+        names(tree, "empty")
 
 
 def test_names_that_differ_in_case_alone_are_different_files(tree: Path) -> None:

@@ -93,6 +93,32 @@ def test_a_broken_image_is_listed_and_the_others_go_on(
     assert names_in(output) == ["a.png", "b.jpg", "detections.json", "detections.jsonl"]
 
 
+def test_what_is_not_segmented_is_said(
+    tiny_path: Path, photos: Path, tmp_path: Path, street: NDArray[np.uint8]
+) -> None:
+    """Files beside the images, and all but the first frame of an animation."""
+    folder = photos / "north"
+    (folder / "notes.txt").touch()
+    frames = [Image.fromarray(street), Image.fromarray(street[::-1].copy())]
+    frames[0].save(folder / "moving.gif", save_all=True, append_images=frames[1:])
+    (folder / "link.png").symlink_to(folder / "a.png")
+    result = run(tiny_path, folder, "--output", tmp_path / "out", "--json")
+    assert result.exit_code == 0
+    assert "left out 1 .txt: no suffix of an image or a video" in result.stderr
+    note = f"{folder / 'moving.gif'}: holds several frames or pages, the first was segmented"
+    assert note in result.stderr
+    summary = json.loads(result.stdout)
+    assert summary["notes"] == [note]
+    assert [(item["suffix"], item["files"]) for item in summary["left_out"]] == [(".txt", 1)]
+    records = json.loads((tmp_path / "out" / "detections.json").read_text())
+    assert [Path(record["file"]).name for record in records] == [
+        *("a.png", "b.jpg", "link.png", "moving.gif")
+    ]
+    by_name = {Path(record["file"]).name: record["detections"] for record in records}
+    boxes = {name: [found["bbox"] for found in entries] for name, entries in by_name.items()}
+    assert boxes["a.png"] == boxes["link.png"] != []
+
+
 def test_a_folder_of_broken_images_yields_an_empty_list(
     tiny_path: Path, photos: Path, tmp_path: Path
 ) -> None:

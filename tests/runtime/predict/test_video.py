@@ -125,6 +125,7 @@ def test_a_video_becomes_an_overlay_and_json_lines(
     ]
     lines = read_lines(tmp_path / "out" / "clip.jsonl")
     assert [line["frame"] for line in lines] == list(range(11))
+    assert {line["file"] for line in lines} == {str(clip)}  # of vfr.mkv and vfr.mp4, which?
     assert [line["time"] for line in lines] == [n / 25 for n in range(11)]
     originals, times, _ = read_video(clip)
     frames, overlay_times, facts = read_video(tmp_path / "out" / "clip.mp4")
