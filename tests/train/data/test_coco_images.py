@@ -107,6 +107,29 @@ def test_a_folder_of_images_can_be_named(coco, tmp_path):
     assert found.image(0).shape == (20, 30, 3)
 
 
+def test_names_of_another_machine_are_found_by_their_ends(coco, tmp_path):
+    rewrite(
+        coco,
+        lambda document: [
+            image.update(file_name=f"C:\\Users\\me\\{image['file_name']}")
+            for image in document["images"]
+        ],
+    )
+    assert CocoImages(coco).names == ("a", "b", "c")
+    (coco.parent / "images").rename(tmp_path / "elsewhere")
+    found = CocoImages(coco, images=tmp_path / "elsewhere")
+    assert found.path(0) == tmp_path / "elsewhere" / "a.png"
+    with pytest.raises(DatasetError, match=r"name another folder.*check .*--images"):
+        CocoImages(coco, images=tmp_path / "gone")
+
+
+def test_two_images_are_never_one_file(coco):
+    rewrite(coco, change("images", 0, file_name="/x/1/a.png"))
+    rewrite(coco, change("images", 1, file_name="/x/2/a.png"))
+    with pytest.raises(DatasetError, match=r"expected a file of its own, found .*a\.png"):
+        CocoImages(coco)
+
+
 def test_unusable_instances_are_left_out_with_a_reason(document, write_coco):
     base = document["annotations"][0]
     extra = [

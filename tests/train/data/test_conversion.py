@@ -129,12 +129,49 @@ def test_other_formats_become_png(document, write_coco, tmp_path):
     assert np.array_equal(back.image(2), dataset.image(2))
 
 
-def test_names_that_only_folders_tell_apart_are_refused(document, write_coco, tmp_path):
+def test_names_that_only_folders_tell_apart_get_a_number(document, write_coco, tmp_path):
     document["images"][0]["file_name"] = "x/a.png"
     document["images"][1]["file_name"] = "x_a.png"
     dataset = open_images(write_coco(document), categories=["person"])
-    with pytest.raises(DatasetError, match="without their folders"):
-        convert(dataset, tmp_path / "back", to=Layout.PENNFUDAN)
+    count = convert(dataset, tmp_path / "back", to=Layout.PENNFUDAN)
+    assert count["renamed"] == 1
+    assert open_images(tmp_path / "back").names == ("b", "x_a", "x_a-2")
+
+
+@pytest.mark.parametrize("to", Layout)
+@pytest.mark.parametrize("link", [False, True])
+def test_nothing_is_written_outside_of_the_target(document, write_coco, tmp_path, to, link):
+    file = write_coco(document)
+    images = file.parent / "images"
+    (images / "c.png").rename(images / "A.png")
+    victims = tmp_path / "out" / "victims"
+    victims.mkdir(parents=True)
+    (victims / "a.png").write_bytes(b"precious")
+    deep = file.parent / "json" / "deep"
+    deep.mkdir(parents=True)
+    names = ["../../images/A.png", "..\\..\\images\\a.png", str(images / "b.png")]
+    for image, name in zip(document["images"], names, strict=True):
+        image["file_name"] = name
+    (deep / "x.json").write_text(json.dumps(document))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    dataset = open_images(deep / "x.json", categories=["person"])
+    target = tmp_path / "out" / "new"
+    assert convert(dataset, target, to=to, link=link)["images"] == 3
+    assert all(path.read_bytes() == content for path, content in before.items())
+    new = {path for path in tmp_path.rglob("*") if path.is_file()} - set(before)
+    assert all(target in path.parents for path in new)
+    again = open_images(target)
+    assert len(again) == 3
+    assert len({name.casefold() for name in again.names}) == 3
+    assert np.array_equal(again.image(0), dataset.image(0))
+
+
+def test_a_link_to_a_folder_leads_to_the_new_one(dataset, tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    convert(open_images(dataset), tmp_path / "link", to=Layout.COCO)
+    assert (tmp_path / "link").is_symlink()
+    assert len(open_images(tmp_path / "real")) == 4
 
 
 def test_more_than_255_people_get_ids_of_16_bits(make_dataset, tmp_path):

@@ -273,6 +273,7 @@ def _losses(count: dict[str, int]) -> Iterable[str]:
         ("hidden", "hidden instances left out"),
         ("unusable", "annotations left out that have no mask; `pedseg-data check` names them"),
         ("reencoded", "images written as PNG, since the layout has no other format"),
+        ("renamed", "images renamed, so that the names are safe and differ on any machine"),
     ):
         if count[key]:
             yield f"{count[key]} {description}"

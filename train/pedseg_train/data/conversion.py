@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import json
+import os
 import shutil
 import tempfile
 from collections import Counter
@@ -19,8 +20,9 @@ from PIL import Image
 from pedseg_runtime.errors import DatasetError
 
 from . import pennfudan_layout
-from .coco import document as coco_files
+from .coco import files as coco_files
 from .coco.segmentation import encode
+from .file_names import portable
 from .pennfudan import PennFudanImages
 from .pennfudan_layout import Progress
 from .protocol import Instances, LabelledImages
@@ -78,6 +80,16 @@ class CocoWriter:
 
 
 COCO_FILE = "instances.json"
+COUNTED = (
+    "images",
+    "instances",
+    "crowds",
+    "hidden",
+    "overlapping",
+    "unusable",
+    "reencoded",
+    "renamed",
+)
 _MAX_UINT8 = 255
 
 
@@ -115,7 +127,7 @@ def convert(
     Returns:
         Counts: "images" (images) and "instances" written, "crowds" and "hidden" instances left
         out, "overlapping" instances that lost pixels, "unusable" annotations without a mask, and
-        images "reencoded".
+        images "reencoded" or "renamed", since their names would not do everywhere, or not twice.
 
     Raises:
         DatasetError: a target in use, several classes or overlapping instances for Penn-Fudan, or
@@ -142,8 +154,12 @@ class _FolderWriter:
 
     def __init__(self, dataset: LabelledImages, root: Path, *, overlap: bool, link: bool) -> None:
         self.dataset, self.root, self.overlap, self.link = dataset, root, overlap, link
-        keys = ("images", "instances", "crowds", "hidden", "overlapping", "unusable", "reencoded")
-        self.count = Counter(dict.fromkeys(keys, 0))
+        self.count = Counter(dict.fromkeys(COUNTED, 0))
+
+    def choose_names(self, names: Sequence[str]) -> None:
+        """Take `names`, relative and with forward slashes, or others where they cannot stay."""
+        self.names = portable(names)
+        self.count["renamed"] = sum(map(str.__ne__, names, self.names))
 
     def add(self, index: int, image: NDArray[np.uint8], instances: Instances) -> None:
         """Write one image and its instances."""
@@ -156,6 +172,8 @@ class _FolderWriter:
         """Copy or link the file of an image."""
         target.parent.mkdir(parents=True, exist_ok=True)
         source = self.dataset.path(index)
+        if os.path.lexists(target):
+            raise DatasetError(f"{source}: expected a name of its own, found another image of it")
         if self.link:
             target.symlink_to(source.resolve())
         else:
@@ -168,11 +186,16 @@ class _CocoFolderWriter(_FolderWriter):
         self._writer = CocoWriter(
             dataset.class_names, box_areas=isinstance(dataset, PennFudanImages)
         )
+        suffixes = [dataset.path(index).suffix for index in range(len(dataset))]
+        self.choose_names(
+            [
+                name if name.endswith(suffix) else f"{name}{suffix}"
+                for name, suffix in zip(dataset.names, suffixes, strict=True)
+            ]
+        )
 
     def add(self, index: int, image: NDArray[np.uint8], instances: Instances) -> None:
-        suffix = self.dataset.path(index).suffix
-        name = self.dataset.names[index]
-        file_name = name if name.endswith(suffix) else f"{name}{suffix}"
+        file_name = self.names[index]
         self.copy_image(index, self.root / coco_files.IMAGES / file_name)
         self._writer.add(file_name, image.shape[:2], instances)
         self.count["instances"] += len(instances)
@@ -192,13 +215,7 @@ class _PennFudanFolderWriter(_FolderWriter):
                 f"expected one category, since the Penn-Fudan layout has one class, found "
                 f"{len(classes)} ({', '.join(classes[:8])}); select one with --categories"
             )
-        names = [name.replace("/", "_") for name in dataset.names]
-        if len(set(names)) < len(names):
-            raise DatasetError(
-                "expected names that differ without their folders, since the Penn-Fudan layout has "
-                "none, found some twice; rename the files"
-            )
-        self._names = names
+        self.choose_names([f"{name.replace('/', '_')}.png" for name in dataset.names])
         for folder in (pennfudan_layout.IMAGES, pennfudan_layout.MASKS):
             (root / folder).mkdir()
 
@@ -206,7 +223,7 @@ class _PennFudanFolderWriter(_FolderWriter):
         kept = instances[~instances.crowd]
         self.count["crowds"] += len(instances) - len(kept)
         ids = self._mask_ids(kept.masks, image.shape[:2])
-        name = self._names[index]
+        name = self.names[index].removesuffix(".png")
         Image.fromarray(ids).save(pennfudan_layout.mask_path(self.root, name))
         target = pennfudan_layout.image_path(self.root, name)
         if self.dataset.path(index).suffix == target.suffix:
@@ -244,6 +261,7 @@ class _PennFudanFolderWriter(_FolderWriter):
 @contextmanager
 def _new_folder(target: Path) -> Iterator[Path]:
     """Yield a temporary folder that becomes `target` if the block succeeds."""
+    target = Path(os.path.realpath(target))  # a link stays, and leads to the new folder
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise DatasetError(
             f"{target}: expected a new or empty folder, found something there; choose another"

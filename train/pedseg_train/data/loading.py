@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pedseg_runtime.errors import DatasetError
 
-from .coco.document import find_annotations
+from .coco.files import find_annotations
 from .coco.images import CocoImages
 from .pennfudan import PennFudanImages
 from .pennfudan_layout import IMAGES, MASKS

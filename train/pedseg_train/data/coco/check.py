@@ -39,7 +39,7 @@ def check_coco(
     for index in range(len(labelled)):
         path = labelled.path(index)
         if path.is_file():
-            digests[path.relative_to(labelled.folder).as_posix()] = sha256_of(path)
+            digests[labelled.file_name(index)] = sha256_of(path)
             _check_image(report, labelled, index, labels, measured)
         if progress is not None:
             progress(index + 1, len(labelled))
@@ -72,10 +72,11 @@ def _check_image(
         dropped, clipped = images.dropped(index), images.clipped(index)
     except DatasetError as error:
         message, at = str(error), images.file
-        culprit = at if message.startswith(f"{at}: ") else path
-        report.add("error", _shown(culprit, images), message.removeprefix(f"{culprit}: "))
+        in_file = message.startswith(f"{at}: ")
+        subject = at.name if in_file else images.file_name(index)
+        report.add("error", subject, message.removeprefix(f"{at if in_file else path}: "))
         return
-    subject = _shown(path, images)
+    subject = images.file_name(index)
     for instance, reason in dropped:
         report.add("warning", subject, f"annotation {instance} is not used: {reason}")
     for instance, pixels in clipped:
@@ -110,10 +111,3 @@ def _check_doubles(report: CheckReport, digests: dict[str, str]) -> None:
         if first.setdefault(digest, name) != name:
             message = f"expected different images, found the same as {first[digest]}"
             report.add("warning", name, message)
-
-
-def _shown(path: Path, images: CocoImages) -> str:
-    """A file as the report names it: images relative to their folder."""
-    if path == images.file:
-        return path.name
-    return path.relative_to(images.folder).as_posix()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -21,19 +22,19 @@ from ..protocol import Dropped, Instances, tight_boxes
 from .annotations import index_annotations
 from .document import (
     ImageEntry,
-    find_images,
     load_document,
-    missing_files,
     read_categories,
     read_images,
 )
+from .files import find_folder, locate, plain_names
 from .segmentation import Unsound, decode, overhang
 
 
 class CocoImages:
     """Images and instances of a COCO JSON file, sorted by name.
 
-    A name is the file name without its suffix, or with it if two images would share one.
+    A name is the file name without its suffix, or with it if two images would share one; of file
+    names that are absolute or step up, the part that tells them apart (see `files.plain_names`).
     Masks are decoded when an image is asked for; parts of them outside of the frame are cut off.
     The area of an instance is its annotation's own, or its number of pixels where that has none.
 
@@ -67,7 +68,7 @@ class CocoImages:
         images: str | Path | None = None,
         tolerant: bool = False,
     ) -> None:
-        self.file = Path(file)
+        self.file, self._images = Path(file), images
         self.problems: list[Problem] = []
         document, name = load_document(self.file), self.file.name
         known = read_categories(document["categories"], name, self.problems)
@@ -78,7 +79,7 @@ class CocoImages:
         )
         by_label = {labels[kept]: category for category, kept in known.items() if kept in labels}
         self.category_ids = tuple(by_label.get(label) for label in range(len(self.class_names)))
-        self._take(_named(entries), images)
+        self._take(_named(entries))
         self._index = index_annotations(
             document["annotations"],
             self._entries,
@@ -96,7 +97,11 @@ class CocoImages:
 
     def path(self, index: int) -> Path:
         """The file of an image."""
-        return self.folder / self._entries[index].file_name
+        return self._paths[index]
+
+    def file_name(self, index: int) -> str:
+        """The name of an image's file as the COCO file has it, with forward slashes."""
+        return self._entries[index].file_name
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """An image as uint8 [H, W, 3] RGB."""
@@ -165,7 +170,8 @@ class CocoImages:
         The images are taken by their names in the file, in ascending order.
         """
         files = {
-            entry.file_name: sha256_of(self.folder / entry.file_name) for entry in self._entries
+            entry.file_name: sha256_of(path)
+            for entry, path in zip(self._entries, self._paths, strict=True)
         }
         return {
             "annotations": sha256_of(self.file),
@@ -173,21 +179,32 @@ class CocoImages:
             "classes": hashlib.sha256("\n".join(self.class_names).encode()).hexdigest(),
         }
 
-    def _take(self, named: dict[str, ImageEntry], images: str | Path | None) -> None:
-        """Keep the images, sorted by name, that are there."""
-        files = sorted(entry.file_name for entry in named.values())
-        self.folder = Path(images) if images is not None else find_images(self.file, files)
-        missing = set(missing_files(self.folder, files))
-        for _, entry in sorted(named.items()):
-            if entry.file_name in missing:
+    def _take(self, named: dict[str, ImageEntry]) -> None:
+        """Keep the images, sorted by name; note those whose files are not there."""
+        names, named_folder = sorted(named), self._images
+        self._entries = [named[name] for name in names]
+        files = [entry.file_name for entry in self._entries]
+        self.folder = find_folder(self.file, files) if named_folder is None else Path(named_folder)
+        found = locate(self.folder, files)
+        first: dict[Path, ImageEntry] = {}
+        for entry, path in zip(self._entries, found, strict=True):
+            if path is None:
                 self._error(
                     f"{entry}: expected the file {self.folder / entry.file_name}, found nothing; "
-                    "name the images' folder with --images"
+                    f"name {'another' if named_folder else 'the'} folder of images with --images"
+                )
+            elif first.setdefault(path, entry) != entry:
+                self._error(
+                    f"{entry}: expected a file of its own, found {path}, which is {first[path]} "
+                    "too; give --images the folder that holds their folders"
                 )
         if not named:
             self._error("expected at least one image, found none; name another file")
-        self.names = tuple(sorted(named))
-        self._entries = [named[name] for name in self.names]
+        self.names = tuple(names)
+        self._paths = [
+            self.folder / entry.file_name if path is None else path
+            for entry, path in zip(self._entries, found, strict=True)
+        ]
         self.image_ids = tuple(entry.id for entry in self._entries)
 
     def _decoded(self, index: int) -> Iterator[tuple[int, NDArray[np.bool_]]]:
@@ -218,11 +235,15 @@ class CocoImages:
         if not self.problems or tolerant:
             return
         more = len(self.problems) - 1
-        others = f" (and {more} more; `pedseg-data check {self.file}` lists them)" if more else ""
+        words = ["pedseg-data", "check", str(self.file)]
+        words += [] if self._images is None else ["--images", str(self._images)]
+        others = f" (and {more} more; `{shlex.join(words)}` lists them)" if more else ""
         raise DatasetError(f"{self.file}: {self.problems[0].message}{others}")
 
 
 def _named(entries: Sequence[ImageEntry]) -> dict[str, ImageEntry]:
     """The images by name."""
-    named = {str(PurePosixPath(entry.file_name).with_suffix("")): entry for entry in entries}
-    return named if len(named) == len(entries) else {entry.file_name: entry for entry in entries}
+    full = plain_names([entry.file_name for entry in entries])
+    short = [name.removesuffix(PurePosixPath(name).suffix) for name in full]
+    names = short if len(set(short)) == len(short) else full
+    return dict(zip(names, entries, strict=True))
