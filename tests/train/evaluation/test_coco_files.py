@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from PIL import Image
 from pycocotools import mask as coco_mask
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
@@ -21,7 +22,7 @@ from pycocotools.cocoeval import COCOeval
 from pedseg_runtime.errors import InputError
 from pedseg_train.commands.evaluate import evaluate_file
 from pedseg_train.data import open_dataset
-from pedseg_train.evaluation import NUMBERS, labelled
+from pedseg_train.evaluation import NUMBERS, labelled, record
 
 Entries = list[dict[str, Any]]
 KINDS = ("bbox", "segm")
@@ -121,7 +122,9 @@ class Street:
         return {
             "image_id": image["id"],
             "category_id": self.pick(self.categories)["id"],
-            "segmentation": self.pick([shape, shape * 2, rle, unpacked(rle), [*shape, [1, 2, 3, 4]]]),
+            "segmentation": self.pick(
+                [shape, shape * 2, rle, unpacked(rle), [*shape, [1, 2, 3, 4]]]
+            ),
             "bbox": self.pick([box, box, [round(side) + 0.25 for side in box], self.box(image)]),
             "area": self.pick([area, area, 0, 1024, 32**2 + 1e-9, 9216.0, int(area / 2)]),
             "iscrowd": int(self.random.random() < 0.15),
@@ -188,3 +191,70 @@ def test_all_numbers_are_pycocotools(seed, images, classes, most, extra, ties, b
         analysis = measured(Path(folder), document, results)
     for kind in KINDS:
         assert getattr(analysis.result, kind) == official(document, results, kind)
+
+
+def street(people: Entries, results: Entries) -> tuple[dict[str, Entries], Entries]:
+    """One image, one class; entries lack what is the same for all."""
+    image = {"id": 0, "file_name": "a.jpg", "width": 100, "height": 90}
+    same = {"image_id": 0, "category_id": 0}
+    annotations = [
+        {"id": number, "iscrowd": 0, **same, **person} for number, person in enumerate(people)
+    ]
+    document = {
+        "images": [image],
+        "categories": [{"id": 0, "name": "person"}],
+        "annotations": annotations,
+    }
+    return document, [{**same, **result} for result in results]
+
+
+def test_an_annotation_without_a_mask_is_measured_by_its_box_only(tmp_path):
+    box = [10, 20, 30, 40]
+    mask = {"segmentation": rectangle(*box), "bbox": box, "area": 1200}
+    bare = {"segmentation": [], "bbox": [60, 20, 30, 40], "area": 1200}
+    found = [
+        {"bbox": one["bbox"], "score": 0.9, "segmentation": runs(rectangle(*one["bbox"]), 90, 100)}
+        for one in (mask, bare)
+    ]
+    analysis = measured(tmp_path, *street([mask, bare], found))
+    assert analysis.result.bbox["AP"] == 1
+    assert analysis.result.segm["AR100"] == 1
+    errors = {kind: analysis.errors(kind) for kind in KINDS}
+    assert [errors[kind]["people"] for kind in KINDS] == [2, 1]
+    assert [errors[kind]["matched"] for kind in KINDS] == [2, 1]
+    document, results = street([mask, bare], found)
+    assert analysis.result.bbox == official(document, results, "bbox")
+    document["annotations"].pop()
+    assert analysis.result.segm == official(document, results, "segm")
+
+
+@pytest.mark.parametrize("people", [100, 130])
+def test_found_people_are_counted_beyond_the_hundred_of_ap(tmp_path, people):
+    boxes = [[6 * (place % 15), 9 * (place // 15), 5, 8] for place in range(people)]
+    truth = [{"segmentation": rectangle(*box), "bbox": box, "area": 40} for box in boxes]
+    found = [
+        {"bbox": box, "score": 0.9, "segmentation": runs(rectangle(*box), 90, 100)} for box in boxes
+    ]
+    document, results = street(truth, found)
+    analysis = measured(tmp_path, document, results)
+    assert analysis.result.segm == official(document, results, "segm")
+    assert analysis.result.segm["AR100"] == pytest.approx(100 / people)
+    for kind in KINDS:
+        errors = analysis.errors(kind)
+        assert (errors["people"], errors["matched"]) == (people, people)
+        assert analysis.best[kind].f1 == 1
+    summary = analysis.summary()
+    assert f"{people} of {people} people found" in summary
+    limit = "AP counts the 100 best detections per image and class"
+    assert (limit in summary) == (people > 100)
+
+
+def test_an_image_of_another_size_than_its_annotation_is_refused(tmp_path):
+    box = {"segmentation": rectangle(1, 2, 30, 40)}
+    document, _ = street([box], [])
+    (tmp_path / "truth.json").write_text(json.dumps(document))
+    Image.new("RGB", (90, 100)).save(tmp_path / "a.jpg")
+    dataset = open_dataset(tmp_path / "truth.json")
+    with pytest.raises(InputError, match=r"image a: expected 100x90 pixels .* found 90x100"):
+        record(lambda image: pytest.fail("segmented"), dataset, [0])
+    assert labelled(dataset, [0]).coco_file
