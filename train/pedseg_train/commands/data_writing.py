@@ -38,8 +38,8 @@ from .data_options import (
 )
 
 OTHER_BOXES = {
-    Layout.COCO: "COCO's boxes contain the last pixel of a mask, where the tutorial's end on it, and "
-    "areas are those of masks: train and measure in one layout, their numbers differ",
+    Layout.COCO: "COCO's boxes contain the last pixel of a mask, where the tutorial's end on it, "
+    "and areas are those of masks: train and measure in one layout, their numbers differ",
     Layout.PENNFUDAN: "the tutorial's boxes end on the last pixel of a mask, where COCO's contain "
     "it, and areas are those of boxes: train and measure in one layout, their numbers differ",
 }
