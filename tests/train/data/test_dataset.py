@@ -7,6 +7,7 @@ import torch
 from pedseg_runtime.errors import DatasetError
 from pedseg_train.data import CocoDataset, open_dataset, open_images
 from pedseg_train.data.coco import images as coco_images
+from pedseg_train.data.coco.segmentation import decode
 from pedseg_train.data.pennfudan import PennFudanImages
 
 
@@ -51,7 +52,7 @@ def test_crowds_are_measured_with_and_not_trained_on(coco):
     trained, truth = found[0][1], found.truth(0)
     assert trained["labels"].tolist() == [1, 2]
     assert trained["iscrowd"].tolist() == [0, 0]
-    assert trained["boxes"].tolist() == [[3, 2, 7, 9], [15, 5, 20, 18]]
+    assert trained["boxes"].tolist() == [[3, 2, 8, 10], [15, 5, 21, 19]]
     assert trained["area"].tolist() == [40.5, 84]
     assert truth["labels"].tolist() == [1, 2, 1]
     assert truth["iscrowd"].tolist() == [0, 0, 1]
@@ -110,3 +111,50 @@ def test_no_mask_is_decoded_before_an_image_is_asked_for(coco, monkeypatch):
     found = open_dataset(coco)
     assert not decoded
     assert len(found.masks(2)) == len(decoded) == 1
+
+
+def test_boxes_end_on_the_last_pixel_in_the_tutorial_and_contain_it_in_coco(
+    make_dataset, two_people, document, write_coco
+):
+    """One pixel wide is a box to train on in COCO and none in the tutorial."""
+    two_people[0, 0:9] = 3
+    thin = {"segmentation": [[0, 0, 9, 0, 9, 1, 0, 1]], "id": 60}
+    document["annotations"].append({**document["annotations"][0], **thin})
+    tutorial, coco = (
+        open_dataset(make_dataset({"a": two_people})),
+        open_dataset(write_coco(document)),
+    )
+    assert tutorial[0][1]["boxes"].tolist() == [[3, 2, 7, 9], [15, 5, 20, 18]]
+    assert coco[0][1]["boxes"].tolist() == [[3, 2, 8, 10], [15, 5, 21, 19], [0, 0, 9, 1]]
+    assert tutorial.truth(0)["boxes"].tolist() == [[3, 2, 7, 9], [15, 5, 20, 18]]
+    assert [one.instance for one in tutorial.dropped(0)] == [3]
+    assert coco.dropped(0) == ()
+
+
+def test_what_is_measured_with_is_what_the_file_says(document, write_coco):
+    first = document["annotations"][0] | {"bbox": [1.5, 2, 7, 8.25], "area": 0}
+    document["annotations"][0] = first
+    document["annotations"] += [
+        {**first, "id": 50},
+        {**first, "id": 51, "segmentation": [[40, 2, 60, 2, 60, 9, 40, 9]]},
+        {**first, "id": 52, "segmentation": []},
+        {**first, "id": 53, "segmentation": [], "bbox": None},
+    ]
+    dataset = open_dataset(write_coco(document))
+    assert len(dataset[0][1]["boxes"]) == 2
+    given = dataset.annotations(0)
+    assert (given.id, given.size) == (9, (20, 30))
+    boxes = [entry["bbox"] for entry in given.annotations]
+    own = [1.5, 2, 7, 8.25]
+    assert boxes == [own, [15, 5, 6, 14], [15, 0, 15, 20], own, own, own]
+    areas = [entry["area"] for entry in given.annotations]
+    assert areas == [0, 84, 300, 0, 0, 0]
+    assert [entry["iscrowd"] for entry in given.annotations] == [0, 0, 1, 0, 0, 0]
+    assert [entry.get("box_only", False) for entry in given.annotations] == [*[False] * 5, True]
+    assert [decode(one["segmentation"], (20, 30)).sum() for one in given.annotations] == [
+        40, 84, 300, 40, 0, 0,
+    ]  # fmt: skip
+
+
+def test_the_tutorials_layout_is_measured_by_its_targets(dataset):
+    assert open_dataset(dataset).annotations(0) is None

@@ -37,6 +37,13 @@ from .data_options import (
     train_command,
 )
 
+OTHER_BOXES = {
+    Layout.COCO: "COCO's boxes contain the last pixel of a mask, where the tutorial's end on it, "
+    "and areas are those of masks: train and measure in one layout, their numbers differ",
+    Layout.PENNFUDAN: "the tutorial's boxes end on the last pixel of a mask, where COCO's contain "
+    "it, and areas are those of boxes: train and measure in one layout, their numbers differ",
+}
+
 
 @click.command(cls=console.Command)
 @click.argument("folder", type=FOLDER)
@@ -238,6 +245,8 @@ def convert(
         )
         for line in _losses(count):
             console.output.print(f"  {line}", markup=False)
+    if dataset.box_edge != (Layout(to) is Layout.COCO):
+        console.notes.print(OTHER_BOXES[Layout(to)], markup=False)
     made = dataset_words(target)
     console.next_commands([("check it", check_command(made)), ("look at it", show_command(made))])
 

@@ -230,9 +230,8 @@ def _write_report(report: Path, model: Path, evaluation: Evaluation) -> None:
 
 
 def _print_facts(facts: dict[str, Any], written: list[Path | None]) -> None:
-    notes.print(
-        f"{facts['part']} images by {facts['split']}, run by {facts['provider']}", markup=False
-    )
+    part = "all images" if facts["part"] == "all" else f"{facts['part']} images by {facts['split']}"
+    notes.print(f"{part}, run by {facts['provider']}", markup=False)
     if "compared_with" in facts:
         notes.print(
             f"candidate {facts['model']}, reference {facts['compared_with']} "

@@ -16,7 +16,7 @@ from pedseg_runtime.errors import DatasetError
 from .coco.images import CocoImages
 from .loading import open_images
 from .pennfudan import PennFudanImages
-from .protocol import Dropped, Instances, LabelledImages, Target
+from .protocol import Dropped, ImageAnnotations, Instances, LabelledImages, Target
 
 Transform = Callable[[torch.Tensor, Target], tuple[torch.Tensor, Target]]
 
@@ -28,8 +28,9 @@ class InstanceDataset(Dataset[tuple[torch.Tensor, Target]]):
     `tv_tensors.Image` uint8 [3, H, W] RGB and the target holds, for N instances:
 
         boxes     `tv_tensors.BoundingBoxes` float32 [N, 4], x1 y1 x2 y2 in pixels; taken from the
-                  mask, whatever box the annotation names; x2 and y2 are the last pixel that belongs
-                  to the instance, as in the tutorial
+                  mask, whatever box the annotation names. In the Penn-Fudan layout x2 and y2 are
+                  the last pixel that belongs to the instance, as in the tutorial; in COCO they are
+                  the mask's right and bottom edge, one further
         labels    int64 [N], positions in `class_names`, from 1
         masks     `tv_tensors.Mask` uint8 [N, H, W], 0 or 1
         image_id  int, the position among all images, whatever `indices` says
@@ -50,6 +51,7 @@ class InstanceDataset(Dataset[tuple[torch.Tensor, Target]]):
         images: all of them; those of a COCO file know its ids.
         names: the name of every image kept.
         class_names: one name per label, background first.
+        box_edge: see `LabelledImages`.
 
     Raises:
         DatasetError: a bad index; on access, a damaged file or an image of another size than its
@@ -68,6 +70,7 @@ class InstanceDataset(Dataset[tuple[torch.Tensor, Target]]):
         self._ids = _checked_indices(indices, len(labelled_images))
         self.names: tuple[str, ...] = tuple(labelled_images.names[i] for i in self._ids)
         self.class_names: tuple[str, ...] = labelled_images.class_names
+        self.box_edge = labelled_images.box_edge
 
     def __len__(self) -> int:
         return len(self._ids)
@@ -88,6 +91,13 @@ class InstanceDataset(Dataset[tuple[torch.Tensor, Target]]):
         """
         instances = self.sample(index)[1]
         return _target(instances[instances.has_extent], self._ids[index])
+
+    def annotations(self, index: int) -> ImageAnnotations | None:
+        """The annotations of image `index` as its COCO file has them; None in other layouts.
+
+        What COCO data is measured with; the image is not read.
+        """
+        return self.labelled_images.annotations(self._ids[index])
 
     def path(self, index: int) -> Path:
         """The file of image `index`."""
@@ -211,9 +221,10 @@ def _checked_indices(indices: Sequence[int] | None, count: int) -> tuple[int, ..
 
 
 def _target(instances: Instances, image_id: int) -> Target:
-    """The tutorial's target."""
+    """The tutorial's target, with the boxes of the layout."""
     size = (int(instances.masks.shape[1]), int(instances.masks.shape[2]))
-    boxes = torch.from_numpy(instances.boxes.astype(np.float32))
+    edges = np.array([0, 0, instances.edge, instances.edge])
+    boxes = torch.from_numpy((instances.boxes + edges).astype(np.float32))
     return {
         "boxes": tv_tensors.BoundingBoxes(boxes, format="XYXY", canvas_size=size),
         "labels": torch.from_numpy(instances.labels.copy()),

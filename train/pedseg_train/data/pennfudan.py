@@ -44,6 +44,8 @@ class PennFudanImages:
             classes without "person".
     """
 
+    box_edge = 0
+
     def __init__(
         self,
         root: str | Path,
@@ -75,6 +77,9 @@ class PennFudanImages:
         """An image, uint8 [H, W, 3] RGB, and its people in the order of their ids."""
         image, ids = read_pair(self.root, self.names[index])
         return image, people(ids, self._label)
+
+    def annotations(self, index: int) -> None:
+        """None: the truth of this layout is the tutorial's target."""
 
     def dropped(self, index: int) -> tuple[Dropped, ...]:
         """The people whose box has no width or no height."""

@@ -30,6 +30,23 @@ class Dropped(NamedTuple):
     reason: str
 
 
+class ImageAnnotations(NamedTuple):
+    """What a COCO file says of one image, to be measured with by pycocotools' rules.
+
+    Attributes:
+        id: of the image in the file; pycocotools sorts images by it.
+        size: height and width in pixels.
+        annotations: in the order of the file, with `category_id` (the label), `bbox`, `area`,
+            `iscrowd` and `segmentation` (run lengths). An annotation without a segmentation that
+            could be decoded has an empty one and `box_only` True: it has boxes to be measured with,
+            but no mask.
+    """
+
+    id: int
+    size: tuple[int, int]
+    annotations: list[dict[str, Any]]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class Instances:
     """What is annotated on one image.
@@ -37,11 +54,12 @@ class Instances:
     Attributes:
         masks: bool [N, H, W], each with at least one pixel.
         boxes: int64 [N, 4], x1 y1 x2 y2: the first and the last pixel of every mask, both part of
-            it, as in torchvision's tutorial.
+            it.
         labels: int64 [N], positions in the dataset's `class_names`, never 0.
         areas: float64 [N], square pixels; what COCO calls an instance's area.
         crowd: bool [N], regions of many instances that nobody told apart.
         ids: int64 [N], ids in the mask file or of the annotations.
+        edge: the `box_edge` of the dataset, see `LabelledImages`.
     """
 
     masks: NDArray[np.bool_]
@@ -50,6 +68,7 @@ class Instances:
     areas: NDArray[np.float64]
     crowd: NDArray[np.bool_]
     ids: NDArray[np.int64]
+    edge: int = 0
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -62,7 +81,7 @@ class Instances:
     @property
     def has_extent(self) -> NDArray[np.bool_]:
         """Whether the box has a width and a height, bool [N]; others cannot be trained on."""
-        return np.asarray((self.boxes[:, 2:] > self.boxes[:, :2]).all(axis=1))
+        return np.asarray((self.boxes[:, 2:] + self.edge > self.boxes[:, :2]).all(axis=1))
 
 
 def tight_boxes(masks: NDArray[np.bool_ | np.uint8]) -> NDArray[np.int64]:
@@ -89,7 +108,15 @@ def _first_and_last(
 
 
 class LabelledImages(Protocol):
-    """Images and their instances, whatever the files look like; positions count from 0."""
+    """Images and their instances, whatever the files look like; positions count from 0.
+
+    Attributes:
+        box_edge: pixels from a mask's last pixel to the right and bottom edge of its box in
+            training: 0 in torchvision's tutorial, whose boxes end on the last pixel; 1 in COCO,
+            whose boxes contain it.
+    """
+
+    box_edge: int
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -115,8 +142,11 @@ class LabelledImages(Protocol):
             DatasetError: a damaged file, or an image of another size than its annotation.
         """
 
+    def annotations(self, index: int, /) -> ImageAnnotations | None:
+        """The annotations of an image as its COCO file has them; None in other layouts."""
+
     def dropped(self, index: int, /) -> tuple[Dropped, ...]:
-        """The annotations that neither training nor measuring uses, and why."""
+        """The annotations that training does not use, and why."""
 
     def digest(self) -> dict[str, str]:
         """SHA-256 of what was annotated and photographed, 64 hex digits, by part."""

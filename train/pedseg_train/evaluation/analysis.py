@@ -14,10 +14,20 @@ from rich.text import Text
 
 from .bootstrap import CONFIDENCE, KINDS, RESAMPLES, ApInterval, ap_intervals
 from .image_rows import ImageRow
-from .matches import AT50, AT75, RECALLS, Matches, OperatingPoint
-from .outcomes import SCORE, FalseNegative, FalsePositive, ImageOutcome, find_outcomes
+from .matches import AT50, AT75, RECALLS, Matches
+from .outcomes import (
+    SCORE,
+    FalseNegative,
+    FalsePositive,
+    ImageOutcome,
+    OperatingPoint,
+    best_operating_point,
+    find_outcomes,
+)
 from .recording import Recording
 from .result import NUMBERS, CocoResult, Numbers, count_matches, format_metric
+
+MOST_COUNTED = 100  # detections per image and class that COCO's AP takes
 
 Intervals = dict[str, dict[str, ApInterval]]
 
@@ -38,6 +48,7 @@ class Analysis:
         precision: kind -> interpolated precision [T, 101] by overlap and recall; NaN without
             people.
         best: kind -> the score with the best F1 at an overlap of 0.5; None without a true positive.
+        most: the greatest number of people, or of detections, of one class on one image.
     """
 
     result: CocoResult
@@ -49,6 +60,7 @@ class Analysis:
     rows: list[ImageRow]
     precision: dict[str, NDArray[np.float64]]
     best: dict[str, OperatingPoint | None]
+    most: int
 
     def errors(self, kind: str) -> dict[str, Any]:
         """False negatives and false positives by reason, and the totals, as JSON types."""
@@ -126,9 +138,19 @@ class Analysis:
             f"{self.instance_noun} found, {false_positives} false positives"
         )
         best = self.best["segm"]
-        if best is None:
-            return line
-        return f"{line}; the best F1 is {best.f1:.2f}, at a score of {best.score:.2f}"
+        if best is not None:
+            line += f"; the best F1 is {best.f1:.2f}, at a score of {best.score:.2f}"
+        return f"{line}; {self.limit}" if self.limit else line
+
+    @property
+    def limit(self) -> str:
+        """Says that AP does not count everything, if so."""
+        if self.most <= MOST_COUNTED:
+            return ""
+        return (
+            f"AP counts the {MOST_COUNTED} best detections per image and class, as COCO does; "
+            f"the other numbers count all, up to {self.most} here"
+        )
 
 
 def analyse(
@@ -153,7 +175,7 @@ def analyse(
     matched = {kind: recording.match(kind) for kind in KINDS}
     matches = {kind: Matches.read(evaluation) for kind, evaluation in matched.items()}
     intervals: Intervals = {}
-    if resamples and recording.people:
+    if resamples and recording.people and all(side.people for side in matches.values()):
         intervals = ap_intervals(
             recording, matches=matches, resamples=resamples, confidence=confidence, seed=seed
         )
@@ -168,16 +190,25 @@ def analyse(
         outcomes=outcomes,
         rows=_rows(recording, names, outcomes["segm"], matches["segm"]),
         precision={kind: side.precision(once) for kind, side in matches.items()},
-        best={kind: side.best_operating_point() for kind, side in matches.items()},
+        best={kind: best_operating_point(images) for kind, images in outcomes.items()},
+        most=most_of_a_class(recording),
     )
+
+
+def most_of_a_class(recording: Recording) -> int:
+    """The greatest number of people, or of detections, of one class on one image."""
+    counts = [
+        Counter((entry["image_id"], entry["category_id"]) for entry in side)
+        for side in (recording.truth, recording.found)
+    ]
+    return max((number for side in counts for number in side.values()), default=0)
 
 
 def _rows(
     recording: Recording, names: Sequence[str], outcomes: list[ImageOutcome], matches: Matches
 ) -> list[ImageRow]:
-    """One row per image, in the order of the recording; COCOeval's is that of the ids."""
-    ids = sorted(image["id"] for image in recording.images)
-    precisions = dict(zip(ids, matches.image_precisions(), strict=True))
+    """One row per image, in the order of the recording, which is not COCOeval's."""
+    precisions = dict(zip(recording.sorted_ids, matches.image_precisions(), strict=True))
     return [ImageRow.of(names[one.image], one, precisions[one.image]) for one in outcomes]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,20 +20,6 @@ from .recording import Recording
 RECALLS = np.linspace(0.0, 1.0, 101)  # where COCO reads the precision
 OVERLAPS = np.linspace(0.5, 0.95, 10)  # COCO's
 AT50, AT75 = 0, 5
-
-
-class OperatingPoint(NamedTuple):
-    """Precision and recall at one score threshold, at an overlap of 0.5.
-
-    Attributes:
-        score: the threshold, which is the score of the last detection kept.
-        precision, recall, f1: in 0..1; `f1` is the harmonic mean of the two.
-    """
-
-    score: float
-    precision: float
-    recall: float
-    f1: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +93,11 @@ class Matches:
             )
         )
 
+    @property
+    def people(self) -> int:
+        """Number of people that count on all images."""
+        return sum(int(one.people.sum()) for one in self.categories)
+
     def precision(self, copies: NDArray[np.int64]) -> NDArray[np.float64]:
         """Interpolated precision [T, 101], mean of the classes; NaN without people.
 
@@ -136,28 +127,6 @@ class Matches:
         alone = zip(*(one.split_by_image() for one in self.categories), strict=True)
         values = [Matches(categories).average_precision(once) for categories in alone]
         return [None if np.isnan(value) else value for value in values]
-
-    def best_operating_point(self) -> OperatingPoint | None:
-        """The score threshold with the best F1; None without a true positive."""
-        score = np.concatenate([one.score for one in self.categories])
-        order = np.argsort(-score, kind="stable")
-        right = np.concatenate([one.true_positive[AT50] for one in self.categories])[order].cumsum()
-        wrong = np.concatenate([one.false_positive[AT50] for one in self.categories])[
-            order
-        ].cumsum()
-        people = sum(int(one.people.sum()) for one in self.categories)
-        # A threshold keeps all detections of one score or none.
-        last = np.append(score[order][1:] != score[order][:-1], True)[: len(score)]
-        if not people or not len(right) or not right[-1]:
-            return None
-        f1 = np.where(last, 2 * right / (right + wrong + people), 0)
-        best = int(np.argmax(f1))
-        return OperatingPoint(
-            score=float(score[order][best]),
-            precision=float(right[best] / (right[best] + wrong[best])),
-            recall=float(right[best] / people),
-            f1=float(f1[best]),
-        )
 
 
 def _category(per_image: Sequence[dict[str, Any] | None]) -> CategoryMatches:

@@ -11,19 +11,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
-from .recording import Recording
+from .recording import Recording, measured_by
 
 SCORE = 0.5
 FOREGROUND = 0.5  # IoU from which a detection matches a person
 BACKGROUND = 0.1  # IoU up to which a detection is on background
 TOLERANCE = 1e-10  # COCOeval's own, for an IoU exactly at the threshold
-MAX_DETECTIONS = 100  # per image and class, as COCO counts
 
 
 class FalsePositive(StrEnum):
@@ -58,6 +57,20 @@ FALSE_NEGATIVE_REASONS: Mapping[FalseNegative, str] = {
     FalseNegative.LOW_SCORE: "a good detection is there, with a score below the threshold",
     FalseNegative.ENTIRELY: "no fitting detection, at any score",
 }
+
+
+class OperatingPoint(NamedTuple):
+    """Precision and recall at one score threshold, at an overlap of 0.5.
+
+    Attributes:
+        score: the threshold, which is the score of the last detection kept.
+        precision, recall, f1: in 0..1; `f1` is the harmonic mean of the two.
+    """
+
+    score: float
+    precision: float
+    recall: float
+    f1: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +114,16 @@ class ImageOutcome:
         people: number of people, crowd regions not counted.
         shown: detections of at least the score threshold, best first.
         missed: people without a matching detection.
+        scores: float64 [D] of all detections, those below the threshold too, best first.
+        right: bool [D], whether each has a person of its own.
     """
 
     image: int
     people: int
     shown: tuple[ShownDetection, ...]
     missed: tuple[MissedPerson, ...]
+    scores: NDArray[np.float64]
+    right: NDArray[np.bool_]
 
     @property
     def matched(self) -> list[ShownDetection]:
@@ -123,7 +140,8 @@ def find_outcomes(recording: Recording, kind: str, *, score: float = SCORE) -> l
     """Match the detections of at least `score`, and give a reason for every error.
 
     The matching is COCOeval's at an overlap of 0.5: best score first, each to the person of its
-    class with the largest overlap that is still unmatched.
+    class with the largest overlap that is still unmatched. Unlike AP, which takes the 100 best
+    detections per image and class, it takes all of them.
 
     Args:
         recording: what a model found.
@@ -134,19 +152,36 @@ def find_outcomes(recording: Recording, kind: str, *, score: float = SCORE) -> l
         One outcome per image, in the order of `recording.images`.
     """
     return [
-        _match_image(image["id"], truth, _by_score(found), kind, score)
+        _match_image(image["id"], measured_by(truth, kind), _by_score(found), kind, score)
         for image, (truth, found) in zip(recording.images, recording.by_image(), strict=True)
     ]
 
 
+def best_operating_point(outcomes: Sequence[ImageOutcome]) -> OperatingPoint | None:
+    """The score threshold with the best F1 at an overlap of 0.5; None without a true positive."""
+    score = np.concatenate([one.scores for one in outcomes])
+    order = np.argsort(-score, kind="stable")
+    score = score[order]
+    right = np.concatenate([one.right for one in outcomes])[order].cumsum()
+    shown = np.arange(1, len(score) + 1)
+    people = sum(one.people for one in outcomes)
+    # A threshold keeps all detections of one score or none.
+    last = np.append(score[1:] != score[:-1], True)[: len(score)]
+    if not people or not len(right) or not right[-1]:
+        return None
+    f1 = np.where(last, 2 * right / (shown + people), 0)
+    best = int(np.argmax(f1))
+    return OperatingPoint(
+        score=float(score[best]),
+        precision=float(right[best] / shown[best]),
+        recall=float(right[best] / people),
+        f1=float(f1[best]),
+    )
+
+
 def _by_score(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Detections by descending score, no more per class than COCO counts."""
-    kept, counts = [], dict.fromkeys((one["category_id"] for one in found), 0)
-    for one in sorted(found, key=lambda entry: -float(entry["score"])):
-        counts[one["category_id"]] += 1
-        if counts[one["category_id"]] <= MAX_DETECTIONS:
-            kept.append(one)
-    return kept
+    """Detections by descending score; all of them, where AP counts no more than 100 per class."""
+    return sorted(found, key=lambda entry: -float(entry["score"]))
 
 
 def _match_image(
@@ -181,7 +216,15 @@ def _match_image(
         for index, person in enumerate(truth)
         if index not in taken and not crowd[index]
     ]
-    return ImageOutcome(image, int((~crowd).sum()), tuple(shown), tuple(missed))
+    counts = [index for index, person in enumerate(matched) if person < 0 or not crowd[person]]
+    return ImageOutcome(
+        image,
+        int((~crowd).sum()),
+        tuple(shown),
+        tuple(missed),
+        scores=np.array([found[index]["score"] for index in counts], np.float64),
+        right=np.array([matched[index] >= 0 for index in counts], np.bool_),
+    )
 
 
 def _match(overlaps: NDArray[np.float64], crowd: NDArray[np.bool_]) -> list[int]:

@@ -54,7 +54,7 @@ def read_predictions(
 
     Args:
         path: a JSON list of {image_id, category_id, bbox, score, segmentation}: bbox x y width
-            height in pixels, segmentation as run lengths.
+            height in pixels, segmentation as run lengths. Without bboxes, those of the masks count.
         dataset: the images with their ground truth.
         indices: the positions in it to evaluate on.
         images: a COCO file whose lists "images" and "categories" define the ids. By default
@@ -70,6 +70,7 @@ def read_predictions(
             f"{path}: expected a JSON list of COCO results, found {_kind(entries)}; give the file "
             "that pedseg-predict --format coco wrote"
         )
+    boxed = not entries or _has_box(entries[0])
     key = _read_key(_key_file(path, images), dataset)
     _check_covered(key, dataset, indices)
     truth = labelled(dataset, indices)
@@ -77,26 +78,43 @@ def read_predictions(
     found = []
     for number, entry in enumerate(entries):
         try:
-            position, label = _checked(entry, key)
+            position, label = _checked(entry, key, boxed=boxed)
             if position in sizes and label is not None:
                 rle = sound_rle(entry["segmentation"], sizes[position])
-                changed = {"image_id": position, "category_id": label, "segmentation": rle}
-                found.append({**{name: entry[name] for name in KEYS}, **changed})
+                changed = {
+                    "image_id": position,
+                    "category_id": label,
+                    "segmentation": rle,
+                    "score": entry["score"],
+                }
+                box = {"bbox": entry["bbox"]} if boxed else _mask_box(rle)
+                found.append({**changed, **box})
         except InputError as error:
             raise InputError(f"{path}: result {number}: {error}") from error
     return replace(truth, found=with_mask_areas(found))
 
 
-def _checked(entry: Any, key: Key) -> tuple[int | None, int | None]:
+def _has_box(entry: Any) -> bool:
+    """Whether results have boxes; of a whole file the first decides, as in pycocotools."""
+    return not isinstance(entry, Mapping) or bool(entry.get("bbox")) or "segmentation" not in entry
+
+
+def _mask_box(rle: dict[str, Any]) -> dict[str, Any]:
+    """The box of a result that has none: pycocotools then takes its size from the mask."""
+    return {"bbox": coco_mask.toBbox(rle).tolist(), "mask_only": True}
+
+
+def _checked(entry: Any, key: Key, *, boxed: bool) -> tuple[int | None, int | None]:
     """Position and label of one result; checks everything but its run lengths.
 
     Raises:
         InputError: a missing or wrong value.
     """
-    missing = [name for name in KEYS if not isinstance(entry, Mapping) or name not in entry]
+    needed = [name for name in KEYS if boxed or name != "bbox"]
+    missing = [name for name in needed if not isinstance(entry, Mapping) or name not in entry]
     if missing:
         raise InputError(
-            f"expected {', '.join(KEYS)}, found no {' and no '.join(missing)}; write the results "
+            f"expected {', '.join(needed)}, found no {' and no '.join(missing)}; write the results "
             "anew, with masks"
         )
     for name, known in (("image_id", key.images), ("category_id", key.labels)):
@@ -105,7 +123,7 @@ def _checked(entry: Any, key: Key) -> tuple[int | None, int | None]:
                 f"expected an {name} that {key.source} names, found {entry[name]!r}; were the "
                 "results made for another dataset?"
             )
-    box = entry["bbox"]
+    box = entry["bbox"] if boxed else [0, 0, 0, 0]
     if not isinstance(box, list) or len(box) != 4 or not all(map(_is_finite, box)):
         raise InputError(f"expected a bbox of four numbers x y width height, found {box!r}")
     if min(box[2:]) < 0:

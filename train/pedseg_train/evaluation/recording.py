@@ -18,6 +18,8 @@ from pedseg_runtime.console import track
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.errors import InputError
 
+from ..data.protocol import ImageAnnotations
+
 Segment = Callable[[NDArray[np.uint8]], Detections]
 
 CLASS_NAMES = ("background", "person")
@@ -27,8 +29,9 @@ class Annotated(Protocol):
     """Images with the targets of torchvision's tutorial, such as a `PennFudanDataset`.
 
     Its `class_names`, background first, are taken if it has any; else everybody is a person. If it
-    has a `truth(index)`, that is the target to measure with: crowd regions, which are nothing to
-    train on, are in it.
+    has `annotations(index)` and they are not None, these are what is measured with, by pycocotools'
+    rules; else its `truth(index)` if it has one, a target with the crowd regions, which are nothing
+    to train on.
     """
 
     def __getitem__(self, index: int, /) -> tuple[Any, dict[str, Any]]:
@@ -43,21 +46,36 @@ class Recording:
     """Detections and ground truth of labelled images, in COCO's format.
 
     Attributes:
-        images: id (the position in the dataset), height and width of every image.
-        truth: COCO annotations of the people on them; category_id is the label.
+        images: id (the position in the dataset), height and width of every image; in COCO data also
+            `file_id`, its id in the file.
+        truth: COCO annotations of the people on them; category_id is the label. One that is
+            `box_only` takes no part in what is measured by masks.
         found: COCO annotations of the detections, of any score.
         class_names: one name per label, background first.
+        coco_file: whether the truth is a COCO file's own. Detections are then sorted into small,
+            medium and large by their boxes, for masks too, as pycocotools does with results that
+            have both; else by their masks, as torchvision's reference does.
     """
 
     images: list[dict[str, int]]
     truth: list[dict[str, Any]]
     found: list[dict[str, Any]]
     class_names: tuple[str, ...] = CLASS_NAMES
+    coco_file: bool = False
 
     @property
     def people(self) -> int:
-        """Number of instances in the truth, crowd regions not counted."""
-        return sum(not person["iscrowd"] for person in self.truth)
+        """Number of instances in the truth that have a mask, crowd regions not counted."""
+        return sum(not person["iscrowd"] for person in measured_by(self.truth, "segm"))
+
+    @property
+    def sorted_ids(self) -> list[int]:
+        """The ids of the images in the order in which COCOeval takes them: of the file's ids.
+
+        Where detections on several images have the same score, AP depends on it.
+        """
+        ordered = sorted(self.images, key=lambda image: image.get("file_id", image["id"]))
+        return [image["id"] for image in ordered]
 
     @property
     def categories(self) -> list[int]:
@@ -88,11 +106,18 @@ class Recording:
             breakdown: also by size and number of detections, as the twelve numbers need; else for
                 all sizes and COCO's 100 detections per image only.
         """
-        found = [{**annotation, "area": _area(annotation, kind)} for annotation in self.found]
+        rank = {identity: place for place, identity in enumerate(self.sorted_ids)}
+        images = [{**image, "id": rank[image["id"]]} for image in self.images]
+        truth, found = (
+            [{**entry, "image_id": rank[entry["image_id"]]} for entry in entries]
+            for entries in (measured_by(self.truth, kind), self.found)
+        )
+        for entry in found:
+            entry["area"] = _area(entry, "bbox" if self.coco_file else kind)
         with contextlib.redirect_stdout(io.StringIO()):
             evaluation = COCOeval(
-                _coco(self.truth, self.images, self.categories),
-                _coco(found, self.images, self.categories),
+                _coco(truth, images, self.categories),
+                _coco(found, images, self.categories),
                 kind,
             )
             if not breakdown:
@@ -106,8 +131,9 @@ class Recording:
 def labelled(dataset: Annotated, indices: Sequence[int]) -> Recording:
     """The ground truth of some images, without detections; reuse it to evaluate repeatedly.
 
-    Boxes and areas are those of the targets, as in torchvision's reference: in the tutorial's
-    datasets the area that sorts people into small, medium and large is the box's.
+    In COCO data everything is as in the file, as pycocotools reads it. Else boxes and areas are
+    those of the targets, as in torchvision's reference: in the tutorial's datasets the area that
+    sorts people into small, medium and large is the box's.
 
     Args:
         dataset: without random transforms, since targets and images must match.
@@ -124,11 +150,23 @@ def labelled(dataset: Annotated, indices: Sequence[int]) -> Recording:
     images: list[dict[str, int]] = []
     truth: list[dict[str, Any]] = []
     for index in track(indices, "reading the truth", total=len(indices)):
+        given = _annotations(dataset, index)
+        if given is not None:
+            height, width = given.size
+            images.append({"id": index, "file_id": given.id, "height": height, "width": width})
+            truth.extend({"image_id": index, **entry} for entry in given.annotations)
+            continue
         target = _target(dataset, index)
         height, width = target["masks"].shape[-2:]
         images.append({"id": index, "height": height, "width": width})
         truth.extend(_truth_annotations(target, index))
-    return Recording(images, truth, [], class_names_of(dataset))
+    coco_file = any("file_id" in image for image in images)
+    return Recording(images, truth, [], class_names_of(dataset), coco_file)
+
+
+def measured_by(entries: Iterable[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
+    """The entries of the truth that are measured by `kind`, "bbox" or "segm"."""
+    return [entry for entry in entries if kind == "bbox" or not entry.get("box_only")]
 
 
 def record(
@@ -149,7 +187,8 @@ def record(
         description: of the progress bar.
 
     Raises:
-        InputError: a repeated position, or `truth` is of other images.
+        InputError: a repeated position, `truth` is of other images, or an image has another size
+            than its annotation.
     """
     truth = labelled(dataset, indices) if truth is None else truth
     if [image["id"] for image in truth.images] != list(indices):
@@ -158,8 +197,18 @@ def record(
             f"{len(truth.images)} others; make it with labelled(dataset, indices)"
         )
     found: list[dict[str, Any]] = []
-    for index in track(indices, description, total=len(indices)):
-        found.extend(found_annotations(segment(dataset.image(index)), index))
+    for size, index in zip(
+        truth.images, track(indices, description, total=len(indices)), strict=True
+    ):
+        image = dataset.image(index)
+        if image.shape[:2] != (size["height"], size["width"]):
+            raise InputError(
+                f"image {getattr(dataset, 'names', {index: index})[index]}: expected "
+                f"{size['width']}x{size['height']} pixels as its annotation says, found "
+                f"{image.shape[1]}x{image.shape[0]}; annotation and image must cover the same "
+                "pixels"
+            )
+        found.extend(found_annotations(segment(image), index))
     return replace(truth, found=found)
 
 
@@ -204,12 +253,19 @@ def merge(recordings: Sequence[Recording]) -> Recording:
         truth=gather("truth", "image_id"),
         found=gather("found", "image_id"),
         class_names=recordings[0].class_names,
+        coco_file=any(recording.coco_file for recording in recordings),
     )
 
 
 def class_names_of(dataset: Annotated) -> tuple[str, ...]:
     """The classes of a dataset, background first; background and person if it names none."""
     return tuple(getattr(dataset, "class_names", CLASS_NAMES))
+
+
+def _annotations(dataset: Annotated, index: int) -> ImageAnnotations | None:
+    annotations = getattr(dataset, "annotations", None)
+    given: ImageAnnotations | None = None if annotations is None else annotations(index)
+    return given
 
 
 def _target(dataset: Annotated, index: int) -> dict[str, Any]:
@@ -243,7 +299,7 @@ def _truth_annotations(target: dict[str, Any], image_id: int) -> Iterable[dict[s
 
 def _area(annotation: dict[str, Any], kind: str) -> float:
     """The area that decides whether an unmatched detection counts for small, medium or large."""
-    if kind == "segm":
+    if kind == "segm" or annotation.get("mask_only"):
         return float(annotation["mask_area"])
     _, _, width, height = annotation["bbox"]
     return float(width * height)

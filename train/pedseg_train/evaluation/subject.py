@@ -97,6 +97,8 @@ def select_images(
     beside = RunFolder(model.parent).split
     file = split_file or (beside if beside.is_file() else None)
     count = len(dataset.names)
+    if file is None and part == "all" and count:
+        return tuple(range(count)), "no split"
     if file is not None:
         split, origin = read_split(file, dataset), str(file)
     else:

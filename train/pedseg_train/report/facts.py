@@ -132,7 +132,7 @@ class PartFacts:
         return cls(
             images=images,
             seen=len(truth.images),
-            sizes=tuple(float(np.sqrt(person["area"])) for person in people),
+            sizes=tuple(float(np.sqrt(max(0.0, person["area"]))) for person in people),
             counts=tuple(counts.values()),
         )
 

@@ -220,3 +220,22 @@ def test_evaluation_yields_plain_floats_in_0_to_1(dataset):
     assert target["masks"].dtype == torch.uint8
     assert target["masks"].max() == 1
     assert target["image_id"] == 0
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+def test_boxes_of_coco_contain_the_last_pixel_after_every_change(recompute):
+    """Mirrored, cut off, pasted or neither: every box is the extent of its mask."""
+    recipe = dataclasses.replace(SMALL, flip=0.5)
+    if recompute:
+        recipe = dataclasses.replace(recipe, crop=0.5, copy_paste=0.5)
+    augment = Augmentation(recipe, box_edge=1)
+    # The longer side is scaled to itself: no mask pixel moves by a rounding.
+    samples = [made_up(seed, 4, 32, 48) for seed in range(8)]
+    for _, target in samples:
+        target["boxes"][:, 2:] += 1
+    for seed, sample in enumerate(samples):
+        with seeded(seed):
+            _, target = augment(sample, min_size=32, sample_other=lambda: samples[0])
+        expected = tight_boxes(target["masks"].numpy())
+        expected[:, 2:] += 1
+        assert target["boxes"].tolist() == expected.tolist()

@@ -22,28 +22,39 @@ from .segmentation import Segmentation, Unsound, inspect
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnnotationIndex:
-    """M annotations that can be used, image by image, in the order of the file within one.
+    """M annotations, image by image, in the order of the file within one.
+
+    All of them are measured with, as pycocotools does; those that cannot be trained on, because
+    they have no mask or repeat another, are not `usable`.
 
     Attributes:
         starts: int64 [I + 1], where each image's annotations begin.
         ids: int64 [M], ids of the annotations.
         labels: int64 [M].
-        areas: float64 [M], square pixels; NaN where the file names none.
+        boxes: float64 [M, 4], x y width height as in the file; NaN where it names none.
+        areas: float64 [M], square pixels as in the file; NaN where it names none.
         crowd: bool [M].
-        dropped: what was left out, by image.
+        usable: bool [M], whether there is something to decode that repeats no other annotation.
+        dropped: what is not usable and why, by image.
     """
 
     starts: NDArray[np.int64]
     ids: NDArray[np.int64]
     labels: NDArray[np.int64]
+    boxes: NDArray[np.float64]
     areas: NDArray[np.float64]
     crowd: NDArray[np.bool_]
+    usable: NDArray[np.bool_]
     dropped: dict[int, list[Dropped]]
     _packed: NDArray[np.uint8]
     _bounds: NDArray[np.int64]
 
-    def of(self, image: int) -> range:
-        """The annotations of an image."""
+    def of(self, image: int) -> list[int]:
+        """The usable annotations of an image."""
+        return [row for row in self.all_of(image) if self.usable[row]]
+
+    def all_of(self, image: int) -> range:
+        """The annotations of an image, those to measure with only among them."""
         return range(int(self.starts[image]), int(self.starts[image + 1]))
 
     def segmentation(self, annotation: int) -> Segmentation:
@@ -59,8 +70,10 @@ class _Row:
     image: int
     id: int
     label: int
+    box: list[float]
     area: float
     crowd: bool
+    usable: bool
     packed: bytes
 
 
@@ -120,12 +133,23 @@ class _Reader:
             reason = None if before == entry["id"] else f"it repeats annotation {before}"
         if reason is not None:
             self.dropped.setdefault(position, []).append(Dropped(entry["id"], reason))
-            return
-        own = float(area) if is_number(area) and area > 0 else np.nan
-        self.rows.append(_Row(position, entry["id"], label, own, bool(crowd), packed))
+        box = _box(entry.get("bbox"))
+        own = float(area) if is_number(area) else np.nan
+        usable = reason is None
+        row = _Row(position, entry["id"], label, box, own, bool(crowd), usable, packed)
+        self.rows.append(row)
 
     def _fault(self, subject: str, message: str) -> None:
         self.problems.append(Problem("error", self.file, f"{subject}: expected {message}"))
+
+
+def _box(found: Any) -> list[float]:
+    """Four finite numbers, or NaN."""
+    if isinstance(found, list) and len(found) == 4 and all(map(is_number, found)):
+        box = [float(number) for number in found]
+        if np.isfinite(box).all():
+            return box
+    return [np.nan] * 4
 
 
 def index_annotations(
@@ -158,8 +182,10 @@ def index_annotations(
         starts=np.concatenate(([0], np.cumsum(counts))).astype(np.int64),
         ids=np.array([row.id for row in rows], np.int64),
         labels=np.array([row.label for row in rows], np.int64),
+        boxes=np.array([row.box for row in rows], np.float64).reshape(-1, 4),
         areas=np.array([row.area for row in rows], np.float64),
         crowd=np.array([row.crowd for row in rows], np.bool_),
+        usable=np.array([row.usable for row in rows], np.bool_),
         dropped=reader.dropped,
         _packed=np.frombuffer(b"".join(row.packed for row in rows), np.uint8),
         _bounds=np.concatenate(([0], np.cumsum(sizes))).astype(np.int64),

@@ -18,7 +18,7 @@ from ..classes import select_classes
 from ..digests import digest_of_files
 from ..pennfudan import without_extent
 from ..pennfudan_layout import read_named_image
-from ..protocol import Dropped, Instances, tight_boxes
+from ..protocol import Dropped, ImageAnnotations, Instances, tight_boxes
 from .annotations import index_annotations
 from .document import (
     ImageEntry,
@@ -28,6 +28,7 @@ from .document import (
 )
 from .files import find_folder, locate, plain_names
 from .segmentation import Unsound, decode, overhang
+from .truth import as_given
 
 
 class CocoImages:
@@ -59,6 +60,8 @@ class CocoImages:
         DatasetError: the first thing that is wrong, and how many more there are.
     """
 
+    box_edge = 1
+
     def __init__(
         self,
         file: str | Path,
@@ -88,7 +91,7 @@ class CocoImages:
             file=name,
             problems=self.problems,
         )
-        if not len(self._index.ids):
+        if not self._index.usable.any():
             self._error(f"expected instances of {', '.join(self.class_names[1:])}, found none")
         self._refuse(tolerant)
 
@@ -139,10 +142,26 @@ class CocoImages:
             masks=masks,
             boxes=tight_boxes(masks),
             labels=self._index.labels[rows],
-            areas=np.where(np.isnan(areas), masks.sum(axis=(1, 2)), areas),
+            areas=np.where(areas > 0, areas, masks.sum(axis=(1, 2))),
             crowd=self._index.crowd[rows],
             ids=self._index.ids[rows],
+            edge=self.box_edge,
         )
+
+    def annotations(self, index: int) -> ImageAnnotations:
+        """Everything annotated on an image as the file has it, without reading the image.
+
+        Raises:
+            DatasetError: run lengths that do not fill the frame.
+        """
+        entry = self._entries[index]
+        size, given = (entry.height, entry.width), []
+        for row in self._index.all_of(index):
+            try:
+                given.append(as_given(self._index, row, size))
+            except Unsound as unsound:
+                raise self._damaged(row, entry, unsound) from unsound
+        return ImageAnnotations(entry.id, size, [one for one in given if one is not None])
 
     def dropped(self, index: int) -> tuple[Dropped, ...]:
         """The annotations that neither training nor measuring uses, and why."""
@@ -214,10 +233,13 @@ class CocoImages:
             try:
                 yield row, decode(self._index.segmentation(row), (entry.height, entry.width))
             except Unsound as unsound:
-                raise DatasetError(
-                    f"{self.file}: annotation {self._index.ids[row]} of {entry}: {unsound}; mend "
-                    "or remove it"
-                ) from unsound
+                raise self._damaged(row, entry, unsound) from unsound
+
+    def _damaged(self, row: int, entry: ImageEntry, unsound: Unsound) -> DatasetError:
+        return DatasetError(
+            f"{self.file}: annotation {self._index.ids[row]} of {entry}: {unsound}; mend or remove "
+            "it"
+        )
 
     def _emptiness(self, row: int, index: int) -> str:
         entry, segmentation = self._entries[index], self._index.segmentation(row)

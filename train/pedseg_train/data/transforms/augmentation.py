@@ -31,7 +31,12 @@ if TYPE_CHECKING:
 
 
 def paste_people(
-    image: torch.Tensor, target: Target, other: torch.Tensor, other_target: Target
+    image: torch.Tensor,
+    target: Target,
+    other: torch.Tensor,
+    other_target: Target,
+    *,
+    box_edge: int = 0,
 ) -> tuple[torch.Tensor, Target]:
     """Paste some people of `other` into `image`, in front of its own.
 
@@ -43,6 +48,7 @@ def paste_people(
         target: of `image`, with masks uint8 [N, H, W].
         other: float32 [3, H', W'].
         other_target: of `other`, with masks uint8 [M, H', W'].
+        box_edge: see `LabelledImages`.
 
     Returns:
         A new image and a target with tight boxes, without invisible people.
@@ -70,7 +76,7 @@ def paste_people(
     view.copy_(torch.where(covered, other[:, there[0], there[1]], view))
     masks[:, here[0], here[1]] *= ~covered
     both = concatenate({**target, "masks": masks}, {**other_target, "masks": pasted})
-    return image, drop_invisible(with_tight_boxes(both))
+    return image, drop_invisible(with_tight_boxes(both, box_edge))
 
 
 def _overlap(own: int, foreign: int) -> tuple[slice, slice]:
@@ -92,7 +98,7 @@ def draw_geometry(
     Args:
         recipe: the settings.
         masks: uint8 [N, H, W] of the image's people.
-        boxes: float32 [N, 4] of the same, in pixels.
+        boxes: float32 [N, 4] of the same, first and last pixel.
         min_size: shorter side before jitter, in pixels.
     """
     source = (masks.shape[1], masks.shape[2])
@@ -148,15 +154,17 @@ class Augmentation:
 
     Boxes are transformed by torchvision's rules, so that the tutorial's recipe equals the tutorial.
     Where crops, enlargement or pasting may cut off or cover people, boxes are recomputed from the
-    resulting masks, by the tutorial's rule. Invisible people are dropped. All random numbers come
+    resulting masks, by the dataset's rule. Invisible people are dropped. All random numbers come
     from torch's global CPU generator.
 
     Args:
         recipe: the settings.
+        box_edge: of the dataset, see `LabelledImages`.
     """
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, *, box_edge: int = 0) -> None:
         self._recipe = recipe
+        self._box_edge = box_edge
         self._recompute_boxes = bool(recipe.crop or recipe.copy_paste or recipe.scale_max > 1)
         self._colour_transforms = _colour_jitter(recipe)
 
@@ -176,7 +184,8 @@ class Augmentation:
         """
         image, target = self._transform(sample, min_size)
         if bernoulli(self._recipe.copy_paste):
-            image, target = paste_people(image, target, *self._transform(sample_other(), min_size))
+            other = self._transform(sample_other(), min_size)
+            image, target = paste_people(image, target, *other, box_edge=self._box_edge)
         for change in self._colour_transforms:
             image = change(image)
         return image, with_box_areas(target)
@@ -186,14 +195,15 @@ class Augmentation:
             torch.as_tensor(sample[0]).as_subclass(torch.Tensor),
             training_target(sample[1]),
         )
-        geometry = draw_geometry(self._recipe, target["masks"], target["boxes"], min_size)
+        pixels = target["boxes"] - target["boxes"].new_tensor([0, 0, *[self._box_edge] * 2])
+        geometry = draw_geometry(self._recipe, target["masks"], pixels, min_size)
         boxes = geometry.boxes(target["boxes"])
         # People outside the window need no mask at the new size.
         inside = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)
         target = select({**target, "boxes": boxes}, inside)
         target["masks"] = geometry.masks(target["masks"])
         if self._recompute_boxes:
-            target = with_tight_boxes(target)
+            target = with_tight_boxes(target, self._box_edge)
         return geometry.image(image), drop_invisible(target)
 
 

@@ -92,9 +92,15 @@ def concatenate(first: Target, second: Target) -> Target:
     return {**first, **{key: torch.cat([first[key], second[key]]) for key in _PER_INSTANCE}}
 
 
-def with_tight_boxes(target: Target) -> Target:
-    """The target with boxes recomputed from the masks, as in the tutorial."""
+def with_tight_boxes(target: Target, edge: int = 0) -> Target:
+    """The target with boxes recomputed from the masks.
+
+    Args:
+        target: with masks.
+        edge: pixels from a mask's last pixel to the box's right and bottom edge, see `Instances`.
+    """
     boxes = torch.from_numpy(tight_boxes(target["masks"].numpy()))
+    boxes[:, 2:] += edge
     return {**target, "boxes": boxes.to(torch.float32)}
 
 

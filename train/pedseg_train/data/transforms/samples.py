@@ -54,7 +54,7 @@ class TrainingSamples(Dataset[Sample]):
     ) -> None:
         self._dataset = dataset
         self._indices = tuple(indices)
-        self._augment = Augmentation(recipe)
+        self._augment = Augmentation(recipe, box_edge=dataset.box_edge)
 
     def __len__(self) -> int:
         return len(self._indices)
