@@ -4,8 +4,8 @@
 
 Put files into the inbox under another name and rename them when they are whole. An image that was
 answered is removed; one that cannot be read is moved to `failed`, with its reason beside it. Many
-workers may share an inbox: whoever renames an image first has it, and what a killed worker left
-behind is taken up by the next one that starts with its name.
+workers may share an inbox: the worker that renames an image first has it, and what a killed worker
+left behind is taken up by the next one that starts with its name.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def claim(inbox: Path, taken: Path, limit: int) -> list[Path]:
 
 
 def answer(segmenter: Segmenter, files: list[Path], outbox: Path) -> None:
-    """Segment claimed images one by one, so that a broken one costs nobody else its answer."""
+    """Segment claimed images one by one, so that a broken one leaves the others their answer."""
     for file in files:
         try:
             detections = segmenter(file)

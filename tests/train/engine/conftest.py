@@ -11,7 +11,7 @@ from torchvision.ops import FrozenBatchNorm2d
 
 from pedseg_train.data import PennFudanDataset
 from pedseg_train.data.transforms import TrainingSamples
-from pedseg_train.engine import Surroundings, TrainingState, fit
+from pedseg_train.engine import TrainingContext, TrainingState, fit
 from pedseg_train.evaluation import NUMBERS, CocoResult
 from pedseg_train.models import build_for
 
@@ -47,7 +47,7 @@ class Toy:
             "save": lambda _state: None,
             "observers": (),
         }
-        return Surroundings(**(settings | changes))
+        return TrainingContext(**(settings | changes))
 
     def train(self, recipe, indices=range(4), **changes):
         state = self.start(recipe)

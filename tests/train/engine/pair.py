@@ -13,7 +13,7 @@ import torch
 from torchvision.ops import FrozenBatchNorm2d
 
 from pedseg_train.data.transforms import TrainingSamples
-from pedseg_train.engine import StopRequest, Surroundings, TrainingState, fit, joined_processes
+from pedseg_train.engine import StopRequest, TrainingContext, TrainingState, fit, joined_processes
 from pedseg_train.models import build_model
 from pedseg_train.recipes import Recipe
 from pedseg_train.run.dataset import RunData
@@ -39,7 +39,7 @@ def main(data: Path, recipe: Recipe, result: Path, environment: dict[str, str]) 
         opened, stop = RunData.open(data), StopRequest()
         fit(
             state,
-            Surroundings(
+            TrainingContext(
                 samples=TrainingSamples(opened.dataset, TRAIN, recipe),
                 recipe=recipe,
                 device=CPU,

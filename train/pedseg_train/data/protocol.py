@@ -57,7 +57,7 @@ class Instances:
             it.
         labels: int64 [N], positions in the dataset's `class_names`, never 0.
         areas: float64 [N], square pixels; what COCO calls an instance's area.
-        crowd: bool [N], regions of many instances that nobody told apart.
+        crowd: bool [N], regions of many instances annotated as one.
         ids: int64 [N], ids in the mask file or of the annotations.
         edge: the `box_edge` of the dataset, see `LabelledImages`.
     """

@@ -1,6 +1,6 @@
 """Training: the state of a run, the steps that change it, and the loop around them."""
 
-from .loop import Observer, Surroundings, fit
+from .loop import Observer, TrainingContext, fit
 from .processes import Processes, StoppedError, StopRequest, joined_processes, local_device
 from .state import Record, TrainingState, best_record
 
@@ -10,7 +10,7 @@ __all__ = [
     "Record",
     "StopRequest",
     "StoppedError",
-    "Surroundings",
+    "TrainingContext",
     "TrainingState",
     "best_record",
     "fit",

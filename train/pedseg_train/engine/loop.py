@@ -67,7 +67,7 @@ Observer = Callable[[TrainingState], object]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Surroundings:
+class TrainingContext:
     """What a loop works with besides its state.
 
     Attributes:
@@ -97,29 +97,29 @@ class Surroundings:
     stop: StopRequest = field(default_factory=StopRequest)
 
 
-def fit(state: TrainingState, around: Surroundings) -> None:
+def fit(state: TrainingState, context: TrainingContext) -> None:
     """Train until the recipe's epochs are in the history, or its patience has run out.
 
     Args:
         state: new or resumed; it tells where to go on, within an epoch too.
-        around: what to work with.
+        context: data, recipe, device, and what to call after each epoch.
 
     Raises:
-        StoppedError: somebody asked for it; the state has been saved.
+        StoppedError: a stop was requested; the state has been saved.
         TrainingError: an image that cannot be trained on, or a loss that is not finite.
     """
     stepper = Stepper(
-        around.processes.wrap(state.model, around.device),
-        around.recipe,
-        around.device,
-        around.processes,
-        around.name_of,
+        context.processes.wrap(state.model, context.device),
+        context.recipe,
+        context.device,
+        context.processes,
+        context.name_of,
     )
     with (
-        sums_in_one_order(around.device),
-        contextlib.closing(StepLoader(around.samples, around.recipe, around.device)) as loader,
+        sums_in_one_order(context.device),
+        contextlib.closing(StepLoader(context.samples, context.recipe, context.device)) as loader,
     ):
-        _fit(state, loader, stepper, around)
+        _fit(state, loader, stepper, context)
 
 
 @contextlib.contextmanager
@@ -146,31 +146,33 @@ def sums_in_one_order(device: torch.device) -> Iterator[None]:
         memory.fill_uninitialized_memory = fill
 
 
-def _fit(state: TrainingState, loader: StepLoader, stepper: Stepper, around: Surroundings) -> None:
-    recipe = around.recipe
+def _fit(
+    state: TrainingState, loader: StepLoader, stepper: Stepper, context: TrainingContext
+) -> None:
+    recipe = context.recipe
     while state.epoch < recipe.epochs and not is_exhausted(state.history, recipe.patience):
-        train_epoch(state, loader, stepper, around)
+        train_epoch(state, loader, stepper, context)
         started = time.perf_counter()
         try:
-            result = around.evaluate(state.measured)
+            result = context.evaluate(state.measured)
         except StoppedError:
-            around.save(state)
+            context.save(state)
             raise
         _finish_epoch(state, result, time.perf_counter() - started)
-        if around.processes.first:
-            for observer in around.observers:
+        if context.processes.first:
+            for observer in context.observers:
                 observer(state)
-        if any(around.processes.gathered(bool(around.stop))) and state.epoch < recipe.epochs:
+        if any(context.processes.gathered(bool(context.stop))) and state.epoch < recipe.epochs:
             raise StoppedError(f"stopped after epoch {state.epoch}")
 
 
 def train_epoch(
-    state: TrainingState, loader: StepLoader, stepper: Stepper, around: Surroundings
+    state: TrainingState, loader: StepLoader, stepper: Stepper, context: TrainingContext
 ) -> None:
     """Train on what is left of the epoch in hand; the state's progress follows every step."""
-    recipe, processes, progress = around.recipe, around.processes, state.progress
+    recipe, processes, progress = context.recipe, context.processes, state.progress
     plan = plan_epoch(
-        len(around.samples),  # type: ignore[arg-type]
+        len(context.samples),  # type: ignore[arg-type]
         recipe,
         state.epoch,
         rank=processes.rank,
@@ -184,16 +186,16 @@ def train_epoch(
     with step_bar(title, total=len(plan), done=progress.steps, shown=processes.first) as advance:
         for step, fetched in loader.steps(left):
             started = time.perf_counter()
-            losses, stop = stepper(state, step, fetched, steps=len(plan), stop=bool(around.stop))
+            losses, stop = stepper(state, step, fetched, steps=len(plan), stop=bool(context.stop))
             _count(progress, step.images, losses, time.perf_counter() - started)
             advance(step.images)
             if stop:
-                around.save(state)
+                context.save(state)
                 raise StoppedError(
                     f"stopped in epoch {state.epoch + 1} after step {progress.steps}"
                 )
-            if around.save_every and progress.steps % around.save_every == 0:
-                around.save(state)
+            if context.save_every and progress.steps % context.save_every == 0:
+                context.save(state)
 
 
 def _count(progress: EpochProgress, images: int, losses: dict[str, float], seconds: float) -> None:

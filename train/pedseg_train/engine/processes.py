@@ -25,10 +25,10 @@ class StoppedError(TrainingError):
 
 
 class StopRequest:
-    """Whether somebody wants the training to stop.
+    """Whether the training is to stop.
 
     Attributes:
-        by: the name of the signal, None as long as nobody asked.
+        by: the name of the signal, None without a request.
     """
 
     def __init__(self) -> None:

@@ -25,7 +25,7 @@ from ..engine import (
     Record,
     StoppedError,
     StopRequest,
-    Surroundings,
+    TrainingContext,
     TrainingState,
     best_record,
     fit,
@@ -213,7 +213,7 @@ class _Run:
         )
         fit(
             state,
-            Surroundings(
+            TrainingContext(
                 samples=TrainingSamples(self.data.dataset, split.train, self.recipe),
                 recipe=self.recipe,
                 device=self.device,
