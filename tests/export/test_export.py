@@ -15,7 +15,7 @@ from PIL import Image
 
 import pedseg_export.export as export_module
 from pedseg_export.export import export_artifact
-from pedseg_export.graph.pyramid import PyramidPooling
+from pedseg_export.graph.roi_align import PyramidPooling
 from pedseg_export.options import ExportOptions
 from pedseg_export.verification import Sample, generated_samples, verify
 from pedseg_runtime.artifact.manifest import MANIFEST_FILE, MANIFEST_KEY, OUTPUT_NAMES

@@ -1,4 +1,4 @@
-"""Parts of the networks: batch norm as scale and shift, heads in several sizes, a small trunk."""
+"""Parts of the networks that torchvision does not offer: heads in several sizes, a small trunk."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import nn
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.faster_rcnn import (
@@ -17,25 +16,6 @@ from torchvision.models.detection.faster_rcnn import (
 )
 from torchvision.models.detection.mask_rcnn import MaskRCNNHeads, MaskRCNNPredictor
 from torchvision.models.resnet import BasicBlock
-
-
-def folded_parameters(convolution: nn.Conv2d, norm: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Weight [O, C, h, w] and bias [O] of a convolution that applies the norm after it, too.
-
-    A norm with fixed statistics is a scale and a shift per channel, computed as torchvision's
-    `FrozenBatchNorm2d` does.
-
-    Args:
-        convolution: whose output the norm reads; with or without a bias.
-        norm: a `FrozenBatchNorm2d`, or a `BatchNorm2d` in eval mode, over O channels.
-    """
-    scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
-    shift = norm.bias - norm.running_mean * scale
-    if convolution.bias is not None:
-        shift = shift + convolution.bias * scale
-    weight: torch.Tensor = convolution.weight * scale.reshape(-1, 1, 1, 1)
-    return weight, shift
-
 
 ANCHORS_PER_CELL = 3
 BOX_CELLS = 7  # side of the pooled features that the box head sees

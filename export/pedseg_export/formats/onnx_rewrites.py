@@ -20,7 +20,7 @@ from onnxscript import opset18 as op
 from onnxscript import optimizer, rewriter
 from onnxscript.values import Op, Opset
 
-from ..graph import intermediates, nms, pyramid  # noqa: F401  register pedseg's operators
+from ..graph import intermediates, nms, roi_align  # noqa: F401  register pedseg's operators
 
 INTERMEDIATE_DOMAIN = "pedseg.intermediates"
 INTERMEDIATE_TYPES = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)", "tensor(int64)"]

@@ -12,12 +12,11 @@ from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 from torchvision.models.detection.backbone_utils import BackboneWithFPN
 from torchvision.models.detection.transform import GeneralizedRCNNTransform
 from torchvision.ops import FrozenBatchNorm2d
 from torchvision.ops.feature_pyramid_network import LastLevelMaxPool
-
-from pedseg_train.components import folded_parameters
 
 from .sizes import network_size
 
@@ -69,9 +68,8 @@ def folded(module: Module) -> Module:
     if not any(isinstance(part, NORMS) for part in copied.modules()):
         return copied
     for convolution, norm in list(_adjacent(copied)):
-        part: Any = copied.get_submodule(convolution)
-        weight, bias = folded_parameters(part, copied.get_submodule(norm))
-        part.weight, part.bias = nn.Parameter(weight), nn.Parameter(bias)
+        parts: tuple[Any, Any] = copied.get_submodule(convolution), copied.get_submodule(norm)
+        _put(copied, convolution, fuse_conv_bn_eval(*parts))
         _put(copied, norm, nn.Identity())
     for name, part in list(copied.named_modules()):
         if isinstance(part, nn.BatchNorm2d):

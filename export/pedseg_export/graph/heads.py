@@ -13,7 +13,7 @@ from torchvision.models.detection.rpn import RPNHead
 from .backbone import folded
 from .boxes import clip, decode, large_enough
 from .nms import keep_where, nms
-from .pyramid import PyramidPooling
+from .roi_align import PyramidPooling
 
 Layer = TypeVar("Layer", nn.Linear, nn.Conv2d)
 COORDINATES = 4

@@ -60,7 +60,7 @@ def script(loaded: LoadedCheckpoint, path: Path, *, swapped: bool = False, **opt
     if swapped:
         graph.preprocessing = Swapped(graph.preprocessing)
     with capture_library_output(discard):
-        draft = torch_archives.convert(graph)
+        draft = torch_archives.convert_torchscript(graph)
         write(draft, path, describe(loaded, chosen, draft))
     return path
 

@@ -26,7 +26,7 @@ from pedseg_export.graph.heads import AnchorHead
 from pedseg_export.graph.nms import suppress_rows
 from pedseg_export.graph.pasting import FullMasks, integer_boxes
 from pedseg_export.graph.proposals import ProposalStage
-from pedseg_export.graph.pyramid import PyramidPooling
+from pedseg_export.graph.roi_align import PyramidPooling
 from pedseg_export.graph.sizes import _symbolic_size, network_size
 from pedseg_export.verification import generated_samples
 from pedseg_runtime.detections import Detections

@@ -19,7 +19,12 @@ from pedseg_export.formats import (
     onnx_rewrites,
     torch_archives,
 )
-from pedseg_export.graph import InferenceGraph, backbone, intermediates, pyramid
+from pedseg_export.graph import (
+    InferenceGraph,
+    backbone,
+    intermediates,
+    roi_align,
+)
 from pedseg_export.graph.sizes import box_limits, int_vector, network_size, positive
 from pedseg_export.library_output import capture_library_output, discard
 from pedseg_export.options import ExportOptions
@@ -118,7 +123,7 @@ def aligned(graph: InferenceGraph, patch: pytest.MonkeyPatch) -> None:
             spatial_scale=scale,
         )
 
-    patch.setattr(pyramid, "roi_align_boxes", align)
+    patch.setattr(roi_align, "roi_align_boxes", align)
     patch.setattr(onnx_rewrites, "translate_roi_align", as_onnx)
 
 

@@ -14,8 +14,6 @@ import torch
 from torch import nn
 from torchvision.ops import FrozenBatchNorm2d
 
-from ...components import folded_parameters
-
 
 class _FoldingConv2d(nn.Conv2d):
     """A convolution that applies the norm after it; keeps that norm out of its own submodules."""
@@ -24,8 +22,14 @@ class _FoldingConv2d(nn.Conv2d):
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
         """Convolve and normalise, [N, C, H, W]."""
+        # torch's `fuse_conv_bn_weights`, which the export uses, cuts the gradient.
         (norm,) = self.folded
-        convolved: torch.Tensor = self._conv_forward(input, *folded_parameters(self, norm))
+        scale = norm.weight * (norm.running_var + norm.eps).rsqrt()
+        shift = norm.bias - norm.running_mean * scale
+        if self.bias is not None:
+            shift = shift + self.bias * scale
+        weight = self.weight * scale.reshape(-1, 1, 1, 1)
+        convolved: torch.Tensor = self._conv_forward(input, weight, shift)
         return convolved
 
 
