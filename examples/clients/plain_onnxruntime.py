@@ -46,7 +46,7 @@ def read(path: Path) -> np.ndarray:
         if image.mode[0] not in "IF" and is_unsigned:
             return np.asarray(upright.convert("RGBA" if "P" in image.mode else "RGB"))[..., :3]
         # Grey of more than 8 bits, which Pillow would cut off at 255 rather than scale.
-        bits, white_is_zero = tags.get(258, (16,))[0], tags.get(262) == 0
+        bits, white_is_zero = tags.get(258, (16,))[0], bool(tags) and not tags.get(262)
         if image.mode == "F" or bits > 16 or not is_unsigned:
             raise SystemExit(f"{path}: signed, of 32 bits or floats; scale it to 8 bits")
         white = (1 << bits) - 1

@@ -40,7 +40,7 @@ def eight_bit(image: Image.Image) -> Image.Image | None:
     if bits > 16 or values.min(initial=0) < 0 or values.max(initial=0) > white:
         raise _refused("32-bit integers")
     scaled = values.astype(np.uint32)  # in place from here on: images may be large
-    if tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO:
+    if tags and tags.get(_PHOTOMETRIC, _WHITE_IS_ZERO) == _WHITE_IS_ZERO:  # as Pillow for 8 bit
         np.subtract(white, scaled, out=scaled)
     scaled *= 255
     scaled += white // 2

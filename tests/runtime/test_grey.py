@@ -73,6 +73,14 @@ def test_eight_bits_go_the_way_they_say(white_is_zero: bool) -> None:
     check(tiff(values.tobytes(), bits=8, white_is_zero=white_is_zero))
 
 
+def test_without_a_word_white_is_zero_as_other_readers_have_it() -> None:
+    values = 65535 - np.rint(RAMP * 65535).astype(np.uint16)
+    content = tiff(values.astype("<u2").tobytes(), bits=16)
+    entry = struct.pack("<HHII", 262, 4, 1, 1)
+    assert entry in content
+    check(content.replace(entry, struct.pack("<HHII", 65000, 4, 1, 1)))
+
+
 def test_the_other_byte_order_reads_the_same() -> None:
     data = np.rint(RAMP * 65535).astype(">u2").tobytes()
     check(tiff(data, bits=16, endian=">"))
