@@ -20,7 +20,7 @@ from pycocotools import mask as coco
 
 from .._version import __version__
 from ..files import replacing, write_json
-from ..masks import crop_dense
+from ..masks import crop_dense, decode_rle
 from ..polygons import outlines, simplify
 from .journal import Entry
 from .outputs import write_list
@@ -164,7 +164,7 @@ def _shapes(
     rle = found["segmentation"]
     if tolerance is None:
         if coco.area(rle):
-            value = {"format": "rle", "rle": brush_rle(_decode(rle)), "brushlabels": [label]}
+            value = {"format": "rle", "rle": brush_rle(decode_rle(rle)), "brushlabels": [label]}
             yield {"type": "brushlabels", "value": value}
         return
     for ring in _polygons(rle, tolerance):
@@ -177,11 +177,7 @@ def _polygons(rle: dict[str, Any], tolerance: float | None) -> list[NDArray[np.f
     """Simplified outlines of a mask, the largest first; none without a tolerance."""
     if tolerance is None:
         return []
-    return [simplify(ring, tolerance) for ring in outlines(crop_dense(_decode(rle)))]
-
-
-def _decode(rle: dict[str, Any]) -> NDArray[np.bool_]:
-    return np.asarray(coco.decode(rle), np.bool_)
+    return [simplify(ring, tolerance) for ring in outlines(crop_dense(decode_rle(rle)))]
 
 
 def _named(images: Images) -> Iterator[tuple[str, Entry]]:

@@ -23,6 +23,9 @@ from pedseg_runtime.predict.label_tools import (
     write_label_studio,
 )
 
+# pycocotools' own decoder is not made for numpy 2.
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+
 CLASSES = ("background", "person", 'a "dog" & <more>')
 SIZE = (30, 40)
 
@@ -50,7 +53,7 @@ def read_brush(data: list[int]) -> NDArray[np.uint8]:
 
 
 @given(arrays(np.bool_, st.tuples(st.integers(1, 12), st.integers(1, 12))), st.integers(1, 40))
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_a_brush_has_every_pixel(bits: NDArray[np.bool_], scale: int) -> None:
     bits = np.kron(bits, np.ones((scale, scale), np.bool_))
     image = read_brush(brush_rle(bits)).reshape(*bits.shape, 4)
@@ -61,7 +64,7 @@ def test_a_brush_has_every_pixel(bits: NDArray[np.bool_], scale: int) -> None:
     arrays(np.bool_, st.tuples(st.integers(1, 14), st.integers(1, 14))),
     st.sampled_from([0, 0.5, 1, 3]),
 )
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 def test_simplified_outlines_stay_within_the_tolerance(
     bits: NDArray[np.bool_], tolerance: float
 ) -> None:
