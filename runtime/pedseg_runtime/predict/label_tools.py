@@ -16,7 +16,6 @@ from xml.sax.saxutils import quoteattr
 
 import numpy as np
 from numpy.typing import NDArray
-from pycocotools import mask as coco
 
 from .._version import __version__
 from ..files import replacing, write_json
@@ -55,15 +54,16 @@ def write_coco_instances(
         for found in entry.result["detections"]:
             rle = found["segmentation"]
             shapes = [ring.ravel().tolist() for ring in _polygons(rle, tolerance)]
-            if coco.area(rle):
+            top, left, bits = crop_dense(decode_rle(rle))
+            if bits.any():
                 annotations.append(
                     {
                         "id": len(annotations) + 1,
                         "image_id": number,
                         "category_id": found["category_id"],
                         "segmentation": rle if tolerance is None else shapes,
-                        "bbox": coco.toBbox(rle).tolist(),
-                        "area": int(coco.area(rle)),
+                        "bbox": [left, top, bits.shape[1], bits.shape[0]],
+                        "area": int(bits.sum()),
                         "iscrowd": 0,
                         "score": found["score"],
                     }
@@ -163,8 +163,9 @@ def _shapes(
     """The regions of one detection: a brush, or a polygon per part in percent of the image."""
     rle = found["segmentation"]
     if tolerance is None:
-        if coco.area(rle):
-            value = {"format": "rle", "rle": brush_rle(decode_rle(rle)), "brushlabels": [label]}
+        bits = decode_rle(rle)
+        if bits.any():
+            value = {"format": "rle", "rle": brush_rle(bits), "brushlabels": [label]}
             yield {"type": "brushlabels", "value": value}
         return
     for ring in _polygons(rle, tolerance):
