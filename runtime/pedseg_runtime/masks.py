@@ -8,7 +8,7 @@ image alone, so the cost is the area of the boxes, never detections x height x w
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -110,6 +110,28 @@ def encode_crops(crops: Iterable[PastedMask], image_size: tuple[int, int]) -> li
         rle = coco.frPyObjects(runs, height, width)
         encoded.append({"size": [height, width], "counts": rle["counts"].decode("ascii")})
     return encoded
+
+
+def decode_rle(rle: Mapping[str, Any]) -> NDArray[np.bool_]:
+    """The mask, bool [H, W], of COCO's compressed run lengths, as `encode_crops` makes them.
+
+    Args:
+        rle: `{"size": [H, W], "counts": str}`.
+    """
+    runs: list[int] = []
+    number = shift = 0
+    for byte in rle["counts"].encode("ascii"):
+        group = byte - 48  # five bits, lowest first; the sixth tells that more follow
+        number |= (group & 0x1F) << shift
+        shift += 5
+        if not group & 0x20:
+            if group & 0x10:
+                number -= 1 << shift
+            # From the fourth on, a number is the difference to the one two before it.
+            runs.append(number + (runs[-2] if len(runs) > 2 else 0))
+            number = shift = 0
+    height, width = rle["size"]
+    return np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(width, height).T
 
 
 def run_lengths(crop: PastedMask, image_size: tuple[int, int]) -> list[int]:

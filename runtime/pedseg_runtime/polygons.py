@@ -35,6 +35,49 @@ def outlines(crop: PastedMask) -> list[NDArray[np.float32]]:
     return [np.array(ring, np.float32)[:, ::-1] + offset for _, ring in rings]
 
 
+def simplify(ring: NDArray[np.float32], tolerance: float) -> NDArray[np.float32]:
+    """Leave out corners of an outline, none of them farther than `tolerance` from the rest.
+
+    The algorithm is that of Douglas and Peucker (1973), on the two halves between the first corner
+    and the one farthest from it.
+
+    Args:
+        ring: float32 [P, 2], x y, closed without repeating the first.
+        tolerance: in pixels; 0 leaves out only what lies on a line.
+
+    Returns:
+        Some of the corners in their order, at least three.
+    """
+    count = len(ring)
+    closed = np.concatenate([ring, ring[:1]]).astype(np.float64)
+    middle = int(np.argmax(np.hypot(*(closed[:-1] - closed[0]).T)))
+    kept = np.zeros(count + 1, np.bool_)
+    kept[[0, middle]] = True
+    waiting = [(0, middle), (middle, count)]
+    while waiting:
+        first, last = waiting.pop()
+        if last - first < 2:
+            continue
+        distances = _distances(closed[first + 1 : last], closed[first], closed[last])
+        farthest = int(np.argmax(distances))
+        if distances[farthest] > tolerance:
+            place = first + 1 + farthest
+            kept[place] = True
+            waiting += [(first, place), (place, last)]
+    chosen = ring[kept[:-1]]
+    return chosen if len(chosen) > 2 else ring
+
+
+def _distances(
+    points: NDArray[np.float64], start: NDArray[np.float64], end: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """How far points [P, 2] are from the stretch between two others."""
+    along = end - start
+    length = float(along @ along)
+    share = np.clip((points - start) @ along / length, 0, 1) if length else np.zeros(len(points))
+    return np.asarray(np.hypot(*(points - start - share[:, None] * along).T))
+
+
 def _edges(bits: NDArray[np.bool_]) -> dict[tuple[int, int, int], tuple[int, int]]:
     """Stretches of pixel edges with the mask on their right: (row, column, direction) -> end."""
     padded = np.pad(bits, 1)

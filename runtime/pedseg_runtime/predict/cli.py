@@ -19,6 +19,7 @@ from ..segmenter import Segmenter
 from ..text import pluralize
 from .inputs import count_left_out, describe_left_out, find_inputs
 from .jobs import Prediction
+from .label_tools import LOCAL_FILES
 from .outputs import DEFAULT_FORMATS, FORMATS
 from .run import predict_files
 from .video_reading import is_video
@@ -77,6 +78,18 @@ from .video_reading import is_video
     is_flag=True,
     help="Go on with an output folder: leave out files that are finished there.",
 )
+@click.option(
+    "--polygon-tolerance",
+    type=click.FloatRange(min=0),
+    metavar="PIXELS",
+    help="For label tools: polygons, off the outlines by at most PIXELS.  [default: exact masks]",
+)
+@click.option(
+    "--image-prefix",
+    default=LOCAL_FILES,
+    show_default=True,
+    help="For Label Studio: what stands before an image's name in its address.",
+)
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
 @click.option(
     "--self-test/--no-self-test",
@@ -95,6 +108,8 @@ def main(
     batch_size: int,
     every: int,
     resume: bool,
+    polygon_tolerance: float | None,
+    image_prefix: str,
     threads: int | None,
     self_test: bool,
     as_json: bool,
@@ -110,6 +125,9 @@ def main(
              json     detections.json: all images, masks run-length encoded;
                       NAME.jsonl per video: a line per segmented frame
              coco     coco_results.json for COCO.loadRes, and coco_images.json to load it into
+             coco-instances  coco_instances.json, which CVAT imports as "COCO 1.0"
+             label-studio    label_studio.json to import, and label_studio.xml, the project's
+                      labeling interface
 
     A file that cannot be read is listed at the end, the others are segmented, and the exit code is
     1. What a folder holds beside images and videos is left out, and counted by suffix. Of several
@@ -129,6 +147,8 @@ def main(
                 batch_size=batch_size,
                 every=every,
                 resume=resume,
+                polygon_tolerance=polygon_tolerance,
+                image_prefix=image_prefix,
                 on_done=bars.advance,
                 on_frames=bars.show_frames,
             )

@@ -19,17 +19,30 @@ from .journal import Entry
 from .video_reading import is_video
 
 OVERLAY, MASKS, JSON, COCO = "overlay", "masks", "json", "coco"
-FORMATS = (OVERLAY, MASKS, JSON, COCO)
+COCO_INSTANCES, LABEL_STUDIO = "coco-instances", "label-studio"
+FORMATS = (OVERLAY, MASKS, JSON, COCO, COCO_INSTANCES, LABEL_STUDIO)
 DEFAULT_FORMATS = (OVERLAY, JSON)
 COCO_IMAGES = "coco_images"  # comes with COCO
+LABEL_INTERFACE = "label_interface"  # comes with LABEL_STUDIO
 
 JOURNAL_FILE = "detections.jsonl"
 DETECTIONS_FILE = "detections.json"
 COCO_RESULTS_FILE = "coco_results.json"
 COCO_IMAGES_FILE = "coco_images.json"
+COCO_INSTANCES_FILE = "coco_instances.json"
+LABEL_STUDIO_FILE = "label_studio.json"
+LABEL_INTERFACE_FILE = "label_studio.xml"
 MASKS_FOLDER = "PedMasks"  # as in the Penn-Fudan layout
 
-_RESERVED = (JOURNAL_FILE, DETECTIONS_FILE, COCO_RESULTS_FILE, COCO_IMAGES_FILE)
+_RESERVED = (
+    JOURNAL_FILE,
+    DETECTIONS_FILE,
+    COCO_RESULTS_FILE,
+    COCO_IMAGES_FILE,
+    COCO_INSTANCES_FILE,
+    LABEL_STUDIO_FILE,
+    LABEL_INTERFACE_FILE,
+)
 _JPEG = frozenset({".jpeg", ".jpg"})
 # Most filesystems take 255 bytes; number, suffix and a temporary name must fit as well.
 _LONGEST_STEM = 200
@@ -67,7 +80,7 @@ def plan_outputs(file: Path, formats: Collection[str], names: Names) -> dict[str
     """The files that come of one input, by kind and relative to the output folder.
 
     Kinds are "overlay" (an image or a video), "mask" (of an image) and "lines" (of a video). The
-    formats json and coco collect images in files of their own.
+    other formats collect images in files of their own.
     """
     if is_video(file):
         patterns = {OVERLAY: ("overlay", "{}.mp4"), JSON: ("lines", "{}.jsonl")}
@@ -138,7 +151,7 @@ def write_detections(path: Path, images: Iterable[tuple[Path, Entry]]) -> None:
         images: each image as it was given, with what the journal has of it.
     """
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
-        _write_list(stream, (_record(file, entry) for file, entry in images), indent=2)
+        write_list(stream, (_record(file, entry) for file, entry in images), indent=2)
 
 
 def write_coco(
@@ -167,7 +180,7 @@ def write_coco(
                 yield {"image_id": number, **{key: found[key] for key in _COCO_KEYS}}
 
     with replacing(path) as temporary, temporary.open("w", encoding="utf-8") as stream:
-        _write_list(stream, results())
+        write_list(stream, results())
     categories = [{"id": label, "name": name} for label, name in enumerate(class_names) if label]
     write_json(images_path, {"images": known, "annotations": [], "categories": categories})
 
@@ -194,7 +207,7 @@ def _record(file: Path, entry: Entry) -> dict[str, Any]:
     }
 
 
-def _write_list(
+def write_list(
     stream: IO[str], values: Iterable[dict[str, Any]], *, indent: int | None = None
 ) -> None:
     """Write a JSON list value by value, just as `json.dumps` would at once."""

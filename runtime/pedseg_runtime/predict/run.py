@@ -11,15 +11,22 @@ from ..segmenter import Segmenter
 from ..text import quote
 from .jobs import FailedFile, Job, PredictedFile, Prediction, PredictionContext
 from .journal import Journal, read_settings
+from .label_tools import LOCAL_FILES, write_coco_instances, write_label_studio
 from .outputs import (
     COCO,
     COCO_IMAGES,
     COCO_IMAGES_FILE,
+    COCO_INSTANCES,
+    COCO_INSTANCES_FILE,
     COCO_RESULTS_FILE,
     DEFAULT_FORMATS,
     DETECTIONS_FILE,
     JOURNAL_FILE,
     JSON,
+    LABEL_INTERFACE,
+    LABEL_INTERFACE_FILE,
+    LABEL_STUDIO,
+    LABEL_STUDIO_FILE,
     MASKS,
     MASKS_FOLDER,
     Names,
@@ -43,6 +50,8 @@ def predict_files(
     batch_size: int = 8,
     every: int = 1,
     resume: bool = False,
+    polygon_tolerance: float | None = None,
+    image_prefix: str = LOCAL_FILES,
     on_done: Callable[[int], object] | None = None,
     on_frames: OnFrames | None = None,
 ) -> Prediction:
@@ -58,12 +67,17 @@ def predict_files(
         output: folder for the results; it is made if missing.
         formats: some of "overlay" (a drawing per image, a video per video), "masks" (a PNG of
             instance ids per image, in PedMasks), "json" (detections.json for the images, JSON
-            lines per video) and "coco" (coco_results.json and coco_images.json for the images).
+            lines per video), "coco" (coco_results.json and coco_images.json for the images),
+            "coco-instances" (coco_instances.json, which CVAT imports) and "label-studio"
+            (label_studio.json and label_studio.xml).
         score_threshold: keep detections above it; None keeps what the artifact yields.
         batch_size: most images held in memory and segmented at once.
         every: of a video, segment every so many frames.
         resume: leave out the files that an earlier run into `output` finished, if they have not
             changed and their results are in place.
+        polygon_tolerance: write the masks for label tools as polygons that differ from the
+            outlines by at most so many pixels; None writes them exactly.
+        image_prefix: what stands before an image's name in Label Studio's tasks.
         on_done: called with the number of files that are newly done.
         on_frames: called with a video, the number of its frames that are done, and that of all if
             known.
@@ -106,6 +120,11 @@ def predict_files(
             report(1)
         in_order = [predicted[file] for file in files if file in predicted]
         results = _collect(context, files, in_order, formats)
+        images = [item.file for item in in_order if not item.is_video]
+        if images:
+            results |= _write_for_label_tools(
+                context, images, formats, polygon_tolerance, image_prefix
+            )
     return Prediction(in_order, failed, results, notes)
 
 
@@ -173,6 +192,34 @@ def _collect(
             results[COCO_IMAGES],
             context.journal.entries(images),
             context.segmenter.manifest.class_names,
+        )
+    return results
+
+
+def _write_for_label_tools(
+    context: PredictionContext,
+    images: Sequence[Path],
+    formats: Collection[str],
+    tolerance: float | None,
+    prefix: str,
+) -> dict[str, Path]:
+    """Write what label tools import."""
+    results: dict[str, Path] = {}
+    class_names = context.segmenter.manifest.class_names
+    if COCO_INSTANCES in formats:
+        results[COCO_INSTANCES] = context.output / COCO_INSTANCES_FILE
+        entries = context.journal.entries(images)
+        write_coco_instances(results[COCO_INSTANCES], entries, class_names, tolerance=tolerance)
+    if LABEL_STUDIO in formats:
+        results[LABEL_STUDIO] = context.output / LABEL_STUDIO_FILE
+        results[LABEL_INTERFACE] = context.output / LABEL_INTERFACE_FILE
+        write_label_studio(
+            results[LABEL_STUDIO],
+            results[LABEL_INTERFACE],
+            context.journal.entries(images),
+            class_names,
+            tolerance=tolerance,
+            prefix=prefix,
         )
     return results
 

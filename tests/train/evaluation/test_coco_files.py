@@ -22,6 +22,7 @@ from pycocotools.cocoeval import COCOeval
 from pedseg_runtime.errors import InputError
 from pedseg_train.commands.evaluate import evaluate_file
 from pedseg_train.data import open_dataset
+from pedseg_train.data.coco.segmentation import decode
 from pedseg_train.evaluation import NUMBERS, labelled, record
 
 Entries = list[dict[str, Any]]
@@ -73,7 +74,7 @@ def runs(polygons: list[list[float]], height: int, width: int) -> dict[str, Any]
 
 def unpacked(rle: dict[str, Any]) -> dict[str, Any]:
     """The same as a list of counts."""
-    bits = coco_mask.decode(rle).T.ravel().astype(bool)
+    bits = decode(rle, rle["size"]).T.ravel()
     edges = np.flatnonzero(np.diff(bits, prepend=False)).tolist()
     return {"size": rle["size"], "counts": np.diff([0, *edges, bits.size]).tolist()}
 
