@@ -65,6 +65,43 @@ class Instances:
         return np.asarray((self.boxes[:, 2:] > self.boxes[:, :2]).all(axis=1))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Extents:
+    """Where instances are, without their masks: a large image with many of them fits into memory.
+
+    Attributes:
+        ids: int64 [N], ids in the mask file or of the annotations.
+        labels: int64 [N].
+        crowd: bool [N].
+        boxes: int64 [N, 4] as in `Instances`; 0 0 0 0 for an empty mask.
+        pixels: int64 [N], of the masks.
+    """
+
+    ids: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    crowd: NDArray[np.bool_]
+    boxes: NDArray[np.int64]
+    pixels: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def learnable(self) -> NDArray[np.bool_]:
+        """What is trained on, bool [N]: no crowd regions, and no box without width or height."""
+        sides = self.boxes[:, 2:] > self.boxes[:, :2]
+        return np.asarray(sides.all(axis=1) & ~self.crowd)
+
+
+def extent_of(mask: NDArray[np.bool_]) -> tuple[tuple[int, int, int, int], int]:
+    """The box of a mask [H, W] as in `Instances`, and its pixels; zeros for an empty one."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return (0, 0, 0, 0), 0
+    box = (int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1]))
+    return box, int(np.count_nonzero(mask))
+
+
 def tight_boxes(masks: NDArray[np.bool_ | np.uint8]) -> NDArray[np.int64]:
     """The first and last pixel of every mask, the rule of torchvision's tutorial.
 
