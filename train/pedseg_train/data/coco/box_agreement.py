@@ -13,7 +13,8 @@ from ..protocol import Extents, extent_of
 from .segmentation import Segmentation, filling_runs
 
 AGREEING = 0.5  # IoU of the file's box and the mask's
-_EXPLAINED = 0.8  # IoU after undoing what may have gone wrong
+_EXPLAINED = 0.6  # IoU after undoing what may have gone wrong
+_SCALED = 0.2  # of the logarithm of a scale, for another size
 _TRIED = 100  # annotations for which explanations are tried
 _FEWEST = 3  # of few annotations nothing is concluded
 
@@ -102,13 +103,16 @@ def _explanation(
     size: tuple[int, int],
 ) -> str:
     """The name of what may have gone wrong with a mask, or ""."""
-    ratio = np.sqrt((corners[2:] - corners[:2]) / np.maximum(mask[2:] - mask[:2], 1))
+    own = mask.astype(np.float64)
+    exchanged = np.concatenate([file_box[:2][::-1], (file_box[:2] + file_box[2:])[::-1]])
+    scale = corners[2:] / np.maximum(own[2:], 1)
     guesses = {
-        CORNERS: (mask.astype(np.float64), file_box),
-        "swapped": (mask[[1, 0, 3, 2]].astype(np.float64), corners),
+        CORNERS: (own, file_box),
+        "swapped": (own, exchanged.clip(0, [size[1], size[0]] * 2)),
         "rows": (_row_by_row(segmentation, size), corners),
-        "scaled": (mask * np.tile(ratio**2, 2).astype(np.float64), corners),
     }
+    if (np.abs(np.log(scale)) > _SCALED).all():
+        guesses["scaled"] = (own * np.tile(scale, 2), corners)
     for name, (box, expected) in guesses.items():
         if float(box_overlaps(box[None], expected[None])[0]) >= _EXPLAINED:
             return name
