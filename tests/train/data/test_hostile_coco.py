@@ -75,10 +75,15 @@ def write(root, document, seed):
 
 def attack(document, seed):
     """Run the commands on a mutation of the document; the exit codes."""
+    return run_commands(mutated(document, random.Random(seed)), seed)
+
+
+def run_commands(document, seed):
+    """The exit codes of the commands that read a file and convert it."""
     codes = []
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        file = write(root, mutated(document, random.Random(seed)), seed)
+        file = write(root, document, seed)
         target = root / "inner" / "out"
         before = {path: path.read_bytes() for path in root.rglob("*") if path.is_file()}
         for command in (
@@ -110,6 +115,20 @@ def attack(document, seed):
 @given(seed=st.integers(0, 10**9))
 def test_hostile_files_are_answered_in_lines_and_stay_in_their_place(seed):
     attack(DOCUMENT, seed)
+
+
+PREFIXES = ["", "images/", "../source/images/", "/gone/", "C:\\x\\", "..\\..\\q\\", "https://h/x/",
+            "./", "//", "images/../images/", "~/../", "\\\\server\\share\\"]  # fmt: skip
+
+
+@pytest.mark.slow
+@given(prefixes=st.lists(st.sampled_from(PREFIXES), min_size=3, max_size=3))
+def test_foreign_names_of_real_files_are_converted_within_the_target(prefixes):
+    document = deepcopy(DOCUMENT)
+    names = ("a.png", "A.png", "é.png")
+    for image, prefix, name in zip(document["images"], prefixes, names, strict=True):
+        image["file_name"] = prefix + name
+    assert run_commands(document, 0) == [0, 0, 1, 0, 0, 0, 0, 0]
 
 
 DOCUMENT = {

@@ -73,12 +73,12 @@ class Look:
     Attributes:
         report: what was counted, and the problems.
         learnable: the number of instances to learn from, by position.
-        dropped: how many annotations are left out, by reason.
+        dropped: the first reason of each kind to leave an annotation out, and for how many.
     """
 
     report: CheckReport
     learnable: dict[int, int]
-    dropped: dict[str, int]
+    dropped: dict[str, tuple[str, int]]
 
 
 def look_at(
@@ -111,7 +111,8 @@ def look_at(
             look.learnable[index] = int(inspection.found.learnable.sum())
         for each in inspection.dropped:
             reason = without_particulars(each.reason)
-            look.dropped[reason] = look.dropped.get(reason, 0) + 1
+            example, count = look.dropped.get(reason, (each.reason, 0))
+            look.dropped[reason] = (example, count + 1)
         if progress is not None:
             progress(done, len(indices))
     disagreement = agreement.problem(root.name)

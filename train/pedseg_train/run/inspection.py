@@ -74,7 +74,7 @@ def _refuse_nothing(data: RunData, split: Split, look: Look) -> None:
 
 def _tell(look: Look, command: str, notify: Notify) -> None:
     parts = [f"{look.report.crowds} crowd regions"] if look.report.crowds else []
-    parts += [f"{count} instances ({reason})" for reason, count in look.dropped.items()]
+    parts += [f"{count} instances ({reason})" for reason, count in look.dropped.values()]
     if parts:
         notify(f"left out: {', '.join(parts)}; {command} lists them")
     told = [

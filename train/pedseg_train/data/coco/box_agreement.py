@@ -92,7 +92,8 @@ def box_overlaps(first: Boxes | NDArray[np.int64], second: Boxes) -> Boxes:
     common = (high - low).clip(0).prod(axis=1)
     areas = [(boxes[:, 2:] - boxes[:, :2]).clip(0).prod(axis=1) for boxes in (first, second)]
     union = areas[0] + areas[1] - common
-    return np.divide(common, union, out=np.zeros(len(first)), where=union > 0)
+    overlaps: Boxes = np.divide(common, union, out=np.zeros(len(first)), where=union > 0)
+    return overlaps
 
 
 def _explanation(
@@ -126,4 +127,4 @@ def _row_by_row(segmentation: Segmentation, size: tuple[int, int]) -> Boxes:
     runs = filling_runs(segmentation["counts"], size)
     pixels = np.repeat(np.arange(len(runs)) % 2 == 1, runs).reshape(size)
     box, count = extent_of(pixels)
-    return np.array(box, np.float64) + ([0, 0, 1, 1] if count else [0, 0, 0, 0])
+    return np.array([*box[:2], box[2] + (count > 0), box[3] + (count > 0)], np.float64)

@@ -173,6 +173,12 @@ def identity_of(value: Any) -> Identity | None:
     return value.strip() if number is None and _is_text(value) else number
 
 
+def identities(entries: list[Any], key: str) -> set[Identity]:
+    """The ids that entries have under `key`."""
+    found = {identity_of(_get(entry, key)) for entry in entries}
+    return {identity for identity in found if identity is not None}
+
+
 def quoted(value: Any) -> str:
     """A value from a file for a message, cut to less than a line."""
     return _quoting.repr(value)

@@ -7,7 +7,6 @@ import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,9 +22,8 @@ from ..pennfudan_layout import orientation_of, read_named_image
 from ..protocol import Dropped, Extents, Instances, extent_of, tight_boxes
 from .annotations import index_annotations
 from .document import (
-    Identity,
     ImageEntry,
-    identity_of,
+    identities,
     load_document,
     read_categories,
     read_images,
@@ -85,7 +83,7 @@ class CocoImages:
         self.file, self._images = Path(file), images
         self.problems: list[Problem] = []
         document, name = load_document(self.file), self.file.name
-        used = _categories_of(document["annotations"])
+        used = identities(document["annotations"], "category_id")
         known = read_categories(document["categories"], used, name, self.problems)
         known = renamed(known, class_map or {}, source=self.file)
         entries = read_images(document["images"], name, self.problems)
@@ -107,7 +105,7 @@ class CocoImages:
             labels=labels,
             file=name,
             problems=self.problems,
-            broken=_image_ids(document["images"]) - good,
+            broken=identities(document["images"], "id") - good,
         )
         if not len(self._index.ids) and not self._errors():
             self._error(self._nothing_found())
@@ -330,19 +328,6 @@ class CocoImages:
         words += [] if self._images is None else ["--images", str(self._images)]
         others = f" (and {more} more; `{shlex.join(words)}` lists them)" if more else ""
         raise DatasetError(f"{self.file}: {errors[0].message}{others}")
-
-
-def _categories_of(annotations: Sequence[Any]) -> set[Identity]:
-    """The ids of the categories that annotations name."""
-    found = (
-        identity_of(entry.get("category_id")) for entry in annotations if isinstance(entry, Mapping)
-    )
-    return {identity for identity in found if identity is not None}
-
-
-def _image_ids(images: Sequence[Any]) -> set[Identity]:
-    found = (identity_of(entry.get("id")) for entry in images if isinstance(entry, Mapping))
-    return {identity for identity in found if identity is not None}
 
 
 def _named(entries: Sequence[ImageEntry]) -> dict[str, ImageEntry]:
