@@ -6,6 +6,7 @@ output can be piped. Imported by the command-line modules only: a service pays n
 
 from __future__ import annotations
 
+import csv
 import difflib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -70,7 +71,7 @@ class Choice(click.Choice[str]):
 
 
 class Many(_ParamType):
-    """Several values of one type, separated by commas.
+    """Several values of one type, separated by commas; double quotes keep a comma in a value.
 
     Args:
         one: the type.
@@ -88,7 +89,8 @@ class Many(_ParamType):
         """A text -> its values; fails with the first one's complaint (exit code 2)."""
         if isinstance(value, tuple):
             return value
-        parts = [part.strip() for part in str(value).split(",")]
+        (row,) = csv.reader([str(value)], skipinitialspace=True) if value else ([""],)
+        parts = [part.strip() for part in row]
         if parts == [""] and self.empty:
             return ()
         if "" in parts:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,15 @@ from pedseg_runtime.files import write_json
 from .recipes import RECIPES, Recipe
 
 SCHEMA_VERSION = 1
+
+
+def _is_leftover(path: Path, settings: Collection[str]) -> bool:
+    """Whether a run that saved no state leaves such a file."""
+    return path.is_file() and (
+        path.name in settings
+        or path.name.startswith("events.out.tfevents.")
+        or path.match(".*-????????.*")
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +103,15 @@ class RunFolder:
         return Recipe.from_dict(self._read_settings()["recipe"])
 
     def check_unused(self) -> None:
-        """Raise TrainingError unless the folder is new or empty."""
-        if self.root.exists() and (not self.root.is_dir() or any(self.root.iterdir())):
+        """Raise TrainingError unless the folder is new, empty, or of a run that saved nothing.
+
+        A run that failed before its first state has left its settings only; they are replaced.
+        """
+        settings = {self.recipe.name, self.split.name}
+        if self.root.exists() and (
+            not self.root.is_dir()
+            or any(not _is_leftover(path, settings) for path in self.root.iterdir())
+        ):
             raise TrainingError(
                 f"{self.root}: expected a new or empty folder for the run, found one in use; "
                 "choose another, or continue the run in it with --resume"

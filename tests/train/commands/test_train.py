@@ -9,6 +9,7 @@ import shutil
 import signal
 import statistics
 
+import numpy as np
 import pytest
 from click.testing import CliRunner
 from PIL import Image
@@ -303,3 +304,66 @@ def test_help_shows_the_recipe_under_its_headings():
     assert places == sorted(places)
     assert page.index("--resume") < places[1] < page.index("--freeze") < places[2]
     assert "stem, stage1" in " ".join(page.split())
+
+
+def write_masks(root, change):
+    for path in (root / "PedMasks").iterdir():
+        with Image.open(path) as image:
+            ids = np.asarray(image)
+        Image.fromarray(change(ids)).save(path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda ids: ids * 0, "expected instances to learn from in the 5 training images"),
+        (lambda ids: np.pad(ids, ((0, 3), (0, 0))), "expected the image's size 80x64, found 80x67"),
+        (lambda ids: np.where(ids == 2, 255, ids).astype(np.uint8), "PASCAL VOC"),
+    ],
+    ids=["empty", "size", "void"],
+)
+def test_bad_data_is_an_error_before_anything_is_written(toy_root, tmp_path, change, message):
+    data = shutil.copytree(toy_root, tmp_path / "data")
+    write_masks(data, change)
+    result = invoke("--data", data, "--output", tmp_path / "run", *TINY)
+    assert result.exit_code == 1
+    assert message in result.output
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_is_left_out_is_one_line(toy_root, tmp_path):
+    data = shutil.copytree(toy_root, tmp_path / "data")
+
+    def thin(ids):
+        found = ids.copy()
+        found[0, 0] = 3
+        return found
+
+    write_masks(data, thin)
+    folder = tmp_path / "run"
+    result = invoke("--data", data, "--output", folder, *TINY, "--epochs", "1")
+    assert result.exit_code == 0, result.output
+    (line,) = [line for line in result.stderr.splitlines() if line.startswith("left out")]
+    assert "6 instances" in line
+    assert "pedseg-data check" in line
+
+
+def test_a_run_that_saved_nothing_can_be_started_again_in_its_folder(toy_root, tmp_path):
+    arguments = ("--data", toy_root, "--output", tmp_path / "run", *TINY, "--epochs", "1")
+    failed = invoke(*arguments, "--lr", "1e9", "--warmup", "0")
+    assert failed.exit_code == 1
+    assert "lower the learning rate" in failed.output
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"recipe.json", "split.json"}
+    again = invoke(*arguments)
+    assert again.exit_code == 0, again.output
+    assert json.loads((tmp_path / "run" / "recipe.json").read_text())["recipe"]["lr"] < 1
+
+
+def test_a_class_map_is_part_of_the_recipe(toy_root, tmp_path):
+    folder = tmp_path / "run"
+    options = ("--map", '"person=human, upright"', "--epochs", "1")
+    result = invoke("--data", toy_root, "--output", folder, *TINY, *options)
+    assert result.exit_code == 0, result.output
+    assert read_header(folder / "best.safetensors").class_names == ("background", "human, upright")
+    assert "--map" in result.stderr.splitlines()[-2]

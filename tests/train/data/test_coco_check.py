@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -82,4 +83,80 @@ def test_no_image_at_all_is_an_error(coco):
     for path in (coco.parent / "images").iterdir():
         path.unlink()
     report = check_dataset(coco)
-    assert "expected images that can be read, found none" in report.errors[-1].message
+    assert len(report.errors) == 3
+    assert all("found nothing; name the folder" in each.message for each in report.errors)
+    assert not report.warnings
+
+
+def test_crowds_alone_are_an_error_that_says_what_to_do(document, write_coco):
+    for entry in document["annotations"]:
+        entry["iscrowd"] = 1
+    (error,) = check_dataset(write_coco(document)).errors
+    assert "found 4 crowd regions (iscrowd 1) only" in error.message
+    assert "set their iscrowd to 0" in error.message
+
+
+def test_problems_of_one_kind_are_one_line(document, write_coco):
+    base = document["annotations"][0]
+    document["annotations"] += [{**base, "id": 100 + i, "image_id": 400 + i} for i in range(30)]
+    report = check_dataset(write_coco(document))
+    ((problem, more),) = [group for group in report.grouped() if group[0].severity == "error"]
+    assert "annotation 100" in problem.message
+    assert more == 29
+
+
+def test_an_orientation_that_keeps_the_size_is_a_warning(coco):
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    Image.new("RGB", (30, 20)).save(coco.parent / "images" / "a.png", exif=exif)
+    (warning,) = check_dataset(coco).warnings
+    assert "EXIF orientation of 3" in warning.message
+
+
+def misplaced(kind):
+    """Twelve instances whose masks were written wrongly, in one of the ways of the field."""
+    random = np.random.default_rng(4)
+    annotations = []
+    for number in range(12):
+        x, y, w, h = (int(v) for v in random.integers([0, 20, 4, 12], [10, 45, 9, 18]))
+        mask = np.zeros((70, 50), np.uint8)
+        mask[y : y + h, x : x + w] = 1
+        ring = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+        segmentation = {
+            "rows": {"size": [70, 50], "counts": runs(mask.ravel())},
+            "swapped": [[*ring[0][1::-1], *ring[0][3:1:-1], *ring[0][5:3:-1], *ring[0][7:5:-1]]],
+            "half": [[v / 2 for v in ring[0]]],
+            "right": {"size": [70, 50], "counts": runs(mask.T.ravel())},
+        }[kind]
+        annotations.append(
+            {"id": number + 1, "image_id": 1, "category_id": 1, "bbox": [x, y, w, h],
+             "segmentation": segmentation, "iscrowd": 0}
+        )  # fmt: skip
+    return {
+        "images": [{"id": 1, "file_name": "a.png", "width": 50, "height": 70}],
+        "categories": [{"id": 1, "name": "person"}],
+        "annotations": annotations,
+    }
+
+
+def runs(flat):
+    changes = np.flatnonzero(np.diff(np.concatenate(([0], flat))))
+    return np.diff(np.concatenate(([0], changes, [len(flat)]))).tolist()
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("rows", "run lengths go along the rows"),
+        ("swapped", "x and y are exchanged"),
+        ("half", "drawn at another size"),
+    ],
+)
+def test_masks_that_are_not_in_their_boxes_are_explained(write_coco, kind, words):
+    errors = [each.message for each in check_dataset(write_coco(misplaced(kind))).errors]
+    assert len(errors) == 1
+    assert words in errors[0]
+
+
+def test_masks_within_their_boxes_are_no_problem(write_coco):
+    assert not check_dataset(write_coco(misplaced("right"))).problems

@@ -62,7 +62,9 @@ def test_a_models_class_names_decide_the_labels(coco):
 def test_a_category_that_is_not_there_is_met_with_the_closest(coco):
     with pytest.raises(DatasetError, match="'persn', found none; did you mean 'person'"):
         CocoImages(coco, categories=["persn"])
-    with pytest.raises(DatasetError, match=r"knows \(car, tram\), found none"):
+    with pytest.raises(
+        DatasetError, match=r"knows \(car, tram\), found person, dog; .*--map person=tram"
+    ):
         CocoImages(coco, class_names=("background", "car", "tram"))
 
 
@@ -157,7 +159,7 @@ def test_polygons_that_leave_the_frame_are_cut_off_and_named(document, write_coc
     document["annotations"][0]["segmentation"] = [[20, 2, 45, 2, 45, 9, 20, 9]]
     found = CocoImages(write_coco(document))
     assert found.sample(0)[1].boxes[0].tolist() == [20, 2, 29, 8]
-    assert found.clipped(0) == ((5, 15.0),)
+    assert list(found.remarks(0)) == [(5, "reaches 15 px out of the frame and is cut off")]
 
 
 @pytest.mark.parametrize("area", [None, 0, -3, "big"], ids=str)
@@ -188,7 +190,7 @@ def repeat(key, **values):
             id="unknown category",
         ),
         pytest.param(
-            change("annotations", 0, id="5"), "annotation number 0: .*found '5'", id="text id"
+            change("annotations", 0, id=[5]), r"annotation number 0: .*found \[5\]", id="bad id"
         ),
         pytest.param(
             change("annotations", 0, iscrowd=2),
@@ -230,7 +232,7 @@ def repeat(key, **values):
         pytest.param(
             change("categories", 0, name="person"), "every name once, found 'person'", id="name"
         ),
-        pytest.param(change("categories", 0, name=""), "an integer id and a name", id="no class"),
+        pytest.param(change("categories", 0, name=""), "an id and a name", id="no class"),
         pytest.param(
             change("categories", 0, name="background"), "label 0 of every model", id="background"
         ),
@@ -283,9 +285,116 @@ def test_a_missing_file_is_refused(tmp_path):
 
 
 def test_an_image_of_another_size_is_refused_when_read(coco):
-    Image.new("RGB", (20, 30)).save(coco.parent / "images" / "a.png")
-    with pytest.raises(DatasetError, match=r"a\.png: expected 30x20 .* image 9, found 20x30.*EXIF"):
+    file = coco.parent / "images" / "a.png"
+    Image.new("RGB", (20, 30)).save(file)
+    message = r"a\.png: expected 30x20 .* image 9, found 20x30.*; exchange width and height"
+    with pytest.raises(DatasetError, match=message):
         CocoImages(coco).sample(0)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (30, 20)).save(file, exif=exif)
+    with pytest.raises(DatasetError, match=r"found 20x30.*EXIF orientation 6.*exiftool"):
+        CocoImages(coco).sample(0)
+
+
+def test_ids_may_be_text_or_beyond_64_bits_and_numbers_text(coco):
+    expected = CocoImages(coco).sample(0)[1]
+
+    def as_text(document):
+        for image in document["images"]:
+            image.update(id=str(image["id"]), width=30.0, height="20")
+        for entry in document["annotations"]:
+            entry.update(id=2**100 + entry["id"], image_id=float(entry["image_id"]))
+            entry.update(category_id=str(entry["category_id"]), iscrowd=str(entry["iscrowd"]))
+        document["annotations"][0].update(id="f3a0-11", area="40.5", iscrowd="0")
+
+    rewrite(coco, as_text)
+    found = CocoImages(coco)
+    instances = found.sample(0)[1]
+    assert np.array_equal(instances.masks, expected.masks)
+    assert instances.labels.tolist() == expected.labels.tolist()
+    assert instances.crowd.tolist() == expected.crowd.tolist()
+    assert instances.areas.tolist() == expected.areas.tolist()
+    assert len(set(instances.ids.tolist())) == 3
+    assert [problem.severity for problem in found.problems] == ["warning"]
+
+
+@pytest.mark.parametrize("crowd", [None, False, "0", 0.0], ids=str)
+def test_no_crowd_is_written_in_many_ways(coco, crowd):
+    rewrite(coco, change("annotations", 0, iscrowd=crowd))
+    assert CocoImages(coco).sample(0)[1].crowd.tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    "extra",
+    [
+        {"id": 0, "name": "background"},
+        {"id": 0, "name": "_background_"},
+        {"id": 0, "name": "things", "supercategory": "none"},
+        {"id": 0, "name": "person", "supercategory": "none"},
+    ],
+    ids=lambda extra: extra["name"],
+)
+def test_categories_without_annotations_that_are_none_are_passed_over(coco, extra):
+    def add(document):
+        document["categories"].insert(0, extra)
+        document["categories"][1]["supercategory"] = "things"
+
+    rewrite(coco, add)
+    assert CocoImages(coco).class_names == ("background", "person", "dog")
+
+
+def test_cocos_own_person_of_the_supercategory_person_stays(coco):
+    def change_parents(document):
+        document["categories"][1]["supercategory"] = "person"
+        document["annotations"] = [a for a in document["annotations"] if a["category_id"] == 18]
+
+    rewrite(coco, change_parents)
+    assert CocoImages(coco).class_names == ("background", "person", "dog")
+
+
+def test_categories_get_other_names_and_may_become_one(coco):
+    found = CocoImages(coco, class_map={"dog": "animal", "person": "animal"})
+    assert found.class_names == ("background", "animal")
+    assert found.sample(0)[1].labels.tolist() == [1, 1, 1]
+    model = ("background", "people")
+    assert (
+        len(CocoImages(coco, class_names=model, class_map={"person": "people"}).sample(0)[1]) == 2
+    )
+    with pytest.raises(DatasetError, match="'Person' to map to 'x', found none; did you mean"):
+        CocoImages(coco, class_map={"Person": "x"})
+
+
+def test_boxes_without_masks_are_named_as_that(coco):
+    rewrite(
+        coco, lambda document: [entry.update(segmentation=[]) for entry in document["annotations"]]
+    )
+    with pytest.raises(DatasetError, match=r"4 of 4 are left out .*boxes teach no masks"):
+        CocoImages(coco)
+
+
+@pytest.mark.parametrize(
+    "segmentation",
+    [
+        [[[3, 2], [8, 2], [8, 10], [3, 10]]],
+        [[3, 2], [8, 2], [8, 10], [3, 10]],
+        [[[3, 2, 8, 2, 8, 10, 3, 10]]],
+        [["3", "2", "8", "2", "8", "10", "3", "10"]],
+        [[3, 2, 8, 2, 8, 10, 3, 10], [1, 2, 3], [5], [], [None, None], ["1", "2", "3"]],
+    ],
+    ids=["pairs", "pairs without brackets", "too deep", "text", "short rings"],
+)
+def test_polygons_are_read_as_tools_write_them(coco, segmentation):
+    expected = CocoImages(coco).sample(0)[1].masks[0]
+    rewrite(coco, change("annotations", 0, segmentation=segmentation))
+    found = CocoImages(coco)
+    assert np.array_equal(found.sample(0)[1].masks[0], expected)
+    told = [remark for _, remark in found.remarks(0)]
+    assert told == (
+        ["has 5 polygons of fewer than three points, which are left out"]
+        if len(segmentation) == 6
+        else []
+    )
 
 
 def test_damaged_run_lengths_are_refused_when_decoded(document, write_coco):

@@ -166,6 +166,19 @@ def test_nothing_is_written_outside_of_the_target(document, write_coco, tmp_path
     assert np.array_equal(again.image(0), dataset.image(0))
 
 
+def test_an_image_that_exif_turns_is_written_upright(document, write_coco, tmp_path):
+    file = write_coco(document)
+    exif = Image.Exif()
+    exif[0x0112] = 3
+    with Image.open(file.parent / "images" / "a.png") as image:
+        image.load()
+        image.save(file.parent / "images" / "a.png", exif=exif)
+    dataset = open_images(file, categories=["person"])
+    assert convert(dataset, tmp_path / "back", to=Layout.PENNFUDAN)["reencoded"] == 1
+    assert not check_dataset(tmp_path / "back").errors
+    assert np.array_equal(open_images(tmp_path / "back").image(0), dataset.image(0))
+
+
 def test_a_link_to_a_folder_leads_to_the_new_one(dataset, tmp_path):
     (tmp_path / "real").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "real")

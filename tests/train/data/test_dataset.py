@@ -158,3 +158,30 @@ def test_what_is_measured_with_is_what_the_file_says(document, write_coco):
 
 def test_the_tutorials_layout_is_measured_by_its_targets(dataset):
     assert open_dataset(dataset).annotations(0) is None
+
+
+def test_what_is_measured_with_survives_what_tools_write(document, write_coco):
+    """Ids and numbers as text are read; boxes without a size stay, as pycocotools takes them."""
+    first = document["annotations"][0]
+    first.update(id="f3-1", bbox=["1.5", 2, 0, "8.25"], area="0")
+    document["annotations"].append({**first, "id": "f3-2", "segmentation": {}})
+    document["images"][0]["id"], own = "a-9", document["images"][0]["id"]
+    for entry in document["annotations"]:
+        if entry["image_id"] == own:
+            entry["image_id"] = "a-9"
+    dataset = open_dataset(write_coco(document))
+    given = dataset.annotations(0)
+    assert given.id == "a-9"
+    for entry in (given.annotations[0], given.annotations[-1]):
+        assert (entry["bbox"], entry["area"]) == ([1.5, 2, 0, 8.25], 0)
+    assert given.annotations[-1]["box_only"]
+    assert [one.reason for one in dataset.dropped(0)] == ["it has no segmentation"]
+
+
+def test_what_is_counted_to_learn_from_is_what_is_trained_on(document, write_coco):
+    """One pixel wide is enough in COCO, and so is it when the data is looked at."""
+    thin = {"segmentation": [[0, 0, 9, 0, 9, 1, 0, 1]], "id": 60}
+    document["annotations"].append({**document["annotations"][0], **thin})
+    dataset = open_dataset(write_coco(document))
+    found = dataset.labelled_images.extents(0)
+    assert found.learnable.sum() == len(dataset[0][1]["boxes"]) == 3

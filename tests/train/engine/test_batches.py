@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import multiprocessing
 import os
@@ -12,7 +13,9 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils.data import Dataset
 
+from pedseg_runtime.errors import DatasetError
 from pedseg_train.engine.batches import StepLoader, plan_epoch
 from pedseg_train.recipes import RECIPES
 
@@ -124,3 +127,23 @@ def test_one_size_is_drawn_per_step():
     drawn = [{draw.min_size for batch in step.batches for draw in batch.draws} for step in steps]
     assert all(len(size) == 1 for size in drawn)
     assert set.union(*drawn) == set(sizes)
+
+
+class _Damaged(Dataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, draw):
+        raise DatasetError(f"image {draw.position}: expected an image, found a damaged one")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_error_of_a_worker_is_its_own_line(workers):
+    alone = recipe(1, workers=workers)
+    loader = StepLoader(_Damaged(), alone, torch.device("cpu"))
+    with contextlib.closing(loader):
+        _, fetched = next(loader.steps(plan_epoch(4, alone, 0)))
+        with pytest.raises(DatasetError) as caught:
+            next(fetched)
+    assert "\n" not in str(caught.value)
+    assert str(caught.value).startswith("image ")

@@ -50,6 +50,7 @@ def main() -> None:
 def check(
     data: Path,
     categories: Sequence[str] | None,
+    class_map: dict[str, str],
     images: Path | None,
     split_file: Path | None,
     as_json: bool,
@@ -60,10 +61,14 @@ def check(
     """
     with console.progress_bar() as bar:
         report = check_dataset(
-            data, categories=categories, images=images, progress=reporter(bar, "Reading")
+            data,
+            categories=categories,
+            class_map=class_map,
+            images=images,
+            progress=reporter(bar, "Reading"),
         )
         if split_file is not None and not report.errors:
-            dataset = open_images(data, categories=categories, images=images)
+            dataset = open_images(data, categories=categories, class_map=class_map, images=images)
             split = read_split(split_file, dataset)
             report.add_leaks(find_leaks(dataset, split, progress=reporter(bar, "Comparing images")))
     if as_json:
@@ -73,7 +78,7 @@ def check(
         _print_problems(report)
     if report.errors:
         raise click.exceptions.Exit(1)
-    words = dataset_words(data, categories, images)
+    words = dataset_words(data, categories, class_map, images)
     console.next_commands(
         [("look at it", show_command(words)), ("train on it", train_command(words))]
     )
@@ -88,6 +93,7 @@ def check(
 def show(
     data: Path,
     categories: Sequence[str] | None,
+    class_map: dict[str, str],
     images: Path | None,
     output: Path,
     count: int,
@@ -100,12 +106,17 @@ def show(
             param_hint="--output",
         )
     sheet = draw_contact_sheet(
-        data, count=count, columns=columns, categories=categories, images=images
+        data,
+        count=count,
+        columns=columns,
+        categories=categories,
+        class_map=class_map,
+        images=images,
     )
     with replacing(output) as temporary:
         sheet.save(temporary)
     console.output.print(f"{output}: {sheet.width}×{sheet.height} pixels", markup=False)
-    words = dataset_words(data, categories, images)
+    words = dataset_words(data, categories, class_map, images)
     console.next_commands([("check it", check_command(words)), ("train", train_command(words))])
 
 
@@ -114,14 +125,16 @@ for command in (split, convert, synthesize, download):
 
 
 def _print_problems(report: CheckReport) -> None:
-    """Print the worst problems, one per line, and the summary."""
-    for problem in report.problems[:PROBLEMS_SHOWN]:
+    """Print the worst problems, one line for each kind, and the summary."""
+    groups = report.grouped()
+    for problem, alike in groups[:PROBLEMS_SHOWN]:
+        more = f" (and {alike} more like it; --json lists all)" if alike else ""
         color = "red" if problem.severity == "error" else "yellow"
         console.output.print(f"[{color}]{problem.severity}[/{color}]", end=" ")
-        console.output.print(f"{problem.file}: {problem.message}", markup=False)
-    more = len(report.problems) - PROBLEMS_SHOWN
-    if more > 0:
-        console.output.print(f"and {more} more; --json lists all")
+        console.output.print(f"{problem.file}: {problem.message}{more}", markup=False)
+    if len(groups) > PROBLEMS_SHOWN:
+        others = len(groups) - PROBLEMS_SHOWN
+        console.output.print(f"and {others} more kinds of problem; --json lists all")
     console.output.print(report.summary(), markup=False)
 
 

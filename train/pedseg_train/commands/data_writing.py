@@ -163,6 +163,7 @@ def split(
     group_by: str,
     tutorial: bool,
     categories: Sequence[str] | None,
+    class_map: dict[str, str],
     images: Path | None,
     as_json: bool,
 ) -> None:
@@ -170,7 +171,7 @@ def split(
 
     The same seed gives the same split. Images that look the same end up in the same part.
     """
-    dataset = open_images(data, categories=categories, images=images)
+    dataset = open_images(data, categories=categories, class_map=class_map, images=images)
     made: dict[str, Any] = {"seed": seed}
     if tutorial:
         for name in _NOT_FOR_TUTORIAL:
@@ -189,7 +190,7 @@ def split(
         click.echo(json.dumps(_summary(output, parts, made)))
     else:
         console.output.print(_describe(output, parts, made), markup=False)
-    file, words = shlex.quote(str(output)), dataset_words(data, categories, images)
+    file, words = shlex.quote(str(output)), dataset_words(data, categories, class_map, images)
     console.next_commands(
         [
             ("check it", f"{check_command(words)} --split-file {file}"),
@@ -217,6 +218,7 @@ def convert(
     target: Path,
     to: str,
     categories: Sequence[str] | None,
+    class_map: dict[str, str],
     images: Path | None,
     overlap: str,
     link: bool,
@@ -226,7 +228,7 @@ def convert(
 
     No pixel of a mask changes. Annotations that the layout cannot hold are counted or refused.
     """
-    dataset = open_images(source, categories=categories, images=images)
+    dataset = open_images(source, categories=categories, class_map=class_map, images=images)
     with console.progress_bar() as bar:
         count = convert_dataset(
             dataset,

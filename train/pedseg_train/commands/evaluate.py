@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from ..evaluation.subject import (
     open_model,
     select_images,
 )
+from .data_options import map_option
 
 __all__ = ["evaluate_file", "main", "select_images"]
 
@@ -102,6 +103,7 @@ class Evaluation:
     metavar="NAME,NAME",
     help="Of the dataset, for a MODEL of results; other models bring their own.",
 )
+@map_option
 @click.option("--image-ids", type=FILE, help="COCO file with the image ids of a MODEL of results.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -152,6 +154,7 @@ def evaluate_file(
     resamples: int = RESAMPLES,
     images: Path | None = None,
     categories: Sequence[str] | None = None,
+    class_map: Mapping[str, str] | None = None,
     image_ids: Path | None = None,
     device: str = "auto",
 ) -> Evaluation:
@@ -168,6 +171,7 @@ def evaluate_file(
         resamples: draws of the intervals; 0 leaves them out.
         images: folder of a COCO file's images, if it is elsewhere.
         categories: of the dataset, for a file of results; all by default.
+        class_map: other names for the dataset's categories.
         image_ids: COCO file with the image ids of results, see `read_predictions`.
         device: "auto", "cpu", "cuda" or "cuda:N".
 
@@ -182,7 +186,11 @@ def evaluate_file(
                 "leave --categories out"
             )
         dataset = open_dataset(
-            data, class_names=subject.class_names, categories=categories, images=images
+            data,
+            class_names=subject.class_names,
+            categories=categories,
+            class_map=class_map,
+            images=images,
         )
         indices, origin = select_images(model, dataset, part=part, seed=seed, split_file=split_file)
         started = time.perf_counter()

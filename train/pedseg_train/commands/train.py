@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from pedseg_runtime.console import (
     output,
 )
 
+from ..class_map import parse_class_map
 from ..recipes import RECIPES, Recipe
 from ..run.seeds import SeededRuns, train_seeds
 from ..run.train import TrainedRun, train
 from ..run_folder import RunFolder
+from .data_options import dataset_words
 from .recipe_options import RecipeCommand, recipe_options
 
 
@@ -103,11 +106,12 @@ def main(
         _print_result(result)
     best = result.best if isinstance(result, SeededRuns) else result
     checkpoint, artifact = best.folder.best, best.folder.root / "model.onnx"
-    elsewhere = f" --images {images}" if images else ""
+    words = dataset_words(data, None, parse_class_map(common["recipe"].map), images)
+    file, made = shlex.quote(str(checkpoint)), shlex.quote(str(artifact))
     next_commands(
         [
-            ("evaluate", f"pedseg-eval {checkpoint} --data {data}{elsewhere}"),
-            ("export", f"pedseg-export {checkpoint} --format onnx --output {artifact}"),
+            ("evaluate", f"pedseg-eval {file} --data {words}"),
+            ("export", f"pedseg-export {file} --format onnx --output {made}"),
         ]
     )
 
@@ -140,10 +144,16 @@ def _print_result(result: TrainedRun | SeededRuns) -> None:
 
 
 def _accuracy(numbers: dict[str, Any]) -> str:
+    if numbers["bbox"]["AP"] is None:
+        return "no AP, since they have no labelled instance"
     return ", ".join(
-        f"{title} AP {numbers[kind]['AP'] or 0:.3f} (AP50 {numbers[kind]['AP50'] or 0:.3f})"
+        f"{title} AP {_shown(numbers[kind]['AP'])} (AP50 {_shown(numbers[kind]['AP50'])})"
         for title, kind in (("box", "bbox"), ("mask", "segm"))
     )
+
+
+def _shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
 
 
 if __name__ == "__main__":

@@ -2,37 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import numpy as np
 
 from pedseg_runtime.errors import DatasetError
 
-from .check_report import CheckReport
-from .classes import select_classes
-from .coco.check import check_coco
+from .check_report import CheckReport, Problem, without_particulars
+from .classes import renamed, select_classes
+from .coco.box_agreement import BoxAgreement
+from .coco.check import check_coco, inspect_image
+from .coco.images import CocoImages
 from .digests import are_official, digest_of_files, file_digests
+from .id_maps import id_extents, id_map_fault
+from .inspection import Inspection, Tally
 from .loading import coco_file
-from .pennfudan import PERSON, people
+from .pennfudan import PERSON, PennFudanImages, without_extent
 from .pennfudan_layout import (
     IMAGES,
     MASKS,
     Progress,
     check_root,
+    find_image,
+    find_mask,
+    image_files,
     image_names,
-    image_path,
     mask_names,
-    mask_path,
-    png_files,
     read_pair,
 )
-
-Measurements = dict[str, list[float]]
+from .protocol import LabelledImages
 
 
 def check_dataset(
     path: str | Path,
     *,
     categories: Sequence[str] | None = None,
+    class_map: Mapping[str, str] | None = None,
     images: str | Path | None = None,
     progress: Progress | None = None,
 ) -> CheckReport:
@@ -41,6 +48,7 @@ def check_dataset(
     Args:
         path: the dataset, of any layout; see `open_dataset`.
         categories: the categories to check; all by default.
+        class_map: other names for categories; see `open_dataset`.
         images: the folder of a COCO file's images.
         progress: called after each image with the number read and the total.
 
@@ -49,13 +57,71 @@ def check_dataset(
     """
     file = coco_file(Path(path), images)
     if file is not None:
-        return check_coco(file, categories=categories, images=images, progress=progress)
+        return check_coco(
+            file, categories=categories, class_map=class_map, images=images, progress=progress
+        )
     check_root(Path(path))
-    select_classes(Path(path), [PERSON], categories=categories)
-    return _check_penn_fudan(Path(path), progress)
+    (person,) = renamed({1: PERSON}, class_map or {}, source=Path(path)).values()
+    select_classes(Path(path), [person], categories=categories)
+    return _check_penn_fudan(Path(path), progress, person)
 
 
-def _check_penn_fudan(root: Path, progress: Progress | None) -> CheckReport:
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A short look at some images.
+
+    Attributes:
+        report: what was counted, and the problems.
+        learnable: the number of instances to learn from, by position.
+        dropped: the first reason of each kind to leave an annotation out, and for how many.
+    """
+
+    report: CheckReport
+    learnable: dict[int, int]
+    dropped: dict[str, tuple[str, int]]
+
+
+def look_at(
+    labelled: LabelledImages, indices: Sequence[int], *, progress: Progress | None = None
+) -> Look:
+    """Inspect some images as `check_dataset` does, without digests and duplicates.
+
+    Args:
+        labelled: from `open_images`.
+        indices: their positions.
+        progress: called after each image with the number read and the total.
+    """
+    agreement = BoxAgreement()
+    root = labelled.path(0).parent
+    if isinstance(labelled, CocoImages):
+        root = labelled.file
+    elif isinstance(labelled, PennFudanImages):
+        root = labelled.root
+    look = Look(CheckReport(root), {}, {})
+    tally = Tally(look.report)
+    for done, index in enumerate(indices, 1):
+        if isinstance(labelled, CocoImages):
+            inspection = inspect_image(labelled, index, agreement)
+        elif isinstance(labelled, PennFudanImages):
+            inspection = inspect_pair(labelled.root, labelled.names[index])
+        else:
+            break  # a layout of somebody else's, who knows what is in it
+        tally.add(inspection)
+        if inspection.found is not None:
+            look.learnable[index] = int(inspection.found.learnable.sum())
+        for each in inspection.dropped:
+            reason = without_particulars(each.reason)
+            example, count = look.dropped.get(reason, (each.reason, 0))
+            look.dropped[reason] = (example, count + 1)
+        if progress is not None:
+            progress(done, len(indices))
+    disagreement = agreement.problem(root.name)
+    look.report.problems.extend([] if disagreement is None else [disagreement])
+    tally.finish()
+    return look
+
+
+def _check_penn_fudan(root: Path, progress: Progress | None, person: str) -> CheckReport:
     report = CheckReport(root)
     files = {folder: file_digests(root / folder) for folder in (IMAGES, MASKS)}
     report.digests = {folder: digest_of_files(digests) for folder, digests in files.items()}
@@ -64,38 +130,47 @@ def _check_penn_fudan(root: Path, progress: Progress | None) -> CheckReport:
     _check_partners(report, set(images), set(masks))
     _check_other_files(report)
     _check_duplicates(report, files[IMAGES])
-    measured: Measurements = {}
-    known = set(masks)
+    tally = Tally(report, "people", "person")
     for done, name in enumerate(images, 1):
-        if name in known:
-            _check_pair(report, name, measured)
+        if find_mask(root, name).is_file():
+            tally.add(inspect_pair(root, name))
         if progress is not None:
             progress(done, len(images))
-    report.classes = {PERSON: report.instances}
-    if not report.pairs:
+    report.classes = {person: report.instances}
+    if not report.pairs and not report.errors:
         _add(report, "error", root, "expected images with masks, found none that can be used")
-    report.finish(measured)
+    elif not report.instances and not report.errors:
+        message = "expected people to learn from, found none: all masks are empty"
+        _add(report, "error", root, message)
+    tally.finish()
     return report
 
 
 def _check_partners(report: CheckReport, images: set[str], masks: set[str]) -> None:
     for name in images - masks:
-        partner = mask_path(report.root, name).name
-        message = f"expected the mask {partner} in {MASKS}, found nothing"
-        _add(report, "error", image_path(report.root, name), message)
+        partner = find_mask(report.root, name)
+        if not partner.is_file():
+            message = f"expected the mask {partner.name} in {MASKS}, found nothing"
+            _add(report, "error", find_image(report.root, name), message)
     for name in masks - images:
-        partner = image_path(report.root, name).name
-        message = f"expected the image {partner} in {IMAGES}, found nothing; not used"
-        _add(report, "warning", mask_path(report.root, name), message)
+        partner = find_image(report.root, name)
+        if not partner.is_file():
+            message = f"expected the image {partner.name} in {IMAGES}, found nothing; not used"
+            _add(report, "warning", find_mask(report.root, name), message)
 
 
 def _check_other_files(report: CheckReport) -> None:
     """Warn of files that are not part of the dataset."""
     for folder in (IMAGES, MASKS):
-        known = set(png_files(report.root / folder))
-        for path in (report.root / folder).iterdir():
+        known = image_files(report.root / folder)
+        for path in sorted((report.root / folder).iterdir()):
             if path not in known and not path.name.startswith("."):
                 _add(report, "warning", path, "expected PNG files only, found another; not used")
+        for path in known:
+            used = find_image(report.root, path.stem)
+            if folder == IMAGES and path.name != used.name:
+                message = f"expected one image of a name, found {used.name} too; not used"
+                _add(report, "warning", path, message)
 
 
 def _check_duplicates(report: CheckReport, digests: dict[str, str]) -> None:
@@ -107,41 +182,34 @@ def _check_duplicates(report: CheckReport, digests: dict[str, str]) -> None:
             _add(report, "warning", report.root / IMAGES / name, message)
 
 
-def _check_pair(report: CheckReport, name: str, measured: Measurements) -> None:
-    """Read one image with its mask and add to `measured`."""
-    path = mask_path(report.root, name)
+def inspect_pair(root: Path, name: str) -> Inspection:
+    """Read one image with its mask."""
+    path = find_mask(root, name)
     try:
-        image, ids = read_pair(report.root, name)
+        image, ids = read_pair(root, name)
     except DatasetError as error:
         message = str(error)
-        unreadable = path if message.startswith(f"{path}: ") else image_path(report.root, name)
-        _add(report, "error", unreadable, message.removeprefix(f"{unreadable}: "))
-        return
-    found = people(ids)
-    report.pairs += 1
-    report.instances += len(found)
-    report.empty += not len(found)
-    if found.ids.tolist() != list(range(1, len(found) + 1)):
+        culprit = path if message.startswith(f"{path}: ") else find_image(root, name)
+        shown = culprit.relative_to(root).as_posix()
+        return Inspection((Problem("error", shown, message.removeprefix(f"{culprit}: ")),))
+    subject, size = path.relative_to(root).as_posix(), (image.shape[0], image.shape[1])
+    fault = id_map_fault(ids)
+    if fault is not None and fault[0] == "error":
+        return Inspection((Problem(fault[0], subject, fault[1]),))
+    found = id_extents(ids)
+    problems = [] if fault is None else [Problem(fault[0], subject, fault[1])]
+    if not problems and found.ids.tolist() != list(range(1, len(found) + 1)):
         shown = _format_ids(found.ids.tolist())
-        _add(report, "warning", path, f"expected the ids 1 to {len(found)}, found {shown}")
-    thin = found[~found.has_extent]
-    for instance, (x1, y1, x2, y2) in zip(thin.ids.tolist(), thin.boxes.tolist(), strict=True):
+        message = f"expected the ids 1 to {len(found)}, found {shown}"
+        problems.append(Problem("warning", subject, message))
+    for place in np.flatnonzero(~found.learnable):
+        x1, y1, x2, y2 = found.boxes[place].tolist()
         message = (
-            f"expected people of at least 2x2 pixels, found instance {instance} with "
+            f"expected people of at least 2x2 pixels, found instance {found.ids[place]} with "
             f"{x2 - x1 + 1}x{y2 - y1 + 1}; not trained on"
         )
-        _add(report, "warning", path, message)
-    sides = found.boxes[:, 2:] - found.boxes[:, :2] + 1
-    values = {
-        "image width": [image.shape[1]],
-        "image height": [image.shape[0]],
-        "people in an image": [len(found)],
-        "person width": sides[:, 0].tolist(),
-        "person height": sides[:, 1].tolist(),
-        "person area": found.masks.sum(axis=(1, 2)).tolist(),
-    }
-    for key, numbers in values.items():
-        measured.setdefault(key, []).extend(numbers)
+        problems.append(Problem("warning", subject, message))
+    return Inspection(tuple(problems), size, found, without_extent(found))
 
 
 def _format_ids(ids: list[int]) -> str:

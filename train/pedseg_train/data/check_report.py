@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,14 @@ import numpy as np
 from rich.table import Table
 
 from .similarity import Leak
+
+# What differs between problems of one kind: names, numbers and paths.
+_VARYING = re.compile(r"'[^']*'|\([^)]*\)|\S*[\d/]\S*")
+
+
+def without_particulars(message: str) -> str:
+    """What messages of one kind have in common: no names, numbers and paths."""
+    return " ".join(_VARYING.sub("", message).split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +103,14 @@ class CheckReport:
             if values
         }
         self._sort()
+
+    def grouped(self) -> list[tuple[Problem, int]]:
+        """The first problem of each kind, and how many more there are of it."""
+        kinds: dict[tuple[str, str], list[Problem]] = {}
+        for problem in self.problems:
+            kind = without_particulars(problem.message)
+            kinds.setdefault((problem.severity, kind), []).append(problem)
+        return [(problems[0], len(problems) - 1) for problems in kinds.values()]
 
     def add_leaks(self, leaks: Sequence[Leak]) -> None:
         """Add the leaks of a split: an error for the same file, else a warning."""

@@ -2,13 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import shlex
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 from pedseg_runtime.console import suggestion
 from pedseg_runtime.errors import DatasetError
 
 BACKGROUND = "background"
+Key = TypeVar("Key")
+
+
+def renamed(
+    names: Mapping[Key, str], class_map: Mapping[str, str], *, source: Path
+) -> dict[Key, str]:
+    """The names of categories after `class_map`, which has a dataset's name -> another.
+
+    Raises:
+        DatasetError: it renames a category that the dataset lacks.
+    """
+    for name in class_map:
+        if name not in names.values():
+            raise DatasetError(
+                f"{source}: expected a category named {name!r} to map to {class_map[name]!r}, "
+                f"found none; {suggestion(name, list(names.values()))}"
+            )
+    return {key: class_map.get(name, name) for key, name in names.items()}
 
 
 def select_classes(
@@ -38,16 +58,18 @@ def select_classes(
         labels = {name: label for label, name in enumerate(class_names) if label and name in known}
         if not labels:
             wanted = ", ".join(class_names[1:])
+            own = ", ".join(known) or "none at all"
+            pair = shlex.quote(f"{known[0] if known else 'NAME'}={class_names[-1]}")
             raise DatasetError(
-                f"{source}: expected a category that the model knows ({wanted}), found none; "
-                f"{suggestion(class_names[1] if len(class_names) > 1 else '', known)}"
+                f"{source}: expected a category that the model knows ({wanted}), found {own}; "
+                f"say which is which: --map {pair}"
             )
         return tuple(class_names), labels
     for name in categories or ():
         if name not in known:
             raise DatasetError(
                 f"{source}: expected a category named {name!r}, found none; "
-                f"{suggestion(name, known)}"
+                f"{suggestion(name, known)}{_comma_hint(known)}"
             )
     kept = [name for name in known if categories is None or name in categories]
     if not kept:
@@ -55,7 +77,17 @@ def select_classes(
     if BACKGROUND in kept:
         raise DatasetError(
             f"{source}: expected categories of things, found one named {BACKGROUND!r}, which is "
-            "label 0 of every model; rename it, or select the others with --categories"
+            "label 0 of every model; rename it with --map background=NAME, or select the others "
+            "with --categories"
         )
     names = (BACKGROUND, *kept)
     return names, {name: label for label, name in enumerate(names) if label}
+
+
+def _comma_hint(known: Sequence[str]) -> str:
+    """How a name with a comma is given, if there is any."""
+    name = next((name for name in known if "," in name), None)
+    if name is None:
+        return ""
+    example = shlex.quote(f'"{name}"')
+    return f"; quotes keep a comma: --categories {example}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +27,7 @@ def draw_contact_sheet(
     count: int = 8,
     columns: int = 2,
     categories: Sequence[str] | None = None,
+    class_map: Mapping[str, str] | None = None,
     images: str | Path | None = None,
 ) -> Image.Image:
     """Draw images spread evenly over a dataset, each as image, masks, and both with boxes.
@@ -38,6 +39,7 @@ def draw_contact_sheet(
         count: number of images; fewer if there are fewer.
         columns: images per row.
         categories: the categories to show; all by default.
+        class_map: other names for categories; see `open_dataset`.
         images: the folder of a COCO file's images.
 
     Raises:
@@ -46,7 +48,7 @@ def draw_contact_sheet(
     """
     if count < 1 or columns < 1:
         raise InputError(f"count and columns: expected at least 1, found {count} and {columns}")
-    dataset = open_images(root, categories=categories, images=images)
+    dataset = open_images(root, categories=categories, class_map=class_map, images=images)
     chosen = np.linspace(0, len(dataset) - 1, min(count, len(dataset))).round().astype(int)
     strips = [_draw_strip(dataset, int(index)) for index in chosen]
     columns = min(columns, len(strips))

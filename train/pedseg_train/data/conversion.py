@@ -24,7 +24,7 @@ from .coco import files as coco_files
 from .coco.segmentation import encode
 from .file_names import portable
 from .pennfudan import PennFudanImages
-from .pennfudan_layout import Progress
+from .pennfudan_layout import Progress, orientation_of
 from .protocol import Instances, LabelledImages
 
 
@@ -226,7 +226,9 @@ class _PennFudanFolderWriter(_FolderWriter):
         name = self.names[index].removesuffix(".png")
         Image.fromarray(ids).save(pennfudan_layout.mask_path(self.root, name))
         target = pennfudan_layout.image_path(self.root, name)
-        if self.dataset.path(index).suffix == target.suffix:
+        source = self.dataset.path(index)
+        # The mask is upright, and nothing would tell so beside an image that is not.
+        if source.suffix == target.suffix and orientation_of(source) is None:
             self.copy_image(index, target)
         else:
             Image.fromarray(image).save(target)

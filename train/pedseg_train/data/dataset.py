@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -184,6 +184,7 @@ def open_dataset(
     *,
     categories: Sequence[str] | None = None,
     class_names: Sequence[str] | None = None,
+    class_map: Mapping[str, str] | None = None,
     images: str | Path | None = None,
     transform: Transform | None = None,
     indices: Sequence[int] | None = None,
@@ -196,6 +197,8 @@ def open_dataset(
             order of the category ids.
         class_names: a model's class names, background first, instead of `categories`: labels are
             positions in it, so that model and truth speak of the same classes.
+        class_map: other names for categories, by the dataset's own; several may become one.
+            Everything else goes by the new names.
         images: the folder of a COCO file's images, if they lie neither beside it nor in `images`.
         transform: takes and returns `(image, target)`; see `transforms`.
         indices: the positions to keep, in this order; all by default.
@@ -204,7 +207,9 @@ def open_dataset(
         DatasetError: nothing of a known layout, or a dataset that cannot be used; the message names
             file and id.
     """
-    labelled = open_images(path, categories=categories, class_names=class_names, images=images)
+    labelled = open_images(
+        path, categories=categories, class_names=class_names, class_map=class_map, images=images
+    )
     return InstanceDataset(labelled, transform=transform, indices=indices)
 
 

@@ -1,6 +1,6 @@
 r"""Digests of a dataset's content, to recognise the official one and the one trained on.
 
-A folder's digest is SHA-256 over its PNG files in the order of their
+A folder's digest is SHA-256 over its image files in the order of their
 names, each contributing `name.encode() + b"\0" + digest`, with the file name including its suffix
 and the SHA-256 of the file as 32 raw bytes.
 """
@@ -16,7 +16,7 @@ from .pennfudan_layout import (
     IMAGES,
     MASKS,
     check_root,
-    png_files,
+    image_files,
 )
 
 # Of the official archive with its 170 images.
@@ -52,8 +52,8 @@ def combine_digests(digests: dict[str, str]) -> str:
 
 
 def file_digests(folder: Path) -> dict[str, str]:
-    """The SHA-256 of every PNG file in `folder` as hex digits, by file name."""
-    return {path.name: sha256_of(path) for path in png_files(folder)}
+    """The SHA-256 of every image file in `folder` as hex digits, by file name."""
+    return {path.name: sha256_of(path) for path in image_files(folder)}
 
 
 def digest_of_files(digests: dict[str, str], *, as_text: bool = False) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pedseg_runtime.errors import DatasetError
@@ -19,6 +19,7 @@ def open_images(
     *,
     categories: Sequence[str] | None = None,
     class_names: Sequence[str] | None = None,
+    class_map: Mapping[str, str] | None = None,
     images: str | Path | None = None,
 ) -> LabelledImages:
     """The labelled images at `path`; arguments and errors as for `open_dataset`.
@@ -28,8 +29,16 @@ def open_images(
     """
     file = coco_file(Path(path), images)
     if file is not None:
-        return CocoImages(file, categories=categories, class_names=class_names, images=images)
-    return PennFudanImages(path, categories=categories, class_names=class_names)
+        return CocoImages(
+            file,
+            categories=categories,
+            class_names=class_names,
+            class_map=class_map,
+            images=images,
+        )
+    return PennFudanImages(
+        path, categories=categories, class_names=class_names, class_map=class_map
+    )
 
 
 def coco_file(path: Path, images: str | Path | None = None) -> Path | None:

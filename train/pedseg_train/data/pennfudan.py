@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,20 +10,21 @@ from numpy.typing import NDArray
 
 from pedseg_runtime.errors import DatasetError
 
-from .classes import select_classes
+from .classes import renamed, select_classes
 from .digests import dataset_digest
+from .id_maps import id_extents
 from .pennfudan_layout import (
     check_root,
+    find_image,
+    find_mask,
     image_names,
-    image_path,
     instance_ids,
-    mask_path,
     read_mask,
     read_named_image,
     read_pair,
     split_instances,
 )
-from .protocol import Dropped, Instances, tight_boxes
+from .protocol import Dropped, Extents, Instances, tight_boxes
 
 PERSON = "person"
 
@@ -38,6 +39,7 @@ class PennFudanImages:
         root: the folder that holds PNGImages and PedMasks.
         categories: nothing but "person" can be selected.
         class_names: the labels to give, background first; see `open_dataset`.
+        class_map: another name for "person".
 
     Raises:
         DatasetError: no such folder, another layout, no image, an image without a mask, or
@@ -52,22 +54,24 @@ class PennFudanImages:
         *,
         categories: Sequence[str] | None = None,
         class_names: Sequence[str] | None = None,
+        class_map: Mapping[str, str] | None = None,
     ) -> None:
         self.root = Path(root)
         check_root(self.root)
         self.names = tuple(image_names(self.root))
         self._check_files()
+        (name,) = renamed({1: PERSON}, class_map or {}, source=self.root).values()
         self.class_names, labels = select_classes(
-            self.root, [PERSON], categories=categories, class_names=class_names
+            self.root, [name], categories=categories, class_names=class_names
         )
-        self._label = labels[PERSON]
+        self._label = labels[name]
 
     def __len__(self) -> int:
         return len(self.names)
 
     def path(self, index: int) -> Path:
         """The file of an image."""
-        return image_path(self.root, self.names[index])
+        return find_image(self.root, self.names[index])
 
     def image(self, index: int) -> NDArray[np.uint8]:
         """An image as uint8 [H, W, 3] RGB."""
@@ -83,8 +87,8 @@ class PennFudanImages:
 
     def dropped(self, index: int) -> tuple[Dropped, ...]:
         """The people whose box has no width or no height."""
-        found = people(read_mask(mask_path(self.root, self.names[index])), self._label)
-        return without_extent(found)
+        ids = read_mask(find_mask(self.root, self.names[index]))
+        return without_extent(id_extents(ids, self._label))
 
     def digest(self) -> dict[str, str]:
         """The digest of each folder, see `digests`."""
@@ -94,15 +98,15 @@ class PennFudanImages:
         """Listing is cheap, so an unusable folder is refused before training starts."""
         if not self.names:
             raise DatasetError(
-                f"{self.root}: expected PNG files in PNGImages, found none; images of other "
-                "formats must be converted"
+                f"{self.root}: expected PNG files in PNGImages, found none (JPEG will do too); "
+                "images of other formats must be converted"
             )
-        unmasked = [name for name in self.names if not mask_path(self.root, name).is_file()]
+        unmasked = [name for name in self.names if not find_mask(self.root, name).is_file()]
         if unmasked:
             more = f" (and {len(unmasked) - 1} more images)" if len(unmasked) > 1 else ""
             raise DatasetError(
-                f"{image_path(self.root, unmasked[0])}: expected the mask "
-                f"{mask_path(self.root, unmasked[0])}, found nothing{more}; `pedseg-data check "
+                f"{find_image(self.root, unmasked[0])}: expected the mask "
+                f"{find_mask(self.root, unmasked[0])}, found nothing{more}; `pedseg-data check "
                 f"{self.root}` lists what is missing"
             )
 
@@ -121,10 +125,12 @@ def people(ids: NDArray[np.integer], label: int = 1) -> Instances:
     )
 
 
-def without_extent(instances: Instances) -> tuple[Dropped, ...]:
-    """The instances that a detector cannot learn for want of a box."""
-    thin = instances[~instances.has_extent]
+def without_extent(found: Extents) -> tuple[Dropped, ...]:
+    """The instances that a detector cannot learn for want of a box; not those without a pixel."""
+    thin = ~found.has_extent & (found.pixels > 0)
     return tuple(
         Dropped(instance, f"its box is {x2 - x1} px wide and {y2 - y1} px high")
-        for instance, (x1, y1, x2, y2) in zip(thin.ids.tolist(), thin.boxes.tolist(), strict=True)
+        for instance, (x1, y1, x2, y2) in zip(
+            found.ids[thin].tolist(), found.boxes[thin].tolist(), strict=True
+        )
     )

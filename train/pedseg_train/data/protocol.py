@@ -34,7 +34,7 @@ class ImageAnnotations(NamedTuple):
     """What a COCO file says of one image, to be measured with by pycocotools' rules.
 
     Attributes:
-        id: of the image in the file; pycocotools sorts images by it.
+        id: of the image in the file, a number or text; pycocotools sorts images by it.
         size: height and width in pixels.
         annotations: in the order of the file, with `category_id` (the label), `bbox`, `area`,
             `iscrowd` and `segmentation` (run lengths). An annotation without a segmentation that
@@ -42,7 +42,7 @@ class ImageAnnotations(NamedTuple):
             but no mask.
     """
 
-    id: int
+    id: int | str
     size: tuple[int, int]
     annotations: list[dict[str, Any]]
 
@@ -81,7 +81,54 @@ class Instances:
     @property
     def has_extent(self) -> NDArray[np.bool_]:
         """Whether the box has a width and a height, bool [N]; others cannot be trained on."""
-        return np.asarray((self.boxes[:, 2:] + self.edge > self.boxes[:, :2]).all(axis=1))
+        return _have_extent(self.boxes, self.edge)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Extents:
+    """Where instances are, without their masks: a large image with many of them fits into memory.
+
+    Attributes:
+        ids: int64 [N], ids in the mask file or of the annotations.
+        labels: int64 [N].
+        crowd: bool [N].
+        boxes: int64 [N, 4] as in `Instances`; 0 0 0 0 for an empty mask.
+        pixels: int64 [N], of the masks.
+        edge: the `box_edge` of the dataset, see `LabelledImages`.
+    """
+
+    ids: NDArray[np.int64]
+    labels: NDArray[np.int64]
+    crowd: NDArray[np.bool_]
+    boxes: NDArray[np.int64]
+    pixels: NDArray[np.int64]
+    edge: int = 0
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @property
+    def has_extent(self) -> NDArray[np.bool_]:
+        """Whether there is a pixel, and a box with a width and a height, bool [N]."""
+        return _have_extent(self.boxes, self.edge) & (self.pixels > 0)
+
+    @property
+    def learnable(self) -> NDArray[np.bool_]:
+        """What is trained on, bool [N]: what has extent and is no crowd region."""
+        return self.has_extent & ~self.crowd
+
+
+def _have_extent(boxes: NDArray[np.int64], edge: int) -> NDArray[np.bool_]:
+    return np.asarray((boxes[:, 2:] + edge > boxes[:, :2]).all(axis=1))
+
+
+def extent_of(mask: NDArray[np.bool_]) -> tuple[tuple[int, int, int, int], int]:
+    """The box of a mask [H, W] as in `Instances`, and its pixels; zeros for an empty one."""
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    if not len(rows):
+        return (0, 0, 0, 0), 0
+    box = (int(columns[0]), int(rows[0]), int(columns[-1]), int(rows[-1]))
+    return box, int(np.count_nonzero(mask))
 
 
 def tight_boxes(masks: NDArray[np.bool_ | np.uint8]) -> NDArray[np.int64]:

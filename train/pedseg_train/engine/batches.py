@@ -10,6 +10,8 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from pedseg_runtime.errors import PedsegError, TrainingError, first_line
+
 from ..data.transforms import Draw
 from ..data.transforms.randomness import mixed_seed
 from ..recipes import Recipe
@@ -114,7 +116,7 @@ class StepLoader:
     def __init__(self, samples: Dataset[Sample], recipe: Recipe, device: torch.device) -> None:
         self._planned = PlannedBatches()
         self._loader = DataLoader(
-            samples,
+            _Guarded(samples),
             batch_sampler=self._planned,
             num_workers=recipe.workers,
             collate_fn=collate,
@@ -131,7 +133,7 @@ class StepLoader:
         self._planned.plan = plan
         fetched = iter(self._loader)
         for step in plan:
-            yield step, (next(fetched) for _ in step.batches)
+            yield step, (_sound(fetched) for _ in step.batches)
 
     def close(self) -> None:
         """End the workers.
@@ -148,6 +150,35 @@ class StepLoader:
             self._loader._iterator = None
 
 
+class _Guarded(Dataset[Any]):
+    """Samples, or the error of one: a worker would add its call stack to the message."""
+
+    def __init__(self, samples: Dataset[Sample]) -> None:
+        self._samples = samples
+
+    def __getitem__(self, draw: Any) -> Sample | Exception:
+        try:
+            return self._samples[draw]
+        except (PedsegError, OSError) as error:
+            return error
+
+
+def _sound(fetched: Iterator[tuple[Images, Targets] | Exception]) -> tuple[Images, Targets]:
+    """The next batch; its error is raised here, in the trainer."""
+    try:
+        batch = next(fetched)
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        raise TrainingError(
+            f"expected workers that load images, found that one ended ({first_line(error)}); it "
+            "may have run out of memory: train with fewer --workers, or with 0"
+        ) from error
+    if isinstance(batch, Exception):
+        raise batch
+    return batch
+
+
 def _leave_signals_to_the_trainer(_worker: int) -> None:
     """Ctrl-C and torchrun signal the whole group; the trainer needs images to finish its step.
 
@@ -157,7 +188,10 @@ def _leave_signals_to_the_trainer(_worker: int) -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def collate(samples: Sequence[Sample]) -> tuple[Images, Targets]:
-    """Samples -> (images, targets); images differ in size, so they are not stacked."""
+def collate(samples: Sequence[Sample | Exception]) -> tuple[Images, Targets] | Exception:
+    """Samples -> (images, targets), not stacked since images differ in size; or their error."""
+    for sample in samples:
+        if isinstance(sample, Exception):
+            return sample
     images, targets = zip(*samples, strict=True)
     return images, targets

@@ -57,7 +57,7 @@ class Recording:
             have both; else by their masks, as torchvision's reference does.
     """
 
-    images: list[dict[str, int]]
+    images: list[dict[str, Any]]
     truth: list[dict[str, Any]]
     found: list[dict[str, Any]]
     class_names: tuple[str, ...] = CLASS_NAMES
@@ -72,10 +72,11 @@ class Recording:
     def sorted_ids(self) -> list[int]:
         """The ids of the images in the order in which COCOeval takes them: of the file's ids.
 
-        Where detections on several images have the same score, AP depends on it.
+        Where detections on several images have the same score, AP depends on it. Ids that are text
+        come after numbers.
         """
-        ordered = sorted(self.images, key=lambda image: image.get("file_id", image["id"]))
-        return [image["id"] for image in ordered]
+        keys = {image["id"]: image.get("file_id", image["id"]) for image in self.images}
+        return sorted(keys, key=lambda image: (isinstance(keys[image], str), keys[image]))
 
     @property
     def categories(self) -> list[int]:
@@ -147,7 +148,7 @@ def labelled(dataset: Annotated, indices: Sequence[int]) -> Recording:
             f"indices: expected every image once, found {len(indices) - len(set(indices))} "
             "repeated; name each once"
         )
-    images: list[dict[str, int]] = []
+    images: list[dict[str, Any]] = []
     truth: list[dict[str, Any]] = []
     for index in track(indices, "reading the truth", total=len(indices)):
         given = _annotations(dataset, index)
@@ -306,7 +307,7 @@ def _area(annotation: dict[str, Any], kind: str) -> float:
 
 
 def _coco(
-    annotations: list[dict[str, Any]], images: list[dict[str, int]], categories: list[int]
+    annotations: list[dict[str, Any]], images: list[dict[str, Any]], categories: list[int]
 ) -> COCO:
     """A COCO index in memory. Ids start at 1: COCOeval takes 0 for "not matched"."""
     coco = COCO()

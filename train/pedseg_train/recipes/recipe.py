@@ -11,6 +11,7 @@ from typing import Any
 from pedseg_runtime.errors import InputError
 
 from ..architectures import ANCHOR_SIZES, ARCHITECTURES
+from ..class_map import parse_class_map
 from ..parameter_groups import PARAMETER_GROUPS
 from .fields import setting, settings_of
 
@@ -158,6 +159,9 @@ class Recipe:
 
     seed: int = setting(1, "Of weights, split, order and augmentation.", group="data")
     categories: tuple[str, ...] = setting((), "Categories to learn; none given: all of them.")
+    map: tuple[str, ...] = setting(
+        (), "Other names for categories, as NAME=OTHER; several may become one."
+    )
     test: int | None = setting(
         None, "Number of test images; the tutorial's 50 (a quarter of small datasets).", least=1
     )
@@ -165,6 +169,8 @@ class Recipe:
     def __post_init__(self) -> None:
         # Labels follow the order of the dataset, whatever the order of these.
         object.__setattr__(self, "categories", tuple(sorted(set(self.categories))))
+        object.__setattr__(self, "map", tuple(sorted(set(self.map))))
+        parse_class_map(self.map)
         for described in settings_of(type(self)):
             described.check(getattr(self, described.name))
         if self.scale_min > self.scale_max:

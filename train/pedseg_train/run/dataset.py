@@ -10,7 +10,7 @@ from typing import Any
 from pedseg_runtime.files import sha256_of
 
 from ..data import (
-    SegmentationDataset,
+    InstanceDataset,
     Split,
     open_dataset,
     read_split,
@@ -32,25 +32,33 @@ class RunData:
     """
 
     root: Path
-    dataset: SegmentationDataset
+    dataset: InstanceDataset
     class_names: tuple[str, ...]
     digest: Mapping[str, str]
 
     @classmethod
     def open(
-        cls, root: Path, *, categories: Sequence[str] = (), images: Path | None = None
+        cls,
+        root: Path,
+        *,
+        categories: Sequence[str] = (),
+        class_map: Mapping[str, str] | None = None,
+        images: Path | None = None,
     ) -> RunData:
         """Open the dataset at `root`.
 
         Args:
             root: a dataset of any layout.
             categories: to keep; all if empty.
+            class_map: other names for categories.
             images: folder of a COCO file's images, if it is elsewhere.
 
         Raises:
             DatasetError: no dataset, or one without a named category.
         """
-        dataset = open_dataset(root, categories=categories or None, images=images)
+        dataset = open_dataset(
+            root, categories=categories or None, class_map=class_map, images=images
+        )
         return cls(root, dataset, dataset.class_names, dataset.digest())
 
     def make_split(self, recipe: Recipe, split_file: Path | None) -> Split:

@@ -16,6 +16,7 @@ from pedseg_runtime.files import write_json
 
 from ..architectures import ARCHITECTURES
 from ..checkpoint import CheckpointHeader, assemble_from
+from ..class_map import parse_class_map
 from ..data import Split
 from ..data.transforms import TrainingSamples
 from ..eager import resolve_device
@@ -39,6 +40,7 @@ from ..report import open_tensorboard
 from ..run_folder import RunFolder
 from ..tensor_files import load_resume_state
 from .dataset import RunData, describe_split, selection_part
+from .inspection import inspect_run
 from .validation import final_evaluation, make_evaluator
 from .writer import Notify, RunWriter
 
@@ -129,7 +131,12 @@ def train(
     with joined_processes(torch_device) as processes:
         notify_first: Notify = notify if processes.first else lambda _line: None
         run = _Run(
-            RunData.open(Path(data), categories=recipe.categories, images=images),
+            RunData.open(
+                Path(data),
+                categories=recipe.categories,
+                class_map=parse_class_map(recipe.map),
+                images=images,
+            ),
             RunFolder(Path(output)),
             recipe,
             torch_device,
@@ -248,7 +255,9 @@ class _Run:
 
     def _new_split(self, split_file: Path | None) -> Split:
         self.folder.check_unused()
-        return self.data.make_split(self.recipe, split_file)
+        split = self.data.make_split(self.recipe, split_file)
+        inspect_run(self.data, split, self.notify)
+        return split
 
     def _resumed_split(self, split_file: Path | None) -> Split:
         split = self.data.read_split(self.folder.split)
@@ -262,7 +271,7 @@ class _Run:
     def _write_settings(self, split: Split) -> None:
         """Write the run's settings; last, so that a run that cannot start leaves no files."""
         self.folder.check_writable()
-        if not self.folder.split.is_file():
+        if not self.folder.split.is_file() or not self.folder.resume.is_file():
             self.data.write_split(self.folder.split, split)
         self.folder.write_settings(self.recipe, self.data.digest, self.processes.world)
 

@@ -7,17 +7,18 @@ of the memory of their JSON, and processes that load images share them without a
 from __future__ import annotations
 
 import pickle
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..check_report import Problem
 from ..protocol import Dropped
-from .document import ImageEntry, is_number
-from .segmentation import Segmentation, Unsound, inspect
+from .document import Identity, ImageEntry, identity_of, is_number, quoted, whole
+from .segmentation import NO_SEGMENTATION, Segmentation, Unsound, inspect, normalized
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,8 +32,9 @@ class AnnotationIndex:
         starts: int64 [I + 1], where each image's annotations begin.
         ids: int64 [M], ids of the annotations.
         labels: int64 [M].
-        boxes: float64 [M, 4], x y width height as in the file; NaN where it names none.
-        areas: float64 [M], square pixels as in the file; NaN where it names none.
+        boxes: float64 [M, 4], x y width height as in the file, of any size; NaN where it names
+            none.
+        areas: float64 [M], square pixels as in the file, of any size; NaN where it names none.
         crowd: bool [M].
         usable: bool [M], whether there is something to decode that repeats no other annotation.
         dropped: what is not usable and why, by image.
@@ -70,96 +72,126 @@ class _Row:
     image: int
     id: int
     label: int
-    box: list[float]
+    box: tuple[float, ...]
     area: float
     crowd: bool
     usable: bool
     packed: bytes
 
 
+_NO_BOX = (np.nan,) * 4
+
+
 @dataclass(slots=True)
 class _Reader:
     """Reads annotations one by one and keeps what it has seen."""
 
-    images: Mapping[int, tuple[int, ImageEntry]]
-    names: Mapping[int, str]
+    images: Mapping[Identity, tuple[int, ImageEntry]]
+    names: Mapping[Identity, str]
     labels: Mapping[str, int]
     file: str
     problems: list[Problem]
+    broken: frozenset[Identity]
+    next_number: int
     rows: list[_Row] = field(default_factory=list)
     dropped: dict[int, list[Dropped]] = field(default_factory=dict)
-    seen: set[int] = field(default_factory=set)
+    seen: set[Identity] = field(default_factory=set)
     first: dict[tuple[int, int, bytes], int] = field(default_factory=dict)
+    numbered: int = 0
 
     def read(self, place: int, entry: Any) -> None:
         """Take one annotation in, leave it out with a reason, or note what is wrong with it."""
-        if not isinstance(entry, Mapping) or type(entry.get("id")) is not int:
-            found = entry.get("id") if isinstance(entry, Mapping) else entry
-            self._fault(f"annotation number {place}", f"an integer id, found {found!r}; number it")
+        own = entry.get("id") if isinstance(entry, Mapping) else entry
+        identity = identity_of(own) if isinstance(entry, Mapping) else None
+        if identity is None:
+            self._fault(f"annotation number {place}", f"an id, found {quoted(own)}; number it")
             return
-        name = f"annotation {entry['id']}"
-        if entry["id"] in self.seen:
+        name = f"annotation {identity}"
+        if identity in self.seen:
             self._fault(name, "every id once, found it again; renumber the annotations")
             return
-        self.seen.add(entry["id"])
-        image, category = entry.get("image_id"), entry.get("category_id")
-        if type(image) is not int or image not in self.images:
-            self._fault(name, f"the id of an image, found image_id {image!r}; remove or mend it")
-        elif type(category) is not int or category not in self.names:
-            known = ", ".join(str(known) for known in list(self.names)[:8])
-            self._fault(
-                name, f"the id of a category ({known}), found category_id {category!r}; mend it"
-            )
+        self.seen.add(identity)
+        image, category = (identity_of(entry.get(key)) for key in ("image_id", "category_id"))
+        if image in self.broken:
+            return  # what is wrong with its image has been told
+        if image is None or image not in self.images:
+            found = quoted(entry.get("image_id"))
+            self._fault(name, f"the id of an image, found image_id {found}; remove or mend it")
+        elif category is None or category not in self.names:
+            known, found = ", ".join(map(str, [*self.names][:8])), quoted(entry.get("category_id"))
+            self._fault(name, f"the id of a category ({known}), found category_id {found}; mend it")
         elif self.names[category] in self.labels:
-            self._take(entry, name, *self.images[image])
+            number = self._number(identity)
+            self._take(entry, name, number, self.labels[self.names[category]], image)
 
-    def _take(self, entry: Mapping[str, Any], name: str, position: int, image: ImageEntry) -> None:
-        segmentation, label = (
-            entry.get("segmentation"),
-            self.labels[self.names[entry["category_id"]]],
-        )
+    def _number(self, identity: Identity) -> int:
+        """An id that fits into 64 bits: its own, or one beyond those of all others."""
+        if fits(identity):
+            return int(identity)
+        self.numbered += 1
+        self.next_number += 1
+        return self.next_number - 1
+
+    def _take(
+        self, entry: Mapping[str, Any], name: str, number: int, label: int, image_id: Identity
+    ) -> None:
+        position, image = self.images[image_id]
+        segmentation = normalized(entry.get("segmentation"))
         try:
             reason = inspect(segmentation, (image.height, image.width))
         except Unsound as unsound:
             self.problems.append(Problem("error", self.file, f"{name} of {image}: {unsound}"))
             return
-        crowd, area = entry.get("iscrowd", 0), entry.get("area")
+        crowd = entry.get("iscrowd")
+        crowd = int(crowd) if isinstance(crowd, bool) else whole(0 if crowd is None else crowd)
         if crowd not in (0, 1):
-            self._fault(f"{name} of {image}", f"iscrowd 0 or 1, found {crowd!r}; mend it")
+            found = quoted(entry.get("iscrowd"))
+            self._fault(f"{name} of {image}", f"iscrowd 0 or 1, found {found}; mend it")
             return
         packed = pickle.dumps(segmentation, protocol=pickle.HIGHEST_PROTOCOL)
         if reason is None:
-            before = self.first.setdefault((position, label, packed), entry["id"])
-            reason = None if before == entry["id"] else f"it repeats annotation {before}"
+            before = self.first.setdefault((position, label, packed), number)
+            reason = None if before == number else f"it repeats annotation {before}"
         if reason is not None:
-            self.dropped.setdefault(position, []).append(Dropped(entry["id"], reason))
-        box = _box(entry.get("bbox"))
-        own = float(area) if is_number(area) else np.nan
+            self.dropped.setdefault(position, []).append(Dropped(number, reason))
+        box, area = _box(entry.get("bbox")), _number(entry.get("area"))
         usable = reason is None
-        row = _Row(position, entry["id"], label, box, own, bool(crowd), usable, packed)
+        row = _Row(position, number, label, box, area, bool(crowd), usable, packed)
         self.rows.append(row)
 
     def _fault(self, subject: str, message: str) -> None:
         self.problems.append(Problem("error", self.file, f"{subject}: expected {message}"))
 
 
-def _box(found: Any) -> list[float]:
-    """Four finite numbers, or NaN."""
-    if isinstance(found, list) and len(found) == 4 and all(map(is_number, found)):
-        box = [float(number) for number in found]
-        if np.isfinite(box).all():
-            return box
-    return [np.nan] * 4
+def _number(value: Any) -> float:
+    """A finite number that JSON has, also as text; else NaN."""
+    try:
+        number = float(value) if is_number(value) or isinstance(value, str) else np.nan
+    except (ValueError, OverflowError):
+        return np.nan
+    return number if np.isfinite(number) else np.nan
+
+
+def _box(value: Any) -> tuple[float, ...]:
+    """Four finite numbers, else four NaN; of any size, since pycocotools takes any."""
+    numbers = tuple(map(_number, value)) if isinstance(value, list) and len(value) == 4 else _NO_BOX
+    return _NO_BOX if np.isnan(numbers).any() else numbers
+
+
+def fits(identity: Identity | None) -> TypeGuard[int]:
+    """Whether it is a number of 64 bits."""
+    return isinstance(identity, int) and -(2**63) <= identity < 2**62
 
 
 def index_annotations(
     entries: Sequence[Any],
     images: Sequence[ImageEntry],
     *,
-    names: Mapping[int, str],
+    names: Mapping[Identity, str],
     labels: Mapping[str, int],
     file: str,
     problems: list[Problem],
+    broken: Collection[Identity] = (),
 ) -> AnnotationIndex:
     """Sort annotations by image.
 
@@ -169,12 +201,22 @@ def index_annotations(
         names: of the categories, by id.
         labels: of the categories to keep, by name.
         file: for messages.
-        problems: what is wrong is added to it; such annotations are not in the index.
+        problems: what is wrong is added to it; such annotations are not in the index. So is a
+            warning of ids that are no numbers of 64 bits: such annotations are numbered anew.
+        broken: ids of images that cannot be used, and whose annotations are passed over.
     """
     positions = {image.id: (position, image) for position, image in enumerate(images)}
-    reader = _Reader(positions, names, labels, file, problems)
+    own = (identity_of(entry.get("id")) for entry in entries if isinstance(entry, Mapping))
+    free = max((identity for identity in own if fits(identity)), default=0) + 1
+    reader = _Reader(positions, names, labels, file, problems, frozenset(broken), free)
     for place, entry in enumerate(entries):
         reader.read(place, entry)
+    if reader.numbered:
+        message = (
+            f"expected annotation ids of at most 64 bits, found {reader.numbered} others; they are "
+            f"numbered from {free} on here"
+        )
+        problems.append(Problem("warning", file, message))
     rows = sorted(reader.rows, key=lambda row: row.image)  # stable: the file's order is kept
     counts = np.bincount([row.image for row in rows], minlength=len(images))
     sizes = [len(row.packed) for row in rows]
@@ -190,3 +232,21 @@ def index_annotations(
         _packed=np.frombuffer(b"".join(row.packed for row in rows), np.uint8),
         _bounds=np.concatenate(([0], np.cumsum(sizes))).astype(np.int64),
     )
+
+
+def nothing_found(index: AnnotationIndex, class_names: Sequence[str]) -> str:
+    """The error of a file without a usable annotation, with the most frequent reason.
+
+    Args:
+        index: of the file.
+        class_names: background first.
+    """
+    shown = ", ".join(class_names[1:6]) + (", ..." if len(class_names) > 6 else "")
+    message = f"expected instances of {shown}, found none"
+    reasons = Counter(each.reason for all_of in index.dropped.values() for each in all_of)
+    if not reasons:
+        return f"{message}; annotate some, or select other categories"
+    reason, count = reasons.most_common(1)[0]
+    boxes = reason == NO_SEGMENTATION
+    way = "boxes teach no masks: export polygons or masks" if boxes else "mend or replace them"
+    return f"{message}: {count} of {reasons.total()} are left out since {reason}; {way}"

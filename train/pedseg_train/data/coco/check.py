@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pedseg_runtime.errors import DatasetError
 from pedseg_runtime.files import sha256_of
 
-from ..check_report import CheckReport
+from ..check_report import CheckReport, Problem
 from ..digests import digest_of_files
-from ..pennfudan_layout import Progress
-from ..protocol import Instances
+from ..inspection import Inspection, Tally
+from ..pennfudan_layout import Progress, orientation_of
+from .box_agreement import BoxAgreement
 from .images import CocoImages
 
-Measured = dict[str, list[float]]
+_AS_THEY_ARE = 4  # EXIF orientations up to here keep width and height
 
 
 def check_coco(
     file: Path,
     *,
     categories: Sequence[str] | None = None,
+    class_map: Mapping[str, str] | None = None,
     images: str | Path | None = None,
     progress: Progress | None = None,
 ) -> CheckReport:
@@ -31,77 +32,86 @@ def check_coco(
         DatasetError: no COCO JSON, or none of the categories. Everything else is reported.
     """
     report = CheckReport(file, layout="COCO JSON")
-    labelled = CocoImages(file, categories=categories, images=images, tolerant=True)
+    labelled = CocoImages(
+        file, categories=categories, class_map=class_map, images=images, tolerant=True
+    )
     report.problems.extend(labelled.problems)
-    measured: Measured = {}
+    tally, agreement = Tally(report), BoxAgreement()
     digests: dict[str, str] = {}
-    labels: Counter[int] = Counter()
     for index in range(len(labelled)):
-        path = labelled.path(index)
-        if path.is_file():
-            digests[labelled.file_name(index)] = sha256_of(path)
-            _check_image(report, labelled, index, labels, measured)
+        if labelled.present[index]:
+            digests[labelled.file_name(index)] = sha256_of(labelled.path(index))
+            tally.add(inspect_image(labelled, index, agreement))
         if progress is not None:
             progress(index + 1, len(labelled))
+    disagreement = agreement.problem(file.name)
+    report.problems.extend([] if disagreement is None else [disagreement])
     _check_doubles(report, digests)
-    report.classes = {name: labels[i] for i, name in enumerate(labelled.class_names) if i}
-    for name, count in report.classes.items():
-        if not count:
-            message = f"expected instances of every category, found none of {name!r}; it is learnt "
-            report.add(
-                "warning", file.name, message + "from nothing, select others to leave it out"
-            )
+    report.classes = {
+        name: tally.labels.get(i, 0) for i, name in enumerate(labelled.class_names) if i
+    }
+    _check_counts(report)
     report.digests = {"annotations": sha256_of(file), "images": digest_of_files(digests)}
-    if not report.pairs:
-        report.add("error", file.name, "expected images that can be read, found none")
-    report.finish(measured)
+    tally.finish()
     return report
 
 
-def _check_image(
-    report: CheckReport,
-    images: CocoImages,
-    index: int,
-    labels: Counter[int],
-    measured: Measured,
-) -> None:
-    """Read one image with its annotations and add to what was counted and `measured`."""
-    path = images.path(index)
+def inspect_image(images: CocoImages, index: int, agreement: BoxAgreement) -> Inspection:
+    """Read one image, and its annotations one after the other; `agreement` gets their boxes."""
+    path, at, name = images.path(index), images.file, images.file_name(index)
     try:
-        image, instances = images.sample(index)
-        dropped, clipped = images.dropped(index), images.clipped(index)
+        size = images.check_size(index)
+        found, dropped = images.extents(index), images.dropped(index)
     except DatasetError as error:
-        message, at = str(error), images.file
+        message = str(error)
         in_file = message.startswith(f"{at}: ")
-        subject = at.name if in_file else images.file_name(index)
-        report.add("error", subject, message.removeprefix(f"{at if in_file else path}: "))
+        subject = at.name if in_file else name
+        text = message.removeprefix(f"{at if in_file else path}: ")
+        return Inspection((Problem("error", subject, text),))
+    problems = [
+        Problem("warning", name, f"annotation {instance} is not used: {reason}")
+        for instance, reason in dropped
+    ]
+    problems += [
+        Problem("warning", name, f"annotation {instance} {remark}")
+        for instance, remark in images.remarks(index)
+    ]
+    turn = orientation_of(path)
+    if turn is not None and (turn <= _AS_THEY_ARE or size[0] == size[1]):
+        message = (
+            f"expected an upright image, found an EXIF orientation of {turn}; the annotations are "
+            "taken for those of the upright image: look at it with `pedseg-data show`"
+        )
+        problems.append(Problem("warning", name, message))
+    boxes = images.file_boxes(index)
+    agreement.add(name, size, found, boxes, images.segmentations(index))
+    return Inspection(tuple(problems), size, found, dropped)
+
+
+def _check_counts(report: CheckReport) -> None:
+    """Say what there is nothing to learn from, unless an error before it is the reason."""
+    file = report.root.name
+    if report.errors and not report.instances:
         return
-    subject = images.file_name(index)
-    for instance, reason in dropped:
-        report.add("warning", subject, f"annotation {instance} is not used: {reason}")
-    for instance, pixels in clipped:
-        message = f"annotation {instance} reaches {pixels:.0f} px out of the frame and is cut off"
-        report.add("warning", subject, message)
-    found = instances[instances.has_extent & ~instances.crowd]
-    report.pairs += 1
-    report.instances += len(found)
-    report.empty += not len(found)
-    report.crowds += int(instances.crowd.sum())
-    labels.update(found.labels.tolist())
-    for key, numbers in _measures(image.shape, found).items():
-        measured.setdefault(key, []).extend(numbers)
+    if not report.pairs:
+        report.add("error", file, "expected images that can be read, found none")
+    elif not report.instances and report.crowds:
+        report.add("error", file, only_crowds(report.crowds))
+    elif not report.instances:
+        report.add("error", file, "expected instances to learn from, found none that can be used")
+    else:
+        for name in (name for name, count in report.classes.items() if not count):
+            message = f"expected instances of every category, found none of {name!r}; it is learnt "
+            report.add("warning", file, f"{message}from nothing, select others to leave it out")
 
 
-def _measures(shape: tuple[int, ...], found: Instances) -> Measured:
-    sides = found.boxes[:, 2:] - found.boxes[:, :2] + 1
-    return {
-        "image width": [shape[1]],
-        "image height": [shape[0]],
-        "instances in an image": [len(found)],
-        "instance width": sides[:, 0].tolist(),
-        "instance height": sides[:, 1].tolist(),
-        "instance area": found.masks.sum(axis=(1, 2)).tolist(),
-    }
+def only_crowds(count: int) -> str:
+    """The error of a dataset that has crowd regions only."""
+    return (
+        f"expected instances to learn from, found {count} crowd regions (iscrowd 1) only, which "
+        "are not trained on; if each is one instance, as CVAT writes brush masks, set their "
+        "iscrowd to 0"
+    )
 
 
 def _check_doubles(report: CheckReport, digests: dict[str, str]) -> None:

@@ -48,7 +48,8 @@ def find_folder(file: Path, names: Sequence[str]) -> Path:
     """The folder that the file names `names` of the COCO file `file` are relative to.
 
     Tried are the file's own folder and its parent, their folder `images`, and there one that is
-    called like the annotations (`instances_train.json`: `train`). Most of the first names decide.
+    called like the annotations (`instances_train.json`: `train`). Most of the first names decide,
+    by their ends and then as they stand.
     """
     own = file.parent
     part = file.stem.removeprefix("instances_")
@@ -56,14 +57,11 @@ def find_folder(file: Path, names: Sequence[str]) -> Path:
     candidates = [*roots, *(root / part for root in (own, own.parent, own.parent / IMAGES))]
     probes, listings = names[:_PROBES], Listings()
 
-    def as_they_stand(folder: Path) -> int:
-        return sum(listings.find(folder, name) is not None for name in probes)
+    def found(folder: Path) -> tuple[int, int]:
+        as_they_stand = sum(listings.find(folder, name) is not None for name in probes)
+        return sum(path is not None for path in locate(folder, probes, listings)), as_they_stand
 
-    def by_their_ends(folder: Path) -> int:
-        return sum(path is not None for path in locate(folder, probes, listings))
-
-    best = max(candidates, key=as_they_stand)  # the first of equals
-    return best if as_they_stand(best) else max(candidates, key=by_their_ends)
+    return max(candidates, key=found)  # the first of equals
 
 
 class Listings:
@@ -122,17 +120,18 @@ def plain_names(names: Sequence[str]) -> list[str]:
 
     Names that are so already stay. Of the others, the folders that all of them share are left out.
     """
-    odd = sorted(name for name in names if "/".join(plain_parts(name)) != str(PurePosixPath(name)))
+    usual = {name: str(PurePosixPath(name)) for name in names}
+    odd = sorted(name for name in names if "/".join(plain_parts(name)) != usual[name])
     parents = [tuple(plain_parts(name)[:-1]) for name in odd]
     shared = 0
     while parents and all(len(parent) > shared for parent in parents):
         if len({parent[shared] for parent in parents}) > 1:
             break
         shared += 1
-    plain = {name: "/".join(plain_parts(name)[shared:]) or "unnamed" for name in odd}
-    unique = numbered([plain[name] for name in odd], taken=set(names) - set(odd))
-    renamed = dict(zip(odd, unique, strict=True))
-    return [renamed.get(name, name) for name in names]
+    usual |= {name: "/".join(plain_parts(name)[shared:]) or "unnamed" for name in odd}
+    first = [*sorted(usual.keys() - set(odd)), *odd]  # those that stay
+    unique = dict(zip(first, numbered([usual[name] for name in first]), strict=True))
+    return [unique[name] for name in names]
 
 
 def _files(folder: Path) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 
 import numpy as np
@@ -14,20 +14,15 @@ from pedseg_runtime.errors import DatasetError
 from pedseg_runtime.files import sha256_of
 
 from ..check_report import Problem
-from ..classes import select_classes
+from ..classes import renamed, select_classes
 from ..digests import digest_of_files
 from ..pennfudan import without_extent
-from ..pennfudan_layout import read_named_image
-from ..protocol import Dropped, ImageAnnotations, Instances, tight_boxes
-from .annotations import index_annotations
-from .document import (
-    ImageEntry,
-    load_document,
-    read_categories,
-    read_images,
-)
+from ..pennfudan_layout import orientation_of, read_named_image
+from ..protocol import Dropped, Extents, ImageAnnotations, Instances, extent_of, tight_boxes
+from .annotations import index_annotations, nothing_found
+from .document import ImageEntry, identities, load_document, read_categories, read_images
 from .files import find_folder, locate, plain_names
-from .segmentation import Unsound, decode, overhang
+from .segmentation import Segmentation, Unsound, decode, overhang, short_rings
 from .truth import as_given
 
 
@@ -43,6 +38,7 @@ class CocoImages:
         file: the COCO JSON file.
         categories: the names of the categories to keep; all by default.
         class_names: the labels to give, background first; see `open_dataset`.
+        class_map: other names for categories, by the file's own; several may become one.
         images: the folder of the images; found beside `file` by default, see `files`.
         tolerant: leave out what is wrong instead of refusing it; `problems` tells what.
 
@@ -54,6 +50,7 @@ class CocoImages:
         image_ids: the id of every image in the file.
         category_ids: the id of every label's category in the file; None for the background, and
             for classes that the file lacks.
+        present: whether each image's file is there.
         problems: what is wrong with the file.
 
     Raises:
@@ -68,21 +65,28 @@ class CocoImages:
         *,
         categories: Sequence[str] | None = None,
         class_names: Sequence[str] | None = None,
+        class_map: Mapping[str, str] | None = None,
         images: str | Path | None = None,
         tolerant: bool = False,
     ) -> None:
         self.file, self._images = Path(file), images
         self.problems: list[Problem] = []
         document, name = load_document(self.file), self.file.name
-        known = read_categories(document["categories"], name, self.problems)
+        used = identities(document["annotations"], "category_id")
+        known = read_categories(document["categories"], used, name, self.problems)
+        known = renamed(known, class_map or {}, source=self.file)
         entries = read_images(document["images"], name, self.problems)
         self._refuse(tolerant)
         self.class_names, labels = select_classes(
-            self.file, list(known.values()), categories=categories, class_names=class_names
+            self.file,
+            list(dict.fromkeys(known.values())),
+            categories=categories,
+            class_names=class_names,
         )
         by_label = {labels[kept]: category for category, kept in known.items() if kept in labels}
         self.category_ids = tuple(by_label.get(label) for label in range(len(self.class_names)))
         self._take(_named(entries))
+        good = set(self.image_ids)
         self._index = index_annotations(
             document["annotations"],
             self._entries,
@@ -90,9 +94,10 @@ class CocoImages:
             labels=labels,
             file=name,
             problems=self.problems,
+            broken=identities(document["images"], "id") - good,
         )
-        if not self._index.usable.any():
-            self._error(f"expected instances of {', '.join(self.class_names[1:])}, found none")
+        if not self._index.usable.any() and not self._errors():
+            self._error(nothing_found(self._index, self.class_names))
         self._refuse(tolerant)
 
     def __len__(self) -> int:
@@ -112,17 +117,30 @@ class CocoImages:
 
     def sample(self, index: int) -> tuple[NDArray[np.uint8], Instances]:
         """An image, uint8 [H, W, 3] RGB, and its instances in the order of the file."""
-        image, entry = self.image(index), self._entries[index]
-        height, width = image.shape[:2]
-        if (height, width) != (entry.height, entry.width):
-            turned = (width, height) == (entry.height, entry.width)
-            hint = "; the file is turned by its EXIF orientation, save it upright" if turned else ""
-            raise DatasetError(
-                f"{self.path(index)}: expected {entry.width}x{entry.height} pixels as {self.file} "
-                f"says for image {entry.id}, found {width}x{height}; annotation and image must "
-                f"cover the same pixels{hint}"
-            )
+        image = self.image(index)
+        self._check_size(index, image.shape)
         return image, self.instances(index)
+
+    def check_size(self, index: int) -> tuple[int, int]:
+        """Read an image and return its (height, width).
+
+        Raises:
+            DatasetError: a damaged image, or one of another size than the file says.
+        """
+        shape = self.image(index).shape
+        self._check_size(index, shape)
+        return shape[0], shape[1]
+
+    def _check_size(self, index: int, shape: tuple[int, ...]) -> None:
+        (height, width), entry = shape[:2], self._entries[index]
+        if (height, width) == (entry.height, entry.width):
+            return
+        hint = self._size_hint(index) if (width, height) == (entry.height, entry.width) else ""
+        raise DatasetError(
+            f"{self.path(index)}: expected {entry.width}x{entry.height} pixels as {self.file} "
+            f"says for image {entry.id}, found {width}x{height}; annotation and image must "
+            f"cover the same pixels{hint}"
+        )
 
     def instances(self, index: int) -> Instances:
         """All instances of an image, crowd regions among them, without reading the image.
@@ -130,13 +148,13 @@ class CocoImages:
         Raises:
             DatasetError: run lengths that do not fill the frame.
         """
-        entry = self._entries[index]
-        found = list(self._decoded(index))
-        masks = np.zeros((len(found), entry.height, entry.width), np.bool_)
-        for place, (_, mask) in enumerate(found):
+        entry, rows = self._entries[index], self._index.of(index)
+        masks = np.zeros((len(rows), entry.height, entry.width), np.bool_)
+        for place, (_, mask) in enumerate(self._decoded(index)):
             masks[place] = mask
         covered = masks.any(axis=(1, 2))
-        masks, rows = masks[covered], np.array([row for row, _ in found], np.int64)[covered]
+        if not covered.all():
+            masks, rows = masks[covered], np.array(rows, np.int64)[covered].tolist()
         areas = self._index.areas[rows]
         return Instances(
             masks=masks,
@@ -163,25 +181,57 @@ class CocoImages:
                 raise self._damaged(row, entry, unsound) from unsound
         return ImageAnnotations(entry.id, size, [one for one in given if one is not None])
 
+    def extents(self, index: int) -> Extents:
+        """Where the instances of an image are, one mask after the other in memory.
+
+        Raises:
+            DatasetError: run lengths that do not fill the frame.
+        """
+        rows = self._index.of(index)
+        measured = [extent_of(mask) for _, mask in self._decoded(index)]
+        return Extents(
+            ids=self._index.ids[rows],
+            labels=self._index.labels[rows],
+            crowd=self._index.crowd[rows],
+            boxes=np.array([box for box, _ in measured], np.int64).reshape(-1, 4),
+            pixels=np.array([pixels for _, pixels in measured], np.int64),
+            edge=self.box_edge,
+        )
+
     def dropped(self, index: int) -> tuple[Dropped, ...]:
         """The annotations that neither training nor measuring uses, and why."""
-        instances = self.instances(index)
-        known = set(instances.ids.tolist())
+        found, rows = self.extents(index), self._index.of(index)
         hollow = [
             Dropped(int(self._index.ids[row]), self._emptiness(row, index))
-            for row in self._index.of(index)
-            if int(self._index.ids[row]) not in known
+            for row, pixels in zip(rows, found.pixels, strict=True)
+            if not pixels
         ]
-        return (*self._index.dropped.get(index, ()), *hollow, *without_extent(instances))
+        return (*self._index.dropped.get(index, ()), *hollow, *without_extent(found))
 
-    def clipped(self, index: int) -> tuple[tuple[int, float], ...]:
-        """Ids of annotations whose polygons leave the frame by more than a pixel, and how far."""
-        entry = self._entries[index]
-        size = (entry.height, entry.width)
-        far = [
-            (row, overhang(self._index.segmentation(row), size)) for row in self._index.of(index)
-        ]
-        return tuple((int(self._index.ids[row]), pixels) for row, pixels in far if pixels > 1)
+    def remarks(self, index: int) -> Iterator[tuple[int, str]]:
+        """Ids of annotations of which parts are left out, and which."""
+        size = (self._entries[index].height, self._entries[index].width)
+        for row in self._index.of(index):
+            segmentation = self._index.segmentation(row)
+            pixels, short = overhang(segmentation, size), short_rings(segmentation)
+            if pixels > 1:
+                yield (
+                    int(self._index.ids[row]),
+                    f"reaches {pixels:.0f} px out of the frame and is cut off",
+                )
+            if short:
+                yield (
+                    int(self._index.ids[row]),
+                    f"has {short} polygons of fewer than three points, which are left out",
+                )
+
+    def file_boxes(self, index: int) -> NDArray[np.float64]:
+        """The file's own boxes of what `extents` lists, [N, 4] x y width height; NaN for none."""
+        return self._index.boxes[self._index.of(index)]
+
+    def segmentations(self, index: int) -> list[Segmentation]:
+        """The segmentations of what `extents` lists, polygons in COCO's way."""
+        return [self._index.segmentation(row) for row in self._index.of(index)]
 
     def digest(self) -> dict[str, str]:
         """SHA-256 of the annotations' file, of the images (see `digests`) and of the classes.
@@ -217,9 +267,10 @@ class CocoImages:
                     f"{entry}: expected a file of its own, found {path}, which is {first[path]} "
                     "too; give --images the folder that holds their folders"
                 )
-        if not named:
+        if not named and not self._errors():
             self._error("expected at least one image, found none; name another file")
         self.names = tuple(names)
+        self.present = tuple(path is not None for path in found)
         self._paths = [
             self.folder / entry.file_name if path is None else path
             for entry, path in zip(self._entries, found, strict=True)
@@ -249,18 +300,32 @@ class CocoImages:
             else f"its run lengths have no pixel of {entry.width}x{entry.height}"
         )
 
+    def _size_hint(self, index: int) -> str:
+        turn = orientation_of(self.path(index))
+        if turn is None:
+            return "; exchange width and height in the file"
+        return (
+            f"; the image is turned by its EXIF orientation {turn}: if the annotations fit what a "
+            "viewer shows, exchange width and height in the file, else remove the orientation from "
+            "the image (exiftool -Orientation= FILE)"
+        )
+
+    def _errors(self) -> list[Problem]:
+        return [problem for problem in self.problems if problem.severity == "error"]
+
     def _error(self, message: str) -> None:
         self.problems.append(Problem("error", self.file.name, message))
 
     def _refuse(self, tolerant: bool) -> None:
         """Raise the first problem unless they are only to be listed."""
-        if not self.problems or tolerant:
+        errors = self._errors()
+        if not errors or tolerant:
             return
-        more = len(self.problems) - 1
+        more = len(errors) - 1
         words = ["pedseg-data", "check", str(self.file)]
         words += [] if self._images is None else ["--images", str(self._images)]
         others = f" (and {more} more; `{shlex.join(words)}` lists them)" if more else ""
-        raise DatasetError(f"{self.file}: {self.problems[0].message}{others}")
+        raise DatasetError(f"{self.file}: {errors[0].message}{others}")
 
 
 def _named(entries: Sequence[ImageEntry]) -> dict[str, ImageEntry]:

@@ -13,8 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pycocotools import mask as coco_mask
 
+from .document import quoted
+
 FARTHEST = 100_000.0  # pixels from the origin; beyond, a polygon belongs to no image
 FEWEST = 6  # numbers of a polygon of three points
+NO_SEGMENTATION = "it has no segmentation"
 _BITS, _SIGN, _MORE, _ZERO = 0x1F, 0x10, 0x20, 48  # of a character of compressed run lengths
 
 Segmentation = Any
@@ -23,6 +26,43 @@ Segmentation = Any
 
 class Unsound(Exception):  # noqa: N818  # is caught and told with the file
     """A segmentation that breaks the format; the message says how."""
+
+
+def normalized(segmentation: Segmentation) -> Segmentation:
+    """Polygons as COCO has them: of numbers rather than pairs or text, and not a level too deep."""
+    if not isinstance(segmentation, list):
+        return segmentation
+    if len(segmentation) > 2 and all(map(_is_point, segmentation)):
+        return [_flat(segmentation)]  # one polygon of pairs, without the list around it
+    rings: list[Any] = []
+    for ring in segmentation:
+        nested = isinstance(ring, list) and bool(ring) and all(isinstance(e, list) for e in ring)
+        if not nested or all(map(_is_point, ring)):
+            rings.append(_flat(ring))
+        else:
+            rings.extend(map(_flat, ring))
+    return rings
+
+
+def _is_point(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and not any(map(_is_nested, value))
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, list | dict)
+
+
+def _flat(ring: Any) -> Any:
+    """A polygon's numbers one after the other; anything else as it is."""
+    if not isinstance(ring, list) or not ring:
+        return ring
+    numbers = [n for point in ring for n in point] if all(map(_is_point, ring)) else ring
+    if any(isinstance(number, str) for number in numbers):
+        try:
+            return [float(number) for number in numbers]
+        except (TypeError, ValueError, OverflowError):
+            return numbers
+    return numbers
 
 
 def inspect(segmentation: Segmentation, size: tuple[int, int]) -> str | None:
@@ -39,7 +79,7 @@ def inspect(segmentation: Segmentation, size: tuple[int, int]) -> str | None:
         Unsound: not the format. Compressed run lengths are only looked at when they are decoded.
     """
     if not segmentation:
-        return "it has no segmentation"
+        return NO_SEGMENTATION
     if isinstance(segmentation, dict):
         _check_runs(segmentation, size)
         return None
@@ -47,7 +87,7 @@ def inspect(segmentation: Segmentation, size: tuple[int, int]) -> str | None:
         raise Unsound(f"expected polygons or run lengths, found {type(segmentation).__name__}")
     if not all(isinstance(polygon, list) for polygon in segmentation):
         raise Unsound("expected a list of polygons [[x, y, ...]], found numbers; add brackets")
-    polygons = [_coordinates(polygon) for polygon in segmentation if len(polygon) >= FEWEST]
+    polygons = [_coordinates(polygon) for polygon in _usable(segmentation)]
     if not polygons:
         return "its polygon has fewer than three points"
     farthest = max(float(np.abs(polygon).max()) for polygon in polygons)
@@ -66,7 +106,7 @@ def decode(segmentation: Segmentation, size: tuple[int, int]) -> NDArray[np.bool
     """
     height, width = size
     if isinstance(segmentation, list):
-        polygons = [polygon for polygon in segmentation if len(polygon) >= FEWEST]
+        polygons = _usable(segmentation)
         segmentation = coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))
     runs = filling_runs(segmentation["counts"], size)
     pixels = np.repeat(np.arange(len(runs)) % 2 == 1, runs)  # column by column
@@ -137,9 +177,19 @@ def overhang(segmentation: Segmentation, size: tuple[int, int]) -> float:
     if not isinstance(segmentation, list):
         return 0.0
     height, width = size
-    points = np.concatenate([np.asarray(p, np.float64).reshape(-1, 2) for p in segmentation])
+    polygons = [np.asarray(polygon, np.float64) for polygon in _usable(segmentation)]
+    points = np.concatenate([*polygons, np.zeros(0)]).reshape(-1, 2)
     beyond = np.maximum(-points, points - (width, height))
     return max(0.0, float(beyond.max(initial=0)))
+
+
+def short_rings(segmentation: Segmentation) -> int:
+    """How many of the polygons have fewer than three points, and are left out."""
+    return len(segmentation) - len(_usable(segmentation)) if isinstance(segmentation, list) else 0
+
+
+def _usable(segmentation: list[Any]) -> list[Any]:
+    return [polygon for polygon in segmentation if len(polygon) >= FEWEST]
 
 
 def _coordinates(polygon: list[Any]) -> NDArray[np.float64]:
@@ -162,7 +212,7 @@ def _check_runs(segmentation: dict[str, Any], size: tuple[int, int]) -> None:
         hint = "; height comes first" if found == [width, height] else ""
         raise Unsound(
             f"expected run lengths for the image's [height, width] [{height}, {width}], found "
-            f"{found}{hint}"
+            f"{quoted(found)}{hint}"
         )
     if not isinstance(counts, str):
         filling_runs(counts, size)

@@ -52,6 +52,8 @@ def as_given(index: AnnotationIndex, row: int, size: tuple[int, int]) -> dict[st
 def _read(segmentation: Segmentation, size: tuple[int, int], *, usable: bool) -> Rle | None:
     """Run lengths by pycocotools' own reading, else by ours; None if there is nothing to decode."""
     height, width = size
+    if not segmentation:
+        return None
     if isinstance(segmentation, dict):
         runs = filling_runs(segmentation["counts"], size)
         if isinstance(segmentation["counts"], list):
