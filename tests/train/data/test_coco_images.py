@@ -365,6 +365,11 @@ def test_categories_get_other_names_and_may_become_one(coco):
         CocoImages(coco, class_map={"Person": "x"})
 
 
+def test_blanks_around_a_category_do_not_count(coco):
+    rewrite(coco, change("categories", 1, name=" person "))
+    assert CocoImages(coco, class_names=("background", "person")).category_ids == (None, 3)
+
+
 def test_boxes_without_masks_are_named_as_that(coco):
     rewrite(
         coco, lambda document: [entry.update(segmentation=[]) for entry in document["annotations"]]

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -112,6 +112,7 @@ def run_commands(document, seed):
 
 
 @pytest.mark.slow
+@settings(max_examples=25)
 @given(seed=st.integers(0, 10**9))
 def test_hostile_files_are_answered_in_lines_and_stay_in_their_place(seed):
     attack(DOCUMENT, seed)
@@ -122,6 +123,7 @@ PREFIXES = ["", "images/", "../source/images/", "/gone/", "C:\\x\\", "..\\..\\q\
 
 
 @pytest.mark.slow
+@settings(max_examples=10)
 @given(prefixes=st.lists(st.sampled_from(PREFIXES), min_size=3, max_size=3))
 def test_foreign_names_of_real_files_are_converted_within_the_target(prefixes):
     document = deepcopy(DOCUMENT)

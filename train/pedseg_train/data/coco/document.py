@@ -100,12 +100,13 @@ def read_categories(
         _get(entry, "supercategory") for entry in entries if _is_text(_get(entry, "supercategory"))
     } - {_get(entry, "name") for entry in entries if _is_own_parent(entry)}
     needed = {
-        _get(entry, "name")
+        _get(entry, "name").strip()
         for entry in entries
         if identity_of(_get(entry, "id")) in used and _is_text(_get(entry, "name"))
     }
     for place, entry in enumerate(entries):
         category, name = identity_of(_get(entry, "id")), _get(entry, "name")
+        name = name.strip() if _is_text(name) else name
         message = ""
         if category is None or not _is_text(name):
             message = (
