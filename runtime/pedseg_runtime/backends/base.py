@@ -14,7 +14,10 @@ from numpy.typing import NDArray
 
 from ..artifact.reading import Artifact
 from ..artifact.tensors import Outputs
+from ..containers import thread_limit
 from ..errors import ArtifactError, DeviceError, InputError
+from ..text import pluralize
+from .memory import DEFAULT_MAX_BATCH_PIXELS
 
 logger = logging.getLogger("pedseg_runtime.backends")
 
@@ -26,6 +29,7 @@ class Resources:
     """What a backend may use of the machine; see `Segmenter.load`.
 
     Attributes:
+        max_batch_pixels: most pixels in one run whose memory is kept for the next.
         profile: where onnxruntime shall write what every node takes, as the start of a file name;
             None for not at all. For `pedseg-bench profile`: it costs time.
     """
@@ -33,14 +37,19 @@ class Resources:
     threads: int | None = None
     gpu_mem_limit: int | None = None
     shrink_memory: bool = False
+    max_batch_pixels: int | None = DEFAULT_MAX_BATCH_PIXELS
     engine_cache: Path | None = None
     profile: Path | None = None
 
     def __post_init__(self) -> None:
-        for name in ("threads", "gpu_mem_limit"):
+        for name in ("threads", "gpu_mem_limit", "max_batch_pixels"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name}: expected a positive number or None, found {value}")
+
+    def threads_on_cpu(self) -> int | None:
+        """Threads of a run: those asked for, else what a container's quota leaves; None for all."""
+        return thread_limit() if self.threads is None else self.threads
 
 
 class Backend(Protocol):
@@ -59,6 +68,10 @@ class Backend(Protocol):
         """The library beneath, with its version: "onnxruntime 1.31.1", "torch 2.14.1"."""
 
     @property
+    def threads(self) -> int | None:
+        """CPU threads of one run; None where the library takes all cores."""
+
+    @property
     def placement(self) -> Placement | None:
         """Which provider runs how many nodes; None where the library has one device only."""
 
@@ -74,11 +87,12 @@ def run_failure(
 ) -> ArtifactError | DeviceError:
     """The pedseg error for a run of `path` on `provider` that failed on images of `shape`."""
     text = one_line(error)
-    images = f"{shape[0]} images of {shape[1]}x{shape[2]}"
-    if re.search(r"alloc|out of memory", text, re.IGNORECASE):
+    images = f"{pluralize(shape[0], 'image')} of {shape[1]}x{shape[2]}"
+    is_memory = isinstance(error, MemoryError)
+    if is_memory or re.search(r"alloc|out of memory", text, re.IGNORECASE):
         return DeviceError(
-            f"{path}: expected {provider} to have memory for {images}, found {text}; "
-            "use a smaller batch_size or smaller images"
+            f"{path}: expected {provider} to have memory for {images}, found "
+            f"{text or 'too little'}; use a smaller batch_size or smaller images"
         )
     if "cuda" in provider.lower():
         return DeviceError(
