@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,15 @@ from pedseg_runtime.artifact.manifest import Manifest
 from pedseg_runtime.console import Command, next_commands, notes, output, progress_bar
 from pedseg_runtime.errors import InputError, ParityError
 from pedseg_runtime.files import write_json
+from pedseg_runtime.images import read_image
 from pedseg_runtime.parity import TOLERANCES, ParityReport
 from pedseg_runtime.segmenter import Segmenter
 from pedseg_train.checkpoint import LoadedCheckpoint, load_checkpoint, with_settings
 from pedseg_train.eager import EagerSegmenter
 
-from .cli import read_samples
+from .cli import chosen_files
 from .stages import StageReport, examine
-from .verification import Sample, agrees, generated_samples, verify
+from .verification import Failure, Sample, agrees, generated_samples, verify
 
 EXISTING = click.Path(path_type=Path)
 SETTINGS = ("min_size", "max_size", "score_threshold", "nms_threshold", "detections_per_image")
@@ -34,25 +36,35 @@ class Verification:
         precision: of the artifact.
         parity: its detections against eager's.
         stages: its stages against eager's, None if they were not asked for.
+        failed: images that were left out. One that cannot be used at all speaks against nothing,
+            one that fails in any other way does.
     """
 
     precision: str
     parity: ParityReport
     stages: StageReport | None = None
+    failed: Sequence[Failure] = ()
 
     def __bool__(self) -> bool:
         """The stages of a lower precision are for information: AP decides what it may cost."""
+        if not all(failure.is_refusal for failure in self.failed):
+            return False
         judged = self.stages if self.precision == "fp32" else None
         return agrees(self.parity, self.precision) and (judged is None or bool(judged))
 
     def to_dict(self) -> dict[str, Any]:
         """The parity report with `stages` added, as plain values; `passed` is about both."""
         values = {**self.parity.to_dict(), "precision": self.precision, "passed": bool(self)}
+        if self.failed:
+            values["failed"] = [{"file": one.name, "reason": str(one)} for one in self.failed]
         return values if self.stages is None else {**values, "stages": self.stages.to_dict()}
 
     def summary(self) -> str:
         """Both verdicts, one after the other."""
-        return "; ".join(part.summary() for part in (self.parity, self.stages) if part is not None)
+        parts = [part.summary() for part in (self.parity, self.stages) if part is not None]
+        if not all(failure.is_refusal for failure in self.failed):
+            parts.append("images failed while they were segmented")
+        return "; ".join(parts)
 
 
 @click.command(cls=Command)
@@ -89,6 +101,8 @@ def main(
         output.print_json(json.dumps(found.to_dict()))
     else:
         show(found)
+    for failure in found.failed:
+        notes.print(f"left out: {failure}", markup=False)
     if not found:
         raise ParityError(found.summary(), found.parity)
     next_commands([("benchmark", f"pedseg-bench run {checkpoint} {artifact} --images IMAGES")])
@@ -119,7 +133,8 @@ def verify_files(
         if manifest.checkpoint_sha256 != loaded.sha256:
             notes.print(f"note: {artifact} was exported from another checkpoint", markup=False)
         loaded = as_exported(loaded, manifest)
-        samples = samples_for(manifest, images, limit)
+        failed: list[Failure] = []
+        samples = samples_for(manifest, images, limit, failed.append)
         reference = EagerSegmenter(
             loaded.model, class_names=loaded.header.class_names, device=device
         )
@@ -130,14 +145,21 @@ def verify_files(
             samples,
             tolerances=TOLERANCES[manifest.precision],
             progress=lambda done: bar.advance(task, done),
+            on_failure=failed.append,
         )
+        if len(failed) and not parity.counts.images:
+            raise InputError(f"{images}: expected images to compare on, found none: {failed[0]}")
         if not stages:
-            return Verification(precision=manifest.precision, parity=parity)
+            return Verification(precision=manifest.precision, parity=parity, failed=failed)
+        names = {failure.name for failure in failed}
+        samples = [sample for sample in samples if sample.name not in names]
         task = bar.add_task("stages", total=len(samples))
         report = examine(
             artifact, reference, samples, progress=lambda done: bar.advance(task, done)
         )
-        return Verification(precision=manifest.precision, parity=parity, stages=report)
+        return Verification(
+            precision=manifest.precision, parity=parity, stages=report, failed=failed
+        )
 
 
 def as_exported(loaded: LoadedCheckpoint, manifest: Manifest) -> LoadedCheckpoint:
@@ -154,8 +176,15 @@ def as_exported(loaded: LoadedCheckpoint, manifest: Manifest) -> LoadedCheckpoin
     return with_settings(loaded, **changes)
 
 
-def samples_for(manifest: Manifest, images: Path | None, limit: int) -> list[Sample]:
+def samples_for(
+    manifest: Manifest,
+    images: Path | None,
+    limit: int,
+    on_failure: Callable[[Failure], object],
+) -> list[Sample]:
     """Pictures that the artifact can take; generated scenes where no folder is given.
+
+    `on_failure` is told of each that cannot be read.
 
     Raises:
         InputError: no picture has the one size that the artifact is fixed to.
@@ -163,7 +192,12 @@ def samples_for(manifest: Manifest, images: Path | None, limit: int) -> list[Sam
     fixed = manifest.static_shape
     if images is None:
         return generated_samples(fixed)
-    samples = read_samples(images, limit)
+    samples = []
+    for file in chosen_files(images, limit):
+        try:
+            samples.append(Sample(file.name, read_image(file)))
+        except InputError as error:
+            on_failure(Failure(file.name, error))
     if fixed is None:
         return samples
     fitting = [sample for sample in samples if sample.image.shape[:2] == fixed[1:]]

@@ -193,6 +193,10 @@ class BatchingSegmenter(Closeable):
             request.future.cancel()
             raise
         if answer.done():
+            error = answer.exception()
+            if error is not None and not isinstance(error, Exception):
+                # A SystemExit of the model's thread would end the event loop.
+                raise RuntimeError(f"the run ended with {error!r}") from error
             return answer.result()
         request.give_up()
         raise deadline_error(request)

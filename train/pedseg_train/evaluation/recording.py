@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +16,7 @@ from pycocotools.cocoeval import COCOeval
 
 from pedseg_runtime.console import track
 from pedseg_runtime.detections import Detections
-from pedseg_runtime.errors import InputError
+from pedseg_runtime.errors import InputError, PedsegError, first_line
 
 Segment = Callable[[NDArray[np.uint8]], Detections]
 
@@ -47,12 +47,15 @@ class Recording:
         truth: COCO annotations of the people on them; category_id is the label.
         found: COCO annotations of the detections, of any score.
         class_names: one name per label, background first.
+        failed: id -> why the image could not be segmented. It counts as one without detections, or
+            not at all if not even its truth could be read.
     """
 
     images: list[dict[str, int]]
     truth: list[dict[str, Any]]
     found: list[dict[str, Any]]
     class_names: tuple[str, ...] = CLASS_NAMES
+    failed: dict[int, str] = field(default_factory=dict)
 
     @property
     def people(self) -> int:
@@ -103,7 +106,7 @@ class Recording:
         return evaluation
 
 
-def labelled(dataset: Annotated, indices: Sequence[int]) -> Recording:
+def labelled(dataset: Annotated, indices: Sequence[int], *, keep_going: bool = False) -> Recording:
     """The ground truth of some images, without detections; reuse it to evaluate repeatedly.
 
     Boxes and areas are those of the targets, as in torchvision's reference: in the tutorial's
@@ -112,6 +115,7 @@ def labelled(dataset: Annotated, indices: Sequence[int]) -> Recording:
     Args:
         dataset: without random transforms, since targets and images must match.
         indices: the positions in `dataset`, each once.
+        keep_going: leave out images that cannot be read, see `Recording.failed`.
 
     Raises:
         InputError: a repeated position, whose people would count twice.
@@ -123,12 +127,19 @@ def labelled(dataset: Annotated, indices: Sequence[int]) -> Recording:
         )
     images: list[dict[str, int]] = []
     truth: list[dict[str, Any]] = []
+    failed: dict[int, str] = {}
     for index in track(indices, "reading the truth", total=len(indices)):
-        target = _target(dataset, index)
+        try:
+            target = _target(dataset, index)
+        except Exception as error:  # any: it is this image's
+            if not keep_going:
+                raise
+            failed[index] = _reason(error)
+            continue
         height, width = target["masks"].shape[-2:]
         images.append({"id": index, "height": height, "width": width})
         truth.extend(_truth_annotations(target, index))
-    return Recording(images, truth, [], class_names_of(dataset))
+    return Recording(images, truth, [], class_names_of(dataset), failed)
 
 
 def record(
@@ -138,6 +149,7 @@ def record(
     *,
     truth: Recording | None = None,
     description: str = "evaluating",
+    keep_going: bool = False,
 ) -> Recording:
     """Run `segment` on some images of `dataset` and record detections and targets.
 
@@ -147,20 +159,41 @@ def record(
         indices: the positions in `dataset` to evaluate on, each once.
         truth: the result of `labelled` for the same positions, to save reading it again.
         description: of the progress bar.
+        keep_going: note images that fail, rather than end with the error of the first, see
+            `Recording.failed`.
 
     Raises:
-        InputError: a repeated position, or `truth` is of other images.
+        InputError: a repeated position, `truth` is of other images, or all images fail.
     """
-    truth = labelled(dataset, indices) if truth is None else truth
-    if [image["id"] for image in truth.images] != list(indices):
+    truth = labelled(dataset, indices, keep_going=keep_going) if truth is None else truth
+    failed = dict(truth.failed)
+    indices = [index for index in indices if index not in failed]
+    if [image["id"] for image in truth.images] != indices:
         raise InputError(
             f"truth: expected that of the {len(indices)} images to evaluate on, found "
             f"{len(truth.images)} others; make it with labelled(dataset, indices)"
         )
     found: list[dict[str, Any]] = []
     for index in track(indices, description, total=len(indices)):
-        found.extend(found_annotations(segment(dataset.image(index)), index))
-    return replace(truth, found=found)
+        try:
+            found.extend(found_annotations(segment(dataset.image(index)), index))
+        except Exception as error:  # any: it is this image's
+            if not keep_going:
+                raise
+            failed[index] = _reason(error)
+    if failed and len(failed) == len(indices) + len(truth.failed):
+        raise InputError(
+            f"expected images that can be segmented, found that all {len(failed)} fail, the first "
+            f"with: {next(iter(failed.values()))}"
+        )
+    return replace(truth, found=found, failed=failed)
+
+
+def _reason(error: Exception) -> str:
+    """The message of an error made on purpose, or type and first line of any other."""
+    if isinstance(error, PedsegError):
+        return str(error)
+    return f"{type(error).__name__}: {first_line(error)}"
 
 
 def found_annotations(detections: Detections, image_id: int) -> list[dict[str, Any]]:
