@@ -101,6 +101,8 @@ async def health(request: Request) -> dict[str, Any]:
     return {
         "provider": info.provider,
         "nodes": info.nodes(),
+        "threads": info.threads,
+        "cpu_quota": info.cpu_quota,
         "self_test": info.self_test,
         "digest": info.digest,
         "precision": info.precision,

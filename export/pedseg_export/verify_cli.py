@@ -180,11 +180,11 @@ def samples_for(
     manifest: Manifest,
     images: Path | None,
     limit: int,
-    on_failure: Callable[[Failure], object],
+    on_failure: Callable[[Failure], object] | None = None,
 ) -> list[Sample]:
     """Pictures that the artifact can take; generated scenes where no folder is given.
 
-    `on_failure` is told of each that cannot be read.
+    `on_failure` is told of each that cannot be read; None raises the error instead.
 
     Raises:
         InputError: no picture has the one size that the artifact is fixed to.
@@ -197,6 +197,8 @@ def samples_for(
         try:
             samples.append(Sample(file.name, read_image(file)))
         except InputError as error:
+            if on_failure is None:
+                raise
             on_failure(Failure(file.name, error))
     if fixed is None:
         return samples
