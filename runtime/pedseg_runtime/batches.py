@@ -91,6 +91,9 @@ def run_isolated(
         if len(items) == 1:
             return [error]
         logger.warning(
-            "a batch of %d images failed, trying each alone: %s", len(items), first_line(error)
+            "a batch of %d images failed, trying each alone: %s: %s",
+            len(items),
+            type(error).__name__,
+            first_line(error),
         )
     return [outcome for item in items for outcome in run_isolated([item], run, catch=catch)]

@@ -14,6 +14,12 @@ from .errors import DeviceError, InputError
 from .images import Source, read_image
 from .resizing import check_resizable
 
+DEFAULT_MAX_PIXELS = 48 * 2**20
+"""Pixels of the largest image that a `Segmenter` takes unless the caller says otherwise.
+
+8192x6144, the 50 megapixels of a phone's camera: a run on the CPU takes 1.4 GB for it.
+"""
+
 
 class ImageLimits:
     """What an image must be, so that a run on it can succeed."""

@@ -23,10 +23,10 @@ Source: TypeAlias = (
 )
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-DEFAULT_MAX_PIXELS = 48 * 2**20
+DEFAULT_MAX_PIXELS = 89_478_485
 """Width times height of the largest image that is read unless the caller says otherwise.
 
-8192x6144, the 50 megapixels of a phone's camera: a run on the CPU takes 1.4 GB for it.
+Pillow warns of decompression bombs from here on: 256 MiB of RGB.
 """
 
 _EXIF_ORIENTATION = 0x0112

@@ -22,8 +22,8 @@ from .backends import DEFAULT_MAX_BATCH_PIXELS, Backend, Resources, open_backend
 from .batches import OnError, read_each, run_isolated, usual_batch_size
 from .detections import Detections
 from .errors import ArtifactError, ClosedError, DeviceError, InputError, ParityError
-from .image_limits import ImageLimits
-from .images import DEFAULT_MAX_PIXELS, Source
+from .image_limits import DEFAULT_MAX_PIXELS, ImageLimits
+from .images import Source
 from .info import SegmenterInfo, describe
 from .lifecycle import Closeable, call_after_fork, keep_until_exit
 from .text import pluralize

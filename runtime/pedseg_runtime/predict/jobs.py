@@ -67,6 +67,7 @@ class PredictionContext:
             self.segmenter.predict,
             score_threshold=self.score_threshold,
             batch_size=self.batch_size,
+            on_error="return",
         )
         return run_isolated(images, predict, catch=Exception) if images else []
 

@@ -278,10 +278,19 @@ def _answer(
             request.image = np.empty((0, 0, 3), np.uint8)
             if isinstance(outcome, BaseException):
                 queue.count(failed=1)
-                request.future.set_exception(outcome)
+                request.future.set_exception(_deliverable(outcome))
             else:
                 queue.count(answered=1)
                 request.future.set_result(outcome)
+
+
+def _deliverable(error: BaseException) -> BaseException:
+    """The error, but none that a coroutine cannot get: its caller would wait for ever."""
+    if not isinstance(error, StopIteration):
+        return error
+    replaced = RuntimeError("the run ended with StopIteration")
+    replaced.__cause__ = error
+    return replaced
 
 
 def _run(segmenter: Predictor, members: Sequence[Request]) -> list[Detections]:
