@@ -42,16 +42,16 @@ class ImageLimits:
             DeviceError: there is too little memory to read it.
             InputError: the image cannot be used.
         """
-        is_path = isinstance(image, str | os.PathLike)
+        path = os.fspath(image) if isinstance(image, str | os.PathLike) else None
         try:
             pixels = read_image(image, max_pixels=self._max_pixels)
         except MemoryError as error:
             raise DeviceError(f"{name}: expected memory to read it, found too little") from error
         except InputError as error:
-            if is_path or name == "image":
+            if path is not None or name == "image":
                 raise
             raise InputError(f"{name}: {str(error).removeprefix('image: ')}") from error
-        self.check_size(os.fspath(image) if is_path else name, pixels.shape[0], pixels.shape[1])
+        self.check_size(name if path is None else path, pixels.shape[0], pixels.shape[1])
         return pixels
 
     def check_size(self, name: str, height: int, width: int) -> None:
