@@ -71,7 +71,7 @@ class PredictionContext:
                 on_error="return",
             )
 
-        return run_isolated(images, predict, catch=Exception) if images else []
+        return [*run_isolated(images, predict, catch=Exception)] if images else []
 
 
 @dataclass(frozen=True, slots=True)
