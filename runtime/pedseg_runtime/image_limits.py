@@ -60,7 +60,7 @@ class ImageLimits:
             if path is not None or name == "image":
                 raise
             raise InputError(f"{name}: {str(error).removeprefix('image: ')}") from error
-        self.check_size(path or name, pixels.shape[0], pixels.shape[1])
+        self.check_size(name if path is None else path, pixels.shape[0], pixels.shape[1])
         return pixels
 
     def check_size(self, name: str, height: int, width: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -63,13 +62,16 @@ class PredictionContext:
 
     def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections | Exception]:
         """Per image, uint8 [H, W, 3] RGB, its detections, or the error that it alone fails with."""
-        predict = partial(
-            self.segmenter.predict,
-            score_threshold=self.score_threshold,
-            batch_size=self.batch_size,
-            on_error="return",
-        )
-        return run_isolated(images, predict, catch=Exception) if images else []
+
+        def predict(members: Sequence[NDArray[np.uint8]]) -> list[Detections | Exception]:
+            return self.segmenter.predict(
+                members,
+                score_threshold=self.score_threshold,
+                batch_size=self.batch_size,
+                on_error="return",
+            )
+
+        return [*run_isolated(images, predict, catch=Exception)] if images else []
 
 
 @dataclass(frozen=True, slots=True)
