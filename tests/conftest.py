@@ -5,12 +5,15 @@ from __future__ import annotations
 import importlib.util
 import os
 import random
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import settings
+
+from pedseg_runtime.errors import ArtifactError, DeviceError, InputError
 
 # One run is the same as the next; a slow machine is no failure.
 settings.register_profile("pedseg", deadline=None, derandomize=True, max_examples=50)
@@ -70,3 +73,60 @@ def _same_random_numbers() -> None:
 def photos() -> Path:
     """A Penn-Fudan folder with real photographs."""
     return Path(os.environ[PHOTOS])
+
+
+ERRORS = [
+    MemoryError(),
+    OSError(5, "input/output error"),
+    RuntimeError("first line\nsecond line"),
+    KeyError("boxes"),
+    StopIteration(),
+    InputError("image: expected another one, found this"),
+    DeviceError("cuda: out of memory"),
+    ArtifactError("outputs: expected five, found four"),
+]
+"""Every kind of error that a run may end with."""
+
+
+@pytest.fixture(params=ERRORS, ids=lambda error: type(error).__name__)
+def error(request: pytest.FixtureRequest) -> Exception:
+    """One of `ERRORS`."""
+    return request.param
+
+
+class FailingRuns:
+    """Makes runs of ONNX artifacts fail: the k-th, or those on certain images.
+
+    Attributes:
+        count: runs so far.
+        fails: whether a run on images [N, H, W, 3] shall fail, given its number from 1.
+    """
+
+    def __init__(self, error: BaseException) -> None:
+        self.error, self.count = error, 0
+        self.fails: Callable[[int, Any], bool] = lambda number, images: False
+
+    def on_run(self, *numbers: int) -> None:
+        """Fail on the k-th runs."""
+        self.fails = lambda number, images: number in numbers
+
+    def on_images(self, value: int) -> None:
+        """Fail wherever the first pixel of an image has this red value."""
+        self.fails = lambda number, images: bool((images[:, 0, 0, 0] == value).any())
+
+
+@pytest.fixture
+def failing_runs(error: Exception, monkeypatch: pytest.MonkeyPatch) -> FailingRuns:
+    """The runs of all ONNX artifacts, which fail with `error` where the test says."""
+    from pedseg_runtime.backends.onnx import OnnxBackend
+
+    runs, run = FailingRuns(error), OnnxBackend.run
+
+    def counted(self: Any, images: Any) -> Any:
+        runs.count += 1
+        if runs.fails(runs.count, images):
+            raise runs.error
+        return run(self, images)
+
+    monkeypatch.setattr(OnnxBackend, "run", counted)
+    return runs

@@ -24,11 +24,11 @@ from pedseg_runtime.artifact.manifest import Manifest
 from pedseg_runtime.devices import Device, parse_device
 from pedseg_runtime.errors import InputError
 from pedseg_runtime.files import sha256_of
-from pedseg_runtime.images import read_image
 from pedseg_runtime.parity import Settings
 from pedseg_train.checkpoint import CheckpointHeader, load_checkpoint, read_header, with_settings
 from pedseg_train.eager import EagerSegmenter, float32_only, resolve_device
 
+from .contender_rows import contender_rows
 from .contenders import Contender, Image
 from .contenders.base import TorchDevice
 from .contenders.registry import (
@@ -38,9 +38,9 @@ from .contenders.registry import (
     shared_settings,
 )
 from .correctness import CorrectnessCheck
-from .dataset_selection import LabelledData, choose_images
+from .dataset_selection import LabelledData, choose_images, read_images
 from .environment import fingerprint, torch_threads
-from .harness import contender_rows, load_contenders, time_contenders
+from .harness import ImagesFailedError, load_contenders, time_contenders
 from .results import BenchmarkResult, ContenderResult, NotRun
 from .roofline import PeakRateMeter, roofline
 from .scenario_results import ScenarioResults
@@ -110,7 +110,13 @@ def benchmark(options: BenchmarkOptions) -> BenchmarkResult:
         InputError: there are no images, or artifacts differ in their settings.
     """
     prepared = _prepare(options)
-    return _assemble(options, prepared, _time(options, prepared))
+    while True:
+        try:
+            measured = _time(options, prepared)
+        except ImagesFailedError as failure:  # others do not: measure those, from the start
+            prepared = prepared.without(failure.reasons)
+        else:
+            return _assemble(options, prepared, measured)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +132,7 @@ class _Prepared:
         overrides: those that differ from the checkpoint's.
         files: of the images.
         images: uint8 [H, W, 3] RGB each.
+        left_out: images that cannot be read or that a contender fails on.
         gate: for AP on labelled images; None without them.
     """
 
@@ -139,7 +146,27 @@ class _Prepared:
     overrides: Mapping[str, float]
     files: Sequence[Path]
     images: Sequence[Image]
+    left_out: Sequence[NotRun]
     gate: AccuracyGate | None
+
+    def without(self, reasons: Mapping[int, str]) -> _Prepared:
+        """The same without images, given by their position and why they are left out.
+
+        Raises:
+            InputError: none would be left.
+        """
+        kept = [at for at in range(len(self.files)) if at not in reasons]
+        if not kept:
+            raise InputError(f"expected images that all contenders run, found none: {reasons[0]}")
+        return dataclasses.replace(
+            self,
+            files=[self.files[at] for at in kept],
+            images=[self.images[at] for at in kept],
+            left_out=[
+                *self.left_out,
+                *(NotRun(self.files[at].name, reason) for at, reason in reasons.items()),
+            ],
+        )
 
     @cached_property
     def eager(self) -> EagerSegmenter:
@@ -185,7 +212,11 @@ def _prepare(options: BenchmarkOptions) -> _Prepared:
     header, digest = read_header(options.checkpoint), sha256_of(options.checkpoint)
     manifests = read_manifests(options.artifacts, None if options.allow_mismatch else digest)
     settings, overrides = shared_settings(header, manifests)
-    files = choose_images(options.images, options.limit)
+    files, images, left_out = read_images(
+        choose_images(options.images, options.limit),
+        min_size=int(settings["min_size"]),
+        max_size=int(settings["max_size"]),
+    )
     labelled = options.labelled
     return _Prepared(
         options=options,
@@ -197,7 +228,8 @@ def _prepare(options: BenchmarkOptions) -> _Prepared:
         settings=settings,
         overrides=overrides,
         files=files,
-        images=[read_image(file) for file in files],
+        images=images,
+        left_out=left_out,
         gate=None if labelled is None else labelled.open_gate(options.checkpoint),
     )
 
@@ -304,4 +336,5 @@ def _assemble(
         sections=measured.scenarios,
         not_run=measured.not_run,
         drift=measured.drift,
+        left_out=list(prepared.left_out),
     )

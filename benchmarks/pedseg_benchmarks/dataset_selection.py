@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pedseg_export.accuracy_gate import AccuracyGate
+from pedseg_runtime.containers import memory_limit
 from pedseg_runtime.errors import InputError
-from pedseg_runtime.images import find_images
+from pedseg_runtime.image_limits import check_resizable
+from pedseg_runtime.images import find_images, read_image
+
+from .results import NotRun
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +63,41 @@ def choose_images(images: Path, limit: int | None) -> list[Path]:
     if limit < 1:
         raise InputError(f"limit: expected a positive number of images, found {limit}")
     return [files[index] for index in _evenly(len(files), limit)]
+
+
+def read_images(
+    files: Sequence[Path], *, min_size: int, max_size: int
+) -> tuple[list[Path], list[NDArray[np.uint8]], list[NotRun]]:
+    """Read images, and leave out those that no contender can run.
+
+    Args:
+        files: at least one.
+        min_size: of the resize rule, see `resized_size`.
+        max_size: of the resize rule.
+
+    Returns:
+        The files that could be read, their images uint8 [H, W, 3] RGB, and the others with reasons.
+
+    Raises:
+        InputError: none of them can be read.
+    """
+    kept: list[Path] = []
+    images: list[NDArray[np.uint8]] = []
+    left_out: list[NotRun] = []
+    memory = memory_limit()
+    for file in files:
+        try:
+            image = read_image(file)
+            size = (image.shape[0], image.shape[1])
+            check_resizable(str(file), size, min_size, max_size, memory=memory)
+        except InputError as error:
+            left_out.append(NotRun(file.name, str(error)))
+        else:
+            kept.append(file)
+            images.append(image)
+    if not kept:
+        raise InputError(left_out[0].reason)
+    return kept, images, left_out
 
 
 def _evenly(count: int, limit: int) -> list[int]:

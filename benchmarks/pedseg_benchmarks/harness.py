@@ -11,7 +11,6 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,15 +18,26 @@ from numpy.typing import NDArray
 from pedseg_runtime.console import progress_bar
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.errors import DatasetError, InputError, PedsegError
-from pedseg_runtime.files import sha256_of
 
 from .contenders import Contender, Image
 from .correctness import CorrectnessCheck, Verdict
-from .results import ContenderResult, NotRun
-from .statistics import count_outliers, is_stable, speedup_over, summarise, window_length
+from .results import NotRun
+from .statistics import is_stable, window_length
 from .workers import Worker, WorkerContext, peak_rss
 
 DEFAULT_STABILITY = 5.0  # percent
+
+
+class ImagesFailedError(PedsegError):
+    """A contender cannot run some of the images, but others.
+
+    Attributes:
+        reasons: position of the image -> why.
+    """
+
+    def __init__(self, contender: str, reasons: Mapping[int, str]) -> None:
+        super().__init__(f"{contender}: expected to run all images, found that some fail")
+        self.reasons = {at: f"{contender}: {reason}" for at, reason in reasons.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +167,7 @@ def load_contenders(
         The contenders, and the optional ones that are not available here.
 
     Raises:
+        ImagesFailedError: a contender that is not optional fails on some of the images.
         PedsegError: a contender that is not optional is not available.
     """
     loaded: list[LoadedContender] = []
@@ -185,12 +196,44 @@ def _load(
     with ExitStack() as own:
         worker = start_worker(contender)
         own.callback(worker.close)
-        warm = worker.run(warm_up, images, warmup)
-        found = [_infer_one(worker, image) for image in images]
+        try:
+            warm = worker.run(warm_up, images, warmup)
+        except Exception as error:
+            _blame_images(contender.name, worker, images, error)
+            warm = worker.run(warm_up, images, warmup)  # it was none of them
+        found = _infer_each(contender.name, worker, images)
         verdict = check(contender.name, worker.info.precision, found, partial(_infer_one, worker))
         rss = worker.run(peak_rss) if worker.isolated else None
         stack.push(own.pop_all())
     return LoadedContender(contender.name, worker, warm, found, verdict, rss)
+
+
+def _infer_each(name: str, worker: Worker, images: Sequence[Image]) -> list[Detections]:
+    """Detections of each image; raises ImagesFailedError if only some of them fail."""
+    found: list[Detections] = []
+    errors: dict[int, Exception] = {}
+    for position, image in enumerate(images):
+        try:
+            found.append(_infer_one(worker, image))
+        except Exception as error:  # any: it is this image's
+            errors[position] = error
+    if not errors:
+        return found
+    first = next(iter(errors.values()))
+    if len(errors) == len(images):
+        raise first
+    reasons = {position: _in_one_line(error) for position, error in errors.items()}
+    raise ImagesFailedError(name, reasons) from first
+
+
+def _blame_images(name: str, worker: Worker, images: Sequence[Image], error: Exception) -> None:
+    """Raise ImagesFailedError after `error` if some images fail, `error` itself if all do."""
+    try:
+        _infer_each(name, worker, images)
+    except ImagesFailedError:
+        raise
+    except Exception:  # all of them: the contender is at fault
+        raise error from None
 
 
 def time_contenders(
@@ -253,7 +296,11 @@ def run_rounds(
         for position, image in enumerate(images):
             for offset in range(len(workers)):
                 index = (turn + offset) % len(workers)
-                timing = workers[index].run(timed_call, [image])
+                try:
+                    timing = workers[index].run(timed_call, [image])
+                except Exception as error:  # any: it is this image's
+                    reasons = {position: _in_one_line(error)}
+                    raise ImagesFailedError(f"contender {index + 1}", reasons) from error
                 seconds[index, repetition, position] = timing.seconds
                 if timing.device_seconds is not None:
                     device[index, repetition, position] = timing.device_seconds
@@ -267,67 +314,6 @@ def run_rounds(
             break
     seen = device[:, :done]
     return Rounds(seconds[:, :done], None if np.isnan(seen).any() else seen, stable)
-
-
-def contender_rows(contenders: Sequence[LoadedContender], rounds: Rounds) -> list[ContenderResult]:
-    """One row per contender.
-
-    Args:
-        contenders: all of them, eager first.
-        rounds: times of those that passed the check, in the same order.
-    """
-    positions = iter(range(len(rounds.seconds)))
-    return [
-        _row(contender, _times(rounds, next(positions)) if contender.verdict.passed else {})
-        for contender in contenders
-    ]
-
-
-def _row(contender: LoadedContender, times: Mapping[str, Any]) -> ContenderResult:
-    info, warm, verdict = contender.worker.info, contender.warm_up, contender.verdict
-    untimed: dict[str, Any] = {"latency": None, "speedup": None, "stable": None, "samples_ms": []}
-    return ContenderResult(
-        name=contender.name,
-        format=info.format,
-        precision=info.precision,
-        provider=info.provider,
-        placement=info.placement,
-        sha256=sha256_of(info.path),
-        size_bytes=info.path.stat().st_size,
-        detections=[len(found) for found in contender.detections],
-        parity=verdict.parity_dict(),
-        accuracy=verdict.accuracy,
-        gate=verdict.gate_dict(),
-        judged_by=verdict.judged_by,
-        reason=verdict.reason,
-        passed=verdict.passed,
-        load_ms=contender.worker.load_seconds * 1e3,
-        first_call_ms=warm.first_call * 1e3,
-        first_of_size_ms={f"{h}x{w}": value * 1e3 for (h, w), value in warm.first_of_size.items()},
-        compile_ms=None if warm.compile is None else warm.compile * 1e3,
-        peak_memory_bytes=warm.peak_memory,
-        peak_rss_bytes=contender.peak_rss,
-        **{**untimed, **times},
-    )
-
-
-def _times(rounds: Rounds, position: int) -> dict[str, Any]:
-    """The fields of a row that come from the timed calls of the contender at `position`."""
-    eager, seconds = rounds.seconds[0], rounds.seconds[position]
-    device = None if rounds.device_seconds is None else rounds.device_seconds[position]
-    return {
-        "latency": summarise(seconds),
-        "speedup": speedup_over(eager, seconds) if position > 0 else None,
-        "stable": rounds.stable[position],
-        "samples_ms": _milliseconds(seconds),
-        "device_samples_ms": [] if device is None else _milliseconds(device),
-        "outliers": count_outliers(seconds),
-    }
-
-
-def _milliseconds(seconds: NDArray[np.float64]) -> list[list[float]]:
-    values: list[list[float]] = (seconds * 1e3).tolist()
-    return values
 
 
 def _infer_one(worker: Worker, image: Image) -> Detections:

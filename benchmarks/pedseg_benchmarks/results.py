@@ -107,6 +107,7 @@ class BenchmarkResult:
         sections: what was measured beyond one image at a time.
         not_run: contenders that were requested and are not available.
         drift: of eager over the rounds; None with fewer than three.
+        left_out: images that cannot be read or that a contender fails on.
         schema: what kind of document this is.
         schema_version: raised when a field changes its meaning or disappears.
     """
@@ -119,6 +120,7 @@ class BenchmarkResult:
     sections: ScenarioResults = field(default_factory=ScenarioResults)
     not_run: list[NotRun] = field(default_factory=list)
     drift: Drift | None = None
+    left_out: list[NotRun] = field(default_factory=list)
     schema: str = SCHEMA
     schema_version: int = SCHEMA_VERSION
 
@@ -159,6 +161,7 @@ class BenchmarkResult:
                 "contenders": contenders,
                 "sections": sections,
                 "not_run": [NotRun(**row) for row in values.get("not_run", [])],
+                "left_out": [NotRun(**row) for row in values.get("left_out", [])],
                 "drift": Drift(**drift) if drift else None,
             }
             return cls(**{**values, **read})

@@ -11,6 +11,7 @@ One process per GPU; more clients at once make fuller batches, not more sessions
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -36,7 +37,7 @@ STATUS: dict[type[Exception], int] = {
     DeadlineError: 504,
 }
 
-
+logger = logging.getLogger("pedseg.service")
 router = APIRouter()
 
 
@@ -83,10 +84,13 @@ def create_app(
 
 
 async def failed(_request: Request, error: Exception) -> JSONResponse:
-    """An error of pedseg's as an answer."""
+    """An error as an answer; one that is not made on purpose goes to the log, not to strangers."""
     status = STATUS.get(type(error), 500)
     headers = {"Retry-After": "1"} if status == 503 else {}
     content = {"error": type(error).__name__, "message": str(error)}
+    if not isinstance(error, PedsegError):
+        logger.error("a request failed", exc_info=error)
+        content = {"error": "InternalError", "message": "unexpected failure; see the server's log"}
     return JSONResponse(content, status, headers)
 
 
@@ -97,6 +101,8 @@ async def health(request: Request) -> dict[str, Any]:
     return {
         "provider": info.provider,
         "nodes": info.nodes(),
+        "threads": info.threads,
+        "cpu_quota": info.cpu_quota,
         "self_test": info.self_test,
         "digest": info.digest,
         "precision": info.precision,
@@ -121,9 +127,12 @@ async def segment(
     if body is None:
         message = f"expected at most {state.max_bytes} bytes, found more; send a smaller image"
         return JSONResponse({"error": "TooLarge", "message": message}, 413)
-    detections = await state.batching.asegment(
-        body, score_threshold=score_threshold, timeout=state.seconds
-    )
+    try:
+        detections = await state.batching.asegment(
+            body, score_threshold=score_threshold, timeout=state.seconds
+        )
+    except Exception as error:  # of any kind: it is this request's
+        return await failed(request, error)
     height, width = detections.image_size
     return {"width": width, "height": height, "detections": detections.to_coco("image")}
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import PIL.Image
 from numpy.typing import NDArray
 
 from pedseg_runtime.detections import Detections
+from pedseg_runtime.errors import InputError, summarize
 from pedseg_runtime.parity import FP32, ParityReport, Rerun, Tolerances, compare
 from pedseg_runtime.segmenter import Segmenter
 from pedseg_train.eager import EagerSegmenter
@@ -30,6 +32,23 @@ class Sample:
 
     name: str
     image: Image
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A sample that could not be read or segmented, and why."""
+
+    name: str
+    error: Exception
+
+    @property
+    def is_refusal(self) -> bool:
+        """Whether the image cannot be used, which says nothing about the artifact."""
+        return isinstance(self.error, InputError)
+
+    def __str__(self) -> str:
+        reason = re.sub(r"^image( \d+)?: ", "", summarize(self.error))  # counted in its chunk
+        return reason if self.name in reason else f"{self.name}: {reason}"
 
 
 def agrees(report: ParityReport, precision: str) -> bool:
@@ -104,6 +123,7 @@ def verify(
     tolerances: Tolerances = FP32,
     batch_size: int = 3,
     progress: Callable[[int], object] | None = None,
+    on_failure: Callable[[Failure], object] | None = None,
 ) -> ParityReport:
     """Compare an artifact with the eager reference.
 
@@ -115,15 +135,30 @@ def verify(
         tolerances: the largest differences that count as agreement.
         batch_size: largest number of images in one run of the artifact.
         progress: called with the number of samples done since the last call.
+        on_failure: called with each sample that one side cannot segment; it is left out. None
+            raises the error instead.
     """
     manifest = segmenter.manifest
     is_exact = manifest.precision == "fp32"
     found: list[Detections] = []
     expected: list[Detections] = []
+    compared: list[Sample] = []
     for start in range(0, len(samples), CHUNK):
-        images = [sample.image for sample in samples[start : start + CHUNK]]
-        found += segmenter.predict(images, batch_size=batch_size)
-        expected += [reference(image) for image in images]
+        chunk = samples[start : start + CHUNK]
+        images = [sample.image for sample in chunk]
+        answers = segmenter.predict(images, batch_size=batch_size, on_error="return")
+        for sample, answer in zip(chunk, answers, strict=True):
+            try:
+                if isinstance(answer, Exception):
+                    raise answer
+                expected.append(reference(sample.image))
+            except Exception as error:  # any: it is this sample's
+                if on_failure is None:
+                    raise
+                on_failure(Failure(sample.name, error))
+            else:
+                found.append(answer)
+                compared.append(sample)
         if progress is not None:
             progress(len(images))
     return compare(
@@ -135,6 +170,6 @@ def verify(
         detections_per_image=manifest.detections_per_image,
         min_size=manifest.min_size,
         max_size=manifest.max_size,
-        names=[sample.name for sample in samples],
-        reruns=(lambda at: rerun(reference, samples[at].image)) if is_exact else None,
+        names=[sample.name for sample in compared],
+        reruns=(lambda at: rerun(reference, compared[at].image)) if is_exact else None,
     )

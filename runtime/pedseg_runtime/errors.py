@@ -103,3 +103,10 @@ def first_line(message: object) -> str:
     """The first line with words of an error, or of its message: libraries add call stacks below."""
     lines = (line.strip() for line in str(message).splitlines())
     return next((line for line in lines if line), "no reason given")
+
+
+def summarize(error: BaseException) -> str:
+    """The message of an error of this package, or type and first line of any other."""
+    if isinstance(error, PedsegError):
+        return str(error)
+    return f"{type(error).__name__}: {first_line(error)}"

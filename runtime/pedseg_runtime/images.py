@@ -6,14 +6,13 @@ import inspect
 import io
 import os
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, TypeAlias
+from typing import IO, TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from .content import describe_text
 from .errors import InputError
-from .grey import eight_bit
 from .image_decoding import SUFFIXES as SUFFIXES_BY_FORMAT
 from .image_decoding import known_formats, load_pixels, open_image, suppress_warnings
 from .text import quote
@@ -35,6 +34,8 @@ Pillow warns of decompression bombs from here on: 256 MiB of RGB.
 """
 
 _EXIF_ORIENTATION = 0x0112
+_BITS_PER_SAMPLE, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # tags of TIFF
+_WHITE_IS_ZERO, _UNSIGNED, _SIGNED = 0, 1, 2
 
 
 def read_image(source: Source, *, max_pixels: int | None = DEFAULT_MAX_PIXELS) -> NDArray[np.uint8]:
@@ -212,7 +213,7 @@ def _from_pil(image: Image.Image, name: str) -> NDArray[np.uint8]:
         with suppress_warnings():
             load_pixels(image)
             orientation = image.getexif().get(_EXIF_ORIENTATION)
-            grey = eight_bit(image)
+            grey = _eight_bit(image)
             upright = _upright(image if grey is None else grey, orientation)
             pixels = _rgb(upright)
     except InputError as error:
@@ -238,6 +239,47 @@ def _upright(image: Image.Image, orientation: int | None) -> Image.Image:
         8: Transpose.ROTATE_90,
     }
     return image.transpose(turns[orientation]) if orientation in turns else image
+
+
+def _eight_bit(image: Image.Image) -> Image.Image | None:
+    """A decoded image of 12 or 16 bit grey scaled to 8 bit: 0 is black, the largest value white.
+
+    Returns:
+        A new image of mode L; None if the image holds nothing beyond 8 bit.
+
+    Raises:
+        InputError: its values are signed, floats or of 32 bit, which say nothing of where white is.
+    """
+    from PIL import Image as PillowImage
+
+    tags: Any = getattr(image, "tag_v2", {})
+    for kind in _tuple(tags.get(_SAMPLE_FORMAT, _UNSIGNED)):
+        if kind != _UNSIGNED:
+            raise _refused_grey("signed integers" if kind == _SIGNED else "floats")
+    if image.mode == "F":
+        raise _refused_grey("32-bit floats")
+    if image.mode != "I" and not image.mode.startswith("I;16"):
+        return None
+    bits = int(_tuple(tags.get(_BITS_PER_SAMPLE, 16))[0])
+    white = (1 << bits) - 1
+    values = np.asarray(image)
+    if bits > 16 or values.min(initial=0) < 0 or values.max(initial=0) > white:
+        raise _refused_grey("32-bit integers")
+    scaled = values.astype(np.uint32)  # in place from here on: images may be large
+    if tags and tags.get(_PHOTOMETRIC, _WHITE_IS_ZERO) == _WHITE_IS_ZERO:  # as Pillow for 8 bit
+        np.subtract(white, scaled, out=scaled)
+    scaled *= 255
+    scaled += white // 2
+    scaled //= white
+    return PillowImage.fromarray(scaled.astype(np.uint8))
+
+
+def _refused_grey(found: str) -> InputError:
+    return InputError(f"expected unsigned pixels of 16 bit at most, found {found}; scale to 8 bit")
+
+
+def _tuple(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _rgb(image: Image.Image) -> NDArray[np.uint8]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from ._version import __version__
 from .backends import Backend, Placement
+from .containers import cpu_quota
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,9 @@ class SegmenterInfo:
         static_shape: (N, H, W) that the graph is fixed to; None if it takes any.
         thresholds: the score and NMS thresholds and the most detections per image, all built in.
         provider: what really runs it, e.g. `CUDAExecutionProvider`.
+        threads: CPU threads of one run; None where the library takes all cores.
+        cpu_quota: CPUs' worth of time that containers leave to the process; None without a limit.
+            `threads` follows it unless it was set.
         placement: which provider runs how many nodes of each operator, as onnxruntime divided the
             graph; None for torch, which has one device.
         self_test: the outcome of the self-test, see `Segmenter`.
@@ -43,6 +47,8 @@ class SegmenterInfo:
     static_shape: tuple[int, int, int] | None
     thresholds: Mapping[str, float]
     provider: str
+    threads: int | None
+    cpu_quota: float | None
     placement: Placement | None
     self_test: str
     versions: Mapping[str, str]
@@ -78,6 +84,8 @@ def describe(backend: Backend, self_test: str) -> SegmenterInfo:
             "detections_per_image": manifest.detections_per_image,
         },
         provider=backend.provider,
+        threads=backend.threads,
+        cpu_quota=cpu_quota(),
         placement=backend.placement,
         self_test=self_test,
         versions={

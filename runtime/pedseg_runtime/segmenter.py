@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import operator
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import IO
+from typing import IO, Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,17 +17,18 @@ from .artifact.self_test import decode_samples, replay
 from .artifact.tensors import (
     check_outputs,
     group_by_size,
-    require_image_list,
     split_outputs,
     stack_images,
 )
-from .backends import Backend, Resources, open_backend
+from .backends import DEFAULT_MAX_BATCH_PIXELS, Backend, Resources, open_backend
+from .batches import OnError, read_each, run_isolated, usual_batch_size
 from .detections import Detections
-from .errors import ArtifactError, ClosedError, InputError, ParityError
-from .images import DEFAULT_MAX_PIXELS, Source, read_image
+from .errors import ArtifactError, ClosedError, DeviceError, InputError, ParityError
+from .image_limits import DEFAULT_MAX_PIXELS, ImageLimits, warmup_sizes
+from .images import Source
 from .info import SegmenterInfo, describe
 from .lifecycle import Closeable, call_after_fork, keep_until_exit
-from .text import pluralize, quote
+from .text import pluralize
 
 
 class Segmenter(Closeable):
@@ -46,17 +47,25 @@ class Segmenter(Closeable):
         manifest: what the artifact says of itself.
         provider: what really runs it, e.g. `CUDAExecutionProvider`, `CPUExecutionProvider`,
             `torch:cpu`.
+        max_batch_pixels: most pixels in a run of several images; None sets no limit.
         self_test: outcome of the self-test: `passed on 3 samples`, `not in the artifact` or
             `skipped`.
     """
 
-    def __init__(self, backend: Backend, *, max_pixels: int | None = DEFAULT_MAX_PIXELS) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        max_pixels: int | None = DEFAULT_MAX_PIXELS,
+        max_batch_pixels: int | None = DEFAULT_MAX_BATCH_PIXELS,
+    ) -> None:
         """Wrap a backend that is open; `Segmenter.load` is the usual way in."""
         self._backend: Backend | None = backend
         self._closed_because = "closed"
-        self._max_pixels = max_pixels
+        self.max_batch_pixels = max_batch_pixels
         self.manifest: Manifest = backend.artifact.manifest
         self.provider: str = backend.provider
+        self._limits = ImageLimits(self.manifest, self.provider, max_pixels)
         self.self_test = "skipped"
         call_after_fork(self)
 
@@ -71,6 +80,7 @@ class Segmenter(Closeable):
         shrink_memory: bool = False,
         engine_cache: str | Path | None = None,
         max_pixels: int | None = DEFAULT_MAX_PIXELS,
+        max_batch_pixels: int | None = DEFAULT_MAX_BATCH_PIXELS,
         warmup: Iterable[tuple[int, int]] = (),
         self_test: bool = True,
     ) -> Segmenter:
@@ -84,14 +94,17 @@ class Segmenter(Closeable):
                 engines, which takes minutes for every new image size: for artifacts of a fixed
                 shape. TensorRT multiplies in TF32 unless NVIDIA_TF32_OVERRIDE=0 is in the
                 environment, and the self-test may then refuse a float32 artifact.
-            threads: CPU threads for one run; None leaves it to the backend.
+            threads: CPU threads for one run; None takes all cores, or as many as the CPU quota of
+                a container is worth.
             gpu_mem_limit: most bytes of GPU memory for the arena of onnxruntime; a run that needs
                 more raises `DeviceError`. CUDA's own libraries need some hundred MB beside it. For
                 torch it holds for the whole process.
             shrink_memory: give memory back after every run rather than keep it for the next. Runs
-                get slower; for processes that share a device.
+                get slower; for processes that share a device. Unusually large runs do so anyway.
             engine_cache: folder where TensorRT keeps its engines; None builds them at every start.
             max_pixels: larger images are refused; None takes any size.
+            max_batch_pixels: most pixels in a run of several images, and in a run whose memory is
+                kept for the next; an image of more pixels runs alone. None sets no limit.
             warmup: (height, width) of images to expect; the first run of a new size is slow.
             self_test: replay the samples in the artifact, if it has any; that costs one run per
                 image size among them.
@@ -107,12 +120,13 @@ class Segmenter(Closeable):
             threads=threads,
             gpu_mem_limit=gpu_mem_limit,
             shrink_memory=shrink_memory,
+            max_batch_pixels=max_batch_pixels,
             engine_cache=None if engine_cache is None else Path(engine_cache),
         )
-        sizes = _warmup_sizes(warmup)
+        sizes = warmup_sizes(warmup)
         with artifact_file(path) as file:
             backend = open_backend(file, device=device, resources=resources)
-        segmenter = cls(backend, max_pixels=max_pixels)
+        segmenter = cls(backend, max_pixels=max_pixels, max_batch_pixels=max_batch_pixels)
         try:
             if self_test:
                 segmenter._replay(str(file))
@@ -125,77 +139,110 @@ class Segmenter(Closeable):
 
     def __call__(self, image: Source) -> Detections:
         """Segment one image; see `read_image` for what an image may be."""
-        return self.predict([image])[0]
+        self._open_backend()
+        return self.predict([self.read(image)])[0]
+
+    @overload
+    def predict(
+        self,
+        images: Iterable[Source],
+        *,
+        score_threshold: float | None = None,
+        batch_size: int | None = None,
+        on_error: Literal["raise"] = "raise",
+    ) -> list[Detections]: ...
+
+    @overload
+    def predict(
+        self,
+        images: Iterable[Source],
+        *,
+        score_threshold: float | None = None,
+        batch_size: int | None = None,
+        on_error: Literal["return"],
+    ) -> list[Detections | Exception]: ...
 
     def predict(
         self,
         images: Iterable[Source],
         *,
         score_threshold: float | None = None,
-        batch_size: int = 8,
-    ) -> list[Detections]:
+        batch_size: int | None = None,
+        on_error: OnError = "raise",
+    ) -> list[Detections] | list[Detections | Exception]:
         """Segment images of any mixture of sizes; those of one size share a run.
 
-        All images are held in memory at once; hand over long lists in parts.
+        All images are held in memory at once; hand over long lists in parts. If a run of several
+        fails, each of its images is tried alone.
 
         Args:
             images: several images; see `read_image` for what each may be.
             score_threshold: keep detections above it; None keeps what the artifact yields. The
                 threshold inside the artifact can only be raised.
-            batch_size: most images in one run; memory grows with it. An artifact of a fixed shape
-                runs no more than it is made for, and always as many.
+            batch_size: most images in one run; memory grows with it, up to `max_batch_pixels`.
+                None takes 1 on a CPU, where batches bring nothing, and else 8. An artifact of a
+                fixed shape runs no more than it is made for, and always as many.
+            on_error: what the failure of one image does. "raise" ends the call with its error, and
+                the results of the others are lost. "return" puts the error in its place in the
+                list and goes on with the others.
 
         Returns:
-            One `Detections` per image, in the order of `images`.
+            One `Detections` per image, in the order of `images`; with `on_error="return"` the error
+            of those that failed, usually an `InputError` or `DeviceError`.
 
         Raises:
             ClosedError: the segmenter is closed, or a forked process inherited it.
-            InputError: an image or argument cannot be used, or an image has another size than an
-                artifact of a fixed shape takes.
+            DeviceError: the device has too little memory for an image.
+            InputError: an argument cannot be used; or an image cannot be read, is too large, is so
+                thin that resizing leaves nothing of it, or has another size than an artifact of a
+                fixed shape takes.
         """
         backend = self._open_backend()
         self.check_threshold(score_threshold)
-        if batch_size < 1:
-            raise InputError(f"batch_size: expected a positive number, found {batch_size}")
-        fixed = self.manifest.static_shape
-        if fixed is not None:
-            batch_size = min(batch_size, fixed[0])
-        arrays = [
-            self.read(image, f"image {index}")
-            for index, image in enumerate(require_image_list(images))
-        ]
-        results: dict[int, Detections] = {}
-        for group in group_by_size([array.shape[:2] for array in arrays], batch_size):
-            batch = stack_images([arrays[index] for index in group])
-            results.update(zip(group, self._run(backend, batch), strict=True))
-        ordered = [results[index] for index in range(len(arrays))]
-        if score_threshold is None:
-            return ordered
-        return [detections.above(score_threshold) for detections in ordered]
+        most = self._batch_size(batch_size)
+        arrays, outcomes = read_each(self.read, images, on_error)
+        indices = list(arrays)
+        for group in group_by_size(
+            [array.shape for array in arrays.values()], most, self.max_batch_pixels
+        ):
+            members = [arrays[indices[position]] for position in group]
+            found = run_isolated(members, partial(self._run, backend), catch=Exception)
+            for position, outcome in zip(group, found, strict=True):
+                if isinstance(outcome, Exception):
+                    if on_error == "raise":
+                        outcome.add_note(f"image {indices[position]} of the list")
+                        raise outcome
+                elif score_threshold is not None:
+                    outcome = outcome.above(score_threshold)
+                outcomes[indices[position]] = outcome
+        return [outcomes[index] for index in range(len(outcomes))]
 
     def read(self, image: Source, name: str = "image") -> NDArray[np.uint8]:
         """Read one image as `predict` does, without segmenting it: it takes the result as it is.
 
         Args:
             image: see `read_image` for what it may be.
-            name: what to call it if its size is wrong.
+            name: what to call it in errors; a file is called by its path.
 
         Returns:
             uint8 [H, W, 3] RGB.
 
         Raises:
-            InputError: the image cannot be used, is larger than `max_pixels`, or has another size
-                than an artifact of a fixed shape takes.
+            DeviceError: there is too little memory to read it.
+            InputError: the image cannot be used, is larger than `max_pixels`, is so thin that
+                resizing leaves nothing of it, needs more memory than this process may have, or has
+                another size than an artifact of a fixed shape takes.
         """
-        pixels = read_image(image, max_pixels=self._max_pixels)
+        return self._limits.read(image, name)
+
+    def _batch_size(self, batch_size: int | None) -> int:
+        """Most images in a run, for what a caller asked for."""
         fixed = self.manifest.static_shape
-        if fixed is not None and pixels.shape[:2] != fixed[1:]:
-            raise InputError(
-                f"{name}: expected {fixed[1]}x{fixed[2]} (height x width), the one size that this "
-                f"artifact is fixed to, found {pixels.shape[0]}x{pixels.shape[1]}; resize the "
-                "image, or export without --static"
-            )
-        return pixels
+        if batch_size is None:
+            return usual_batch_size(self.provider, fixed)
+        if batch_size < 1:
+            raise InputError(f"batch_size: expected a positive number, found {batch_size}")
+        return batch_size if fixed is None else min(batch_size, fixed[0])
 
     def check_threshold(self, score_threshold: float | None) -> None:
         """Refuse a threshold that `predict` cannot apply.
@@ -269,33 +316,21 @@ class Segmenter(Closeable):
         self._backend = None
         self._closed_because = "inherited from the process that forked this one"
 
-    def _run(self, backend: Backend, batch: NDArray[np.uint8]) -> list[Detections]:
-        """Segment uint8 [N, H, W, 3], filled up with black images where the graph's N is fixed."""
+    def _run(self, backend: Backend, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
+        """Segment images [H, W, 3] of one size, with black ones to fill up a fixed N."""
         fixed = self.manifest.static_shape
-        images = batch
-        if fixed is not None and len(batch) < fixed[0]:
-            images = np.zeros((fixed[0], *batch.shape[1:]), np.uint8)
-            images[: len(batch)] = batch
-        outputs = backend.run(images)
-        check_outputs(outputs, images.shape, self.manifest)
-        return split_outputs(outputs, images.shape, self.manifest)[: len(batch)]
-
-
-def _warmup_sizes(warmup: Iterable[tuple[int, int]]) -> list[tuple[int, int]]:
-    """The (height, width) to warm up with.
-
-    Raises:
-        InputError: they are no pairs of positive integers.
-    """
-    sizes = []
-    try:
-        for height, width in warmup:
-            if min(operator.index(height), operator.index(width)) < 1:
-                raise ValueError
-            sizes.append((height, width))
-    except (TypeError, ValueError) as error:
-        raise InputError(
-            "warmup: expected a list of positive (height, width), such as [(480, 640)], found "
-            f"{quote(warmup)}"
-        ) from error
-    return sizes
+        height, width = images[0].shape[:2]
+        try:
+            if fixed is not None and len(images) < fixed[0]:
+                batch = np.zeros((fixed[0], height, width, 3), np.uint8)
+                batch[: len(images)] = images
+            else:
+                batch = stack_images(images)
+            outputs = backend.run(batch)
+            check_outputs(outputs, batch.shape, self.manifest)
+            return split_outputs(outputs, batch.shape, self.manifest)[: len(images)]
+        except MemoryError as error:
+            raise DeviceError(
+                f"images: expected memory for {pluralize(len(images), 'image')} of "
+                f"{height}x{width}, found too little; use a smaller batch_size or smaller images"
+            ) from error

@@ -11,9 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
+from pedseg_benchmarks.contender_rows import contender_rows
 from pedseg_benchmarks.contenders import Contender
 from pedseg_benchmarks.correctness import CorrectnessCheck
-from pedseg_benchmarks.harness import contender_rows, load_contenders, time_contenders
+from pedseg_benchmarks.harness import load_contenders, time_contenders
 from pedseg_benchmarks.statistics import drift
 from pedseg_benchmarks.workers import LocalWorker, WorkerContext
 from pedseg_runtime.detections import Detections

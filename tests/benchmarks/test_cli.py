@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 
 from pedseg_benchmarks import dataset_selection
 from pedseg_benchmarks.benchmark import BenchmarkOptions, benchmark
@@ -305,3 +306,47 @@ def test_eager_itself_is_measured_against_an_artifact_that_repeats_it(
     assert result.contenders[0].provider == "torch:cpu"
     assert result.contenders[1].detections == [10]
     assert result.contenders[1].latency.count == 1
+
+
+@pytest.mark.parametrize("call", [1, 4, 7, 9, 12])
+def test_an_image_that_fails_once_or_always_costs_only_itself(
+    run, stand_in, error, monkeypatch, call
+):
+    infer, calls = StandIn.infer, []
+
+    def failing(self, images):
+        calls.append(images)
+        if len(calls) == call or images[0].shape[0] == 90:
+            raise error
+        return infer(self, images)
+
+    monkeypatch.setattr(StandIn, "infer", failing)
+    outcome = run(stand_in("good.onnx"), "--json")
+    assert outcome.exit_code == 0, outcome.output
+    document = json.loads(outcome.stdout)
+    left_out = [image["name"] for image in document["left_out"]]
+    assert len(left_out) + len(document["images"]) == 3
+    assert all(row["latency"] is not None for row in document["contenders"])
+    assert all(image["height"] == 60 for image in document["images"])
+    assert all(f"left out: {name}: " in outcome.stderr for name in left_out)
+
+
+def test_a_contender_that_fails_on_all_images_is_an_error(run, stand_in, monkeypatch):
+    def fail(self, images):
+        raise DatasetError("no model")
+
+    monkeypatch.setattr(StandIn, "infer", fail)
+    outcome = run(stand_in("good.onnx"))
+    assert outcome.exit_code == 1
+    assert "no model" in outcome.stderr
+
+
+def test_images_that_cannot_be_used_are_left_out_and_listed(run, stand_in, photos):
+    Image.new("RGB", (500, 1)).save(photos / "a_strip.png")
+    (photos / "broken.png").write_bytes(b"no image")
+    outcome = run(stand_in("good.onnx"), "--json")
+    assert outcome.exit_code == 0, outcome.output
+    document = json.loads(outcome.stdout)
+    assert [image["name"] for image in document["left_out"]] == ["a_strip.png", "broken.png"]
+    assert "at most 96 times the shorter one" in document["left_out"][0]["reason"]
+    assert BenchmarkResult.from_dict(document).to_dict() == document

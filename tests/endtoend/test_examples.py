@@ -13,13 +13,14 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from pedseg_runtime import ArtifactError, Segmenter
+from pedseg_runtime import ArtifactError, DeviceError, InputError, Segmenter
 from pedseg_runtime.masks import encode_crops
 
 pytestmark = pytest.mark.slow
@@ -31,15 +32,23 @@ TINY = ROOT / "tests" / "runtime" / "golden" / "tiny.onnx"
 WORKER = ROOT / "examples" / "worker.py"
 
 
-@pytest.fixture(scope="module")
-def service() -> ModuleType:
-    path = ROOT / "examples" / "service" / "app.py"
-    spec = importlib.util.spec_from_file_location("service_example", path)
+def load(name: str, path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="module")
+def service() -> ModuleType:
+    return load("service_example", ROOT / "examples" / "service" / "app.py")
+
+
+@pytest.fixture(scope="module")
+def worker() -> ModuleType:
+    return load("worker_example", WORKER)
 
 
 @pytest.fixture
@@ -178,3 +187,78 @@ def test_the_worker_ends_on_a_signal(boxes: tuple[Path, Path]) -> None:
     finally:
         worker.kill()
         worker.communicate()
+
+
+def test_the_service_answers_after_any_failure(
+    client: object, failing_runs: Any, street: NDArray[np.uint8]
+) -> None:
+    failing_runs.on_images(77)
+    marked = street.copy()
+    marked[0, 0, 0] = 77
+    expected = 400 if isinstance(failing_runs.error, InputError) else 500
+    for image, status in ((street, 200), (marked, expected), (street, 200)):
+        answer = client.post("/segment", content=png(image))
+        assert answer.status_code == status
+        assert ("error" in answer.json()) is (status != 200)
+    strip = client.post("/segment", content=png(np.zeros((1, 2000, 3), np.uint8)))
+    assert (strip.status_code, strip.json()["error"]) == (400, "InputError")
+    assert "times the shorter one" in strip.json()["message"]
+
+
+def test_the_worker_puts_aside_what_fails(
+    worker: ModuleType, failing_runs: Any, boxes: tuple[Path, Path], street: NDArray[np.uint8]
+) -> None:
+    failing_runs.on_images(77)
+    inbox, outbox = boxes
+    marked = street.copy()
+    marked[0, 0, 0] = 77
+    (inbox / "marked.png").write_bytes(png(marked))
+    taken = outbox / "taken"
+    taken.mkdir(parents=True)
+    with Segmenter.load(TINY, device="cpu") as segmenter:
+        worker.answer(segmenter, worker.claim(inbox, taken, 8), outbox)
+    assert list(taken.iterdir()) == []
+    assert (outbox / "street.png.json").exists()
+    assert sorted(file.name for file in (outbox / "failed").iterdir()) == [
+        *("broken.png", "broken.png.json", "marked.png", "marked.png.json")
+    ]
+
+
+def test_a_worker_whose_device_is_gone_ends(
+    worker: ModuleType, failing_runs: Any, boxes: tuple[Path, Path]
+) -> None:
+    inbox, outbox = boxes
+    (inbox / "broken.png").unlink()
+    (inbox / "late.png").write_bytes((inbox / "street.png").read_bytes())
+    taken = outbox / "taken"
+    taken.mkdir(parents=True)
+    with Segmenter.load(TINY, device="cpu") as segmenter:
+        if isinstance(failing_runs.error, InputError):
+            return
+        failing_runs.on_run(*range(1, 100))
+        with pytest.raises(DeviceError, match="segment a black image after a failure"):
+            worker.answer(segmenter, worker.claim(inbox, taken, 8), outbox)
+    assert (outbox / "failed" / "late.png").exists()
+    assert [file.name for file in taken.iterdir()] == ["street.png"]
+
+
+def test_an_image_that_kills_workers_is_put_aside(
+    worker: ModuleType, boxes: tuple[Path, Path]
+) -> None:
+    inbox, outbox = boxes
+    taken = outbox / "taken"
+    taken.mkdir(parents=True)
+
+    class Killed:
+        def __call__(self, image: Path) -> None:
+            raise SystemExit(137)
+
+    (inbox / "broken.png").unlink()
+    for _ in range(2):
+        with pytest.raises(SystemExit):
+            worker.answer(Killed(), worker.claim(inbox, taken, 8), outbox)
+        assert (taken / "street.png").exists()
+    worker.answer(Killed(), worker.claim(inbox, taken, 8), outbox)
+    assert list(taken.iterdir()) == []
+    reason = json.loads((outbox / "failed" / "street.png.json").read_text(encoding="utf-8"))
+    assert reason["reason"] == "2 workers died of it"

@@ -105,3 +105,14 @@ def test_unknown_device_is_refused(device):
 def test_auto_takes_the_cpu_where_there_is_no_gpu(monkeypatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert resolve_device("auto") == torch.device("cpu")
+
+
+def test_what_an_artifact_refuses_eager_refuses_as_well(tiny_model):
+    limit = tiny_model.transform.max_size
+    eager = EagerSegmenter(tiny_model, class_names=CLASSES)
+    with pytest.raises(InputError, match=f"at most {limit} times the shorter one"):
+        eager(np.zeros((1, limit + 1, 3), np.uint8))
+    assert len(eager(np.zeros((1, limit, 3), np.uint8))) >= 0
+    eager._memory = 1000
+    with pytest.raises(InputError, match="all the memory that this process may have"):
+        eager(np.zeros((30, 30, 3), np.uint8))

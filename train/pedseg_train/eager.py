@@ -12,8 +12,10 @@ from numpy.typing import NDArray
 from torch import nn
 from torchvision.models.detection import MaskRCNN
 
+from pedseg_runtime.containers import memory_limit
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.errors import DeviceError, InputError
+from pedseg_runtime.image_limits import check_resizable
 
 
 def resolve_device(device: str) -> torch.device:
@@ -87,6 +89,7 @@ class EagerSegmenter:
         self.device = resolve_device(device)
         self.model = model.to(self.device).float().eval()
         self.class_names = class_names
+        self._memory = memory_limit() if self.device.type == "cpu" else None
         self._keep = _copy_roi_masks if paste else _remove_roi_masks
 
     @property
@@ -121,12 +124,13 @@ class EagerSegmenter:
 
         torchvision pads all images of a call to one size, so that the results differ slightly from
         those of one image at a time: for throughput, not as the reference.
+
+        Raises:
+            InputError: an image has another dtype or shape, or the model's resize rule leaves
+                nothing of it or more than memory holds; artifacts refuse the same images.
         """
         for image in images:
-            if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-                raise InputError(
-                    f"image: expected uint8 [H, W, 3], found {image.dtype} {list(image.shape)}"
-                )
+            self._check(image)
         tensors = [
             torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1).float() / 255
             for image in images
@@ -150,6 +154,20 @@ class EagerSegmenter:
             )
             for one, masks, image in zip(found, soft_masks, images, strict=True)
         ]
+
+    def _check(self, image: NDArray[np.uint8]) -> None:
+        if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+            raise InputError(
+                f"image: expected uint8 [H, W, 3], found {image.dtype} {list(image.shape)}"
+            )
+        transform = self.model.transform
+        check_resizable(
+            "image",
+            (image.shape[0], image.shape[1]),
+            transform.min_size[-1],
+            transform.max_size,
+            memory=self._memory,
+        )
 
 
 def _add_noise(noise: float, seed: int) -> Any:

@@ -198,7 +198,8 @@ def main(
     """Time ARTIFACTS against CHECKPOINT run by eager PyTorch, on the same images.
 
     Every contender's answers are first compared with eager's; one that is wrong is reported as
-    failed, never as a speed, and the exit code is 1.
+    failed, never as a speed, and the exit code is 1. Images that cannot be read, or that make a
+    contender fail, are left out for all and listed at the end.
     """
     chosen = read_options(beside=file, **options)
     result = benchmark(chosen)
@@ -307,6 +308,8 @@ def suggest_next(options: BenchmarkOptions, result: BenchmarkResult) -> None:
     artifacts = options.artifacts
     checkpoint, images = shlex.quote(str(options.checkpoint)), shlex.quote(str(options.images))
     first = shlex.quote(str(artifacts[0])) if artifacts else "ARTIFACT"
+    for image in result.left_out:
+        notes.print(f"left out: {image.name}: {image.reason}", markup=False, style="yellow")
     for missing in result.not_run:
         notes.print(f"not run: {missing.name}: {missing.reason}", markup=False, style="yellow")
     if not result.passed:

@@ -48,7 +48,7 @@ def profile_onnx(
     resources = Resources(threads=threads, profile=plan.trace.with_suffix(""))
     session = start_session(artifact, place, resources)
     provider: str = session.get_providers()[0]
-    options = run_options(place.index, provider, resources)
+    options = run_options(place.index, provider, release=False)
     names = [spec["name"] for spec in output_specs(artifact.manifest.mask_format)]
 
     def run() -> int:

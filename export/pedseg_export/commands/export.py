@@ -156,9 +156,13 @@ def default_path(checkpoint: Path, options: ExportOptions) -> Path:
 
 def read_samples(path: Path, limit: int) -> list[Sample]:
     """At most `limit` images of a file or folder, evenly spread over the sorted names."""
+    return [Sample(file.name, read_image(file)) for file in select_files(path, limit)]
+
+
+def select_files(path: Path, limit: int) -> list[Path]:
+    """At most `limit` images of a file or folder, evenly spread over the sorted names."""
     files = find_images(path)
-    chosen = files if len(files) <= limit else files[:: -(-len(files) // limit)]
-    return [Sample(file.name, read_image(file)) for file in chosen]
+    return files if len(files) <= limit else files[:: -(-len(files) // limit)]
 
 
 def read_calibration_images(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from pedseg_runtime.console import (
 )
 from pedseg_runtime.errors import InputError, ParityError
 from pedseg_runtime.files import write_json
+from pedseg_runtime.images import read_image
 from pedseg_runtime.parity import TOLERANCES, ParityReport
 from pedseg_runtime.segmenter import Segmenter
 from pedseg_train.checkpoint import LoadedCheckpoint, load_checkpoint, with_settings
@@ -26,12 +28,13 @@ from pedseg_train.eager import EagerSegmenter
 
 from ..stages import StageReport, examine
 from ..verification import (
+    Failure,
     Sample,
     agrees,
     generated_samples,
     verify,
 )
-from .export import read_samples
+from .export import select_files
 
 EXISTING = click.Path(path_type=Path)
 SETTINGS = ("min_size", "max_size", "score_threshold", "nms_threshold", "detections_per_image")
@@ -45,27 +48,35 @@ class Verification:
         precision: of the artifact.
         parity: its detections against eager's.
         stages: its stages against eager's, None if not requested.
+        failed: images that were left out. One that cannot be used at all is no evidence against the
+            artifact, one that fails in any other way is.
     """
 
     precision: str
     parity: ParityReport
     stages: StageReport | None = None
+    failed: Sequence[Failure] = ()
 
     def __bool__(self) -> bool:
         """The stages of a lower precision are for information: AP decides on its loss."""
+        if not all(failure.is_refusal for failure in self.failed):
+            return False
         stages = self.stages if self.precision == "fp32" else None
         return agrees(self.parity, self.precision) and (stages is None or bool(stages))
 
     def to_dict(self) -> dict[str, Any]:
         """The parity report with `stages` added, as plain values; `passed` covers both."""
         values = {**self.parity.to_dict(), "precision": self.precision, "passed": bool(self)}
+        if self.failed:
+            values["failed"] = [{"file": one.name, "reason": str(one)} for one in self.failed]
         return values if self.stages is None else {**values, "stages": self.stages.to_dict()}
 
     def summary(self) -> str:
-        """Both verdicts in one line."""
-        return "; ".join(
-            report.summary() for report in (self.parity, self.stages) if report is not None
-        )
+        """All verdicts in one line."""
+        parts = [report.summary() for report in (self.parity, self.stages) if report is not None]
+        if not all(failure.is_refusal for failure in self.failed):
+            parts.append("images failed while they were segmented")
+        return "; ".join(parts)
 
 
 @click.command(cls=Command)
@@ -102,6 +113,8 @@ def main(
         output.print_json(json.dumps(found.to_dict()))
     else:
         show(found)
+    for failure in found.failed:
+        notes.print(f"left out: {failure}", markup=False)
     if not found:
         raise ParityError(found.summary(), found.parity)
     next_commands([("benchmark", f"pedseg-bench run {checkpoint} {artifact} --images IMAGES")])
@@ -132,7 +145,8 @@ def verify_files(
         if manifest.checkpoint_sha256 != loaded.sha256:
             notes.print(f"note: {artifact} was exported from another checkpoint", markup=False)
         loaded = as_exported(loaded, manifest)
-        samples = select_samples(manifest, images, limit)
+        failed: list[Failure] = []
+        samples = select_samples(manifest, images, limit, failed.append)
         reference = EagerSegmenter(
             loaded.model, class_names=loaded.header.class_names, device=device
         )
@@ -143,14 +157,21 @@ def verify_files(
             samples,
             tolerances=TOLERANCES[manifest.precision],
             progress=lambda done: bar.advance(task, done),
+            on_failure=failed.append,
         )
+        if len(failed) and not parity.counts.images:
+            raise InputError(f"{images}: expected images to compare on, found none: {failed[0]}")
         if not stages:
-            return Verification(precision=manifest.precision, parity=parity)
+            return Verification(precision=manifest.precision, parity=parity, failed=failed)
+        names = {failure.name for failure in failed}
+        samples = [sample for sample in samples if sample.name not in names]
         task = bar.add_task("stages", total=len(samples))
         report = examine(
             artifact, reference, samples, progress=lambda done: bar.advance(task, done)
         )
-        return Verification(precision=manifest.precision, parity=parity, stages=report)
+        return Verification(
+            precision=manifest.precision, parity=parity, stages=report, failed=failed
+        )
 
 
 def as_exported(loaded: LoadedCheckpoint, manifest: Manifest) -> LoadedCheckpoint:
@@ -167,8 +188,15 @@ def as_exported(loaded: LoadedCheckpoint, manifest: Manifest) -> LoadedCheckpoin
     return with_settings(loaded, **changes)
 
 
-def select_samples(manifest: Manifest, images: Path | None, limit: int) -> list[Sample]:
+def select_samples(
+    manifest: Manifest,
+    images: Path | None,
+    limit: int,
+    on_failure: Callable[[Failure], object] | None = None,
+) -> list[Sample]:
     """Images of a size that the artifact takes; generated scenes if `images` is None.
+
+    `on_failure` is called with each that cannot be read; None raises the error instead.
 
     Raises:
         InputError: no image has the fixed size of the artifact.
@@ -176,7 +204,14 @@ def select_samples(manifest: Manifest, images: Path | None, limit: int) -> list[
     fixed = manifest.static_shape
     if images is None:
         return generated_samples(fixed)
-    samples = read_samples(images, limit)
+    samples = []
+    for file in select_files(images, limit):
+        try:
+            samples.append(Sample(file.name, read_image(file)))
+        except InputError as error:
+            if on_failure is None:
+                raise
+            on_failure(Failure(file.name, error))
     if fixed is None:
         return samples
     fitting = [sample for sample in samples if sample.image.shape[:2] == fixed[1:]]

@@ -44,19 +44,27 @@ def stack_images(images: Sequence[NDArray[np.uint8]]) -> NDArray[np.uint8]:
     return images[0][None] if len(images) == 1 else np.stack(images)
 
 
-def group_by_size(sizes: Sequence[tuple[int, ...]], batch_size: int) -> list[list[int]]:
-    """Indices of images that can share a run: equal sizes, at most `batch_size`, order kept.
+def group_by_size(
+    sizes: Sequence[tuple[int, ...]], batch_size: int, max_pixels: int | None = None
+) -> list[list[int]]:
+    """Indices of images that can share a run: equal sizes, order kept.
 
     Groups come in the order of their first image.
+
+    Args:
+        sizes: (height, width) of each image; further dimensions do not count as pixels.
+        batch_size: most images in a group.
+        max_pixels: most pixels in a group of several; None sets no limit.
     """
     by_size: dict[tuple[int, ...], list[int]] = {}
     for index, size in enumerate(sizes):
         by_size.setdefault(size, []).append(index)
-    groups = [
-        indices[start : start + batch_size]
-        for indices in by_size.values()
-        for start in range(0, len(indices), batch_size)
-    ]
+    groups = []
+    for (height, width, *_), indices in by_size.items():
+        most = batch_size
+        if max_pixels is not None:
+            most = max(1, min(batch_size, max_pixels // max(1, height * width)))
+        groups += [indices[start : start + most] for start in range(0, len(indices), most)]
     return sorted(groups)
 
 

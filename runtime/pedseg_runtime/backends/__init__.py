@@ -8,9 +8,9 @@ from ..artifact.metadata import is_archive
 from ..artifact.reading import read_artifact
 from ..devices import parse_device
 from ..errors import InputError
-from .base import Backend, Placement, Resources
+from .base import DEFAULT_MAX_BATCH_PIXELS, Backend, Placement, Resources
 
-__all__ = ["Backend", "Placement", "Resources", "open_backend"]
+__all__ = ["DEFAULT_MAX_BATCH_PIXELS", "Backend", "Placement", "Resources", "open_backend"]
 
 
 def open_backend(

@@ -1,9 +1,11 @@
-"""What all backends share: their protocol, their resources, and how they report failures."""
+"""What all backends share: protocol, resources, when memory is given back, reports of failures."""
 
 from __future__ import annotations
 
 import logging
 import re
+import threading
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,11 +16,23 @@ from numpy.typing import NDArray
 
 from ..artifact.reading import Artifact
 from ..artifact.tensors import Outputs
+from ..containers import thread_limit
 from ..errors import ArtifactError, DeviceError, InputError
+from ..text import pluralize
 
 logger = logging.getLogger("pedseg_runtime.backends")
 
 Placement = Mapping[str, Mapping[str, int]]  # provider -> operator -> number of nodes
+
+DEFAULT_MAX_BATCH_PIXELS = 2**24
+"""Pixels of all images in one run, unless a single image has more: eight of 1920x1080.
+
+A run on the CPU takes about 28 bytes for each of them, 450 MB for all, see docs/embedding.md.
+"""
+
+_SMALL = 2**20  # pixels; not worth giving back
+_RECENT = 4  # runs that tell what is usual
+_UNUSUAL = 2  # times as many pixels as usual
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +40,7 @@ class Resources:
     """What a backend may use of the machine; see `Segmenter.load`.
 
     Attributes:
+        max_batch_pixels: most pixels in one run whose memory is kept for the next.
         profile: where onnxruntime shall write what every node takes, as the start of a file name;
             None for not at all. For `pedseg-bench profile`: it costs time.
     """
@@ -33,14 +48,19 @@ class Resources:
     threads: int | None = None
     gpu_mem_limit: int | None = None
     shrink_memory: bool = False
+    max_batch_pixels: int | None = DEFAULT_MAX_BATCH_PIXELS
     engine_cache: Path | None = None
     profile: Path | None = None
 
     def __post_init__(self) -> None:
-        for name in ("threads", "gpu_mem_limit"):
+        for name in ("threads", "gpu_mem_limit", "max_batch_pixels"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise InputError(f"{name}: expected a positive number or None, found {value}")
+
+    def threads_on_cpu(self) -> int | None:
+        """Threads of a run: those asked for, else what a container's quota leaves; None for all."""
+        return thread_limit() if self.threads is None else self.threads
 
 
 class Backend(Protocol):
@@ -59,6 +79,10 @@ class Backend(Protocol):
         """The library beneath, with its version: "onnxruntime 1.31.1", "torch 2.14.1"."""
 
     @property
+    def threads(self) -> int | None:
+        """CPU threads of one run; None where the library takes all cores."""
+
+    @property
     def placement(self) -> Placement | None:
         """Which provider runs how many nodes; None where the library has one device only."""
 
@@ -69,16 +93,55 @@ class Backend(Protocol):
         """Let go of the model and its memory; runs under way in other threads finish."""
 
 
+class MemoryRelease:
+    """When the memory of a run is given back, rather than kept for the next; threads may share it.
+
+    Giving memory back takes time: the next run has to ask the system for it again (12 megapixels
+    take 2.6 times as long on two CPU cores). So a run keeps its memory if such runs are usual, and
+    gives it back if it is unusually large, or if large ones are no longer usual.
+
+    Args:
+        most: runs of more pixels always give their memory back; None sets no such limit.
+        always: so do all other runs.
+        adapts: judge a run by those before it too. Batches of varying length on a GPU would
+            pass for unusual ones again and again.
+    """
+
+    def __init__(self, most: int | None, *, always: bool = False, adapts: bool = True) -> None:
+        self._most, self._always, self._adapts = most, always, adapts
+        self._recent: deque[int] = deque(maxlen=_RECENT)
+        self._kept = 0  # pixels whose memory is held
+        self._lock = threading.Lock()
+
+    def after(self, pixels: int) -> bool:
+        """Whether a run of so many pixels, which is about to start, shall give its memory back."""
+        with self._lock:
+            usual = max(self._recent, default=0)
+            self._recent.append(pixels)
+            self._kept = max(self._kept, pixels)
+            recent = max(self._recent)
+            release = (
+                self._always
+                or (self._most is not None and pixels > self._most)
+                or (self._adapts and pixels > max(_SMALL, _UNUSUAL * usual))
+                or (self._adapts and self._kept > max(_SMALL, _UNUSUAL * recent))
+            )
+            if release:
+                self._kept = 0
+            return release
+
+
 def run_failure(
     path: Path, provider: str, error: Exception, shape: tuple[int, ...]
 ) -> ArtifactError | DeviceError:
     """The pedseg error for a run of `path` on `provider` that failed on images of `shape`."""
     text = one_line(error)
-    images = f"{shape[0]} images of {shape[1]}x{shape[2]}"
-    if re.search(r"alloc|out of memory", text, re.IGNORECASE):
+    images = f"{pluralize(shape[0], 'image')} of {shape[1]}x{shape[2]}"
+    is_memory = isinstance(error, MemoryError)
+    if is_memory or re.search(r"alloc|out of memory", text, re.IGNORECASE):
         return DeviceError(
-            f"{path}: expected {provider} to have memory for {images}, found {text}; "
-            "use a smaller batch_size or smaller images"
+            f"{path}: expected {provider} to have memory for {images}, found "
+            f"{text or 'too little'}; use a smaller batch_size or smaller images"
         )
     if "cuda" in provider.lower():
         return DeviceError(

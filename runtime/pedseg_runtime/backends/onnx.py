@@ -14,8 +14,8 @@ from ..artifact.reading import Artifact
 from ..artifact.tensors import Outputs
 from ..devices import Device
 from ..errors import ArtifactError
-from .base import Placement, Resources, run_failure
-from .sessions import read_placement, run_options, start_session
+from .base import MemoryRelease, Placement, Resources, run_failure
+from .sessions import CPU, read_placement, run_options, start_session
 
 ORT_TYPES = {"uint8": "tensor(uint8)", "int64": "tensor(int64)", "float32": "tensor(float)"}
 
@@ -41,14 +41,24 @@ class OnnxBackend:
         self._session: Any = start_session(artifact, device, resources)
         self.provider: str = self._session.get_providers()[0]
         self.placement: Placement = read_placement(self._session)
-        self._run_options = run_options(device.index, self.provider, resources)
+        self.threads = resources.threads_on_cpu()
+        self._keeping, self._releasing = (
+            run_options(device.index, self.provider, release=release) for release in (False, True)
+        )
+        self._release = MemoryRelease(
+            resources.max_batch_pixels,
+            always=resources.shrink_memory,
+            adapts=self.provider == CPU,
+        )
         _check_contract(artifact.path, artifact.manifest, self._session)
 
     def run(self, images: NDArray[np.uint8]) -> Outputs:
         """Segment uint8 [N, H, W, 3] RGB; see `Backend.run`."""
         session = self._session
+        count, height, width = images.shape[:3]
+        options = self._releasing if self._release.after(count * height * width) else self._keeping
         try:
-            return tuple(session.run(self._names, {INPUT_NAME: images}, self._run_options))
+            return tuple(session.run(self._names, {INPUT_NAME: images}, options))
         except Exception as error:  # onnxruntime's errors share no narrower base
             raise run_failure(self.artifact.path, self.provider, error, images.shape) from error
 

@@ -59,11 +59,11 @@ def start_session(artifact: Artifact, device: Device, resources: Resources) -> A
     return _start_on_cpu(artifact.path, options)
 
 
-def run_options(device_index: int, provider: str, resources: Resources) -> Any:
-    """Options of every run: nothing on standard error, and memory given back if that is wanted."""
+def run_options(device_index: int, provider: str, *, release: bool) -> Any:
+    """Options of a run: nothing on standard error, and memory given back after it if wanted."""
     options = ort.RunOptions()
     options.log_severity_level = LOG_FATAL
-    if resources.shrink_memory:
+    if release:
         arenas = "cpu:0" if provider == CPU else f"cpu:0;gpu:{device_index}"
         options.add_run_config_entry("memory.enable_memory_arena_shrinkage", arenas)
     return options
@@ -78,10 +78,11 @@ def _options(artifact: Artifact, resources: Resources) -> Any:
     options.add_session_config_entry(*RECORD)
     # onnxruntime keeps one plan of its memory per image size, for ever: a leak where sizes vary.
     options.enable_mem_pattern = artifact.manifest.static_shape is not None
-    if resources.shrink_memory:  # weights in the arena would pin the blocks that shall go
-        options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
-    if resources.threads is not None:
-        options.intra_op_num_threads = resources.threads
+    # Weights in the arena would pin the blocks that shall be given back.
+    options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
+    threads = resources.threads_on_cpu()
+    if threads is not None:
+        options.intra_op_num_threads = threads
     if resources.profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(resources.profile)

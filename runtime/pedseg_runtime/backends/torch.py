@@ -21,7 +21,7 @@ from ..artifact.reading import Artifact
 from ..artifact.tensors import Outputs
 from ..devices import Device, explain_cuda, probe_driver
 from ..errors import ArtifactError, DeviceError
-from .base import Placement, Resources, logger, one_line, run_failure
+from .base import MemoryRelease, Placement, Resources, logger, one_line, run_failure
 
 NAME = "pedseg::suppress"
 SCHEMA = "(Tensor boxes, Tensor scores, float iou_threshold, float floor) -> Tensor"
@@ -50,11 +50,15 @@ class TorchScriptBackend:
         self._torch = _import_torch(artifact.path)
         chosen = _choose(self._torch, device)
         self._device = str(chosen)
-        self._shrinks = resources.shrink_memory and chosen.kind == "cuda"
+        self._release = MemoryRelease(
+            resources.max_batch_pixels, always=resources.shrink_memory, adapts=False
+        )
+        self._on_cuda = chosen.kind == "cuda"
         self.library = f"torch {self._torch.__version__}"
         self.provider = f"torch:{self._device}"
-        if resources.threads is not None:
-            self._torch.set_num_threads(resources.threads)
+        self.threads = resources.threads_on_cpu()
+        if self.threads is not None:
+            self._torch.set_num_threads(self.threads)
         if resources.gpu_mem_limit is not None and chosen.kind == "cuda":
             memory = self._torch.cuda.get_device_properties(chosen.index).total_memory
             share = min(1.0, resources.gpu_mem_limit / memory)
@@ -70,14 +74,16 @@ class TorchScriptBackend:
         """
         torch, module = self._torch, self.module
         writable = np.require(images, requirements="W")  # torch knows no other, and would warn
+        count, height, width = images.shape[:3]
+        releases = self._release.after(count * height * width)
         try:
             with torch.inference_mode(), torch.jit.optimized_execution(False):
                 outputs = module(torch.from_numpy(writable).to(self._device))
                 return tuple(output.cpu().numpy() for output in outputs)
-        except RuntimeError as error:
+        except (RuntimeError, MemoryError) as error:
             raise run_failure(self.artifact.path, self.provider, error, images.shape) from error
         finally:
-            if self._shrinks:
+            if releases and self._on_cuda:  # on the CPU torch keeps nothing
                 torch.cuda.empty_cache()
 
     def close(self) -> None:

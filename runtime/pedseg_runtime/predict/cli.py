@@ -61,9 +61,7 @@ from .video_reading import is_video
 @click.option(
     "--batch-size",
     type=click.IntRange(min=1),
-    default=8,
-    show_default=True,
-    help="Most images or frames in one run.",
+    help="Most images or frames in one run.  [default: 1 on a CPU, which gains nothing, else 8]",
 )
 @click.option(
     "--every",
@@ -105,7 +103,7 @@ def main(
     formats: tuple[str, ...],
     device: str,
     score_threshold: float | None,
-    batch_size: int,
+    batch_size: int | None,
     every: int,
     resume: bool,
     polygon_tolerance: float | None,
@@ -129,10 +127,10 @@ def main(
              label-studio    label_studio.json to import, and label_studio.xml, the project's
                       labeling interface
 
-    A file that cannot be read is listed at the end, the others are segmented, and the exit code is
-    1. What a folder holds beside images and videos is left out, and counted by suffix. Of several
-    frames or pages of an image the first is segmented. Finished files stay, also after a crash:
-    --resume goes on from there.
+    A file that cannot be read, or fails otherwise, is listed at the end, the others are segmented,
+    and the exit code is 1. What a folder holds beside images and videos is left out, and counted by
+    suffix. Of several frames or pages of an image the first is segmented. Finished files stay, also
+    after a crash: --resume goes on from there.
     """  # noqa: D301 - click wants the backspace itself
     files, left_out = find_inputs(inputs, output=folder)
     loaded = Segmenter.load(artifact, device=device, threads=threads, self_test=self_test)

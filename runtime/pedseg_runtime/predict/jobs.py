@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from ..batches import run_isolated
 from ..detections import Detections
+from ..errors import PedsegError, first_line
 from ..segmenter import Segmenter
 from .journal import Journal
 
@@ -40,7 +43,7 @@ class PredictionContext:
         output: the folder for the results.
         journal: where finished files are noted.
         score_threshold: keep detections above it; None keeps what the artifact yields.
-        batch_size: most images segmented at once.
+        batch_size: most images held and segmented at once.
         every: of a video, segment the frames 0, every, 2 * every, ...
     """
 
@@ -51,11 +54,24 @@ class PredictionContext:
     batch_size: int
     every: int
 
-    def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections]:
-        """The detections of images, uint8 [H, W, 3] RGB each."""
-        return self.segmenter.predict(
-            images, score_threshold=self.score_threshold, batch_size=self.batch_size
-        )
+    @property
+    def max_pixels(self) -> float:
+        """Pixels of all images that are held at once, unless it is a single one."""
+        most = self.segmenter.max_batch_pixels
+        return math.inf if most is None else most
+
+    def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections | Exception]:
+        """Per image, uint8 [H, W, 3] RGB, its detections, or the error that it alone fails with."""
+
+        def predict(members: Sequence[NDArray[np.uint8]]) -> list[Detections | Exception]:
+            return self.segmenter.predict(
+                members,
+                score_threshold=self.score_threshold,
+                batch_size=self.batch_size,
+                on_error="return",
+            )
+
+        return [*run_isolated(images, predict, catch=Exception)] if images else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +106,11 @@ class FailedFile:
 
     file: Path
     reason: str
+
+    @classmethod
+    def because(cls, file: Path, error: Exception) -> FailedFile:
+        """A file that failed with `error`."""
+        return cls(file, prefixed(file, reason_of(error)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +165,18 @@ class Prediction:
         facts["notes"] = list(self.notes)
         facts["failed"] = [{"file": str(item.file), "reason": item.reason} for item in self.failed]
         return facts
+
+
+def reason_of(error: Exception) -> str:
+    """The message of an error made on purpose, or type and first line of any other."""
+    if isinstance(error, PedsegError):
+        return str(error)
+    return f"expected to segment it, found {type(error).__name__}: {first_line(error)}"
+
+
+def prefixed(file: Path, reason: str) -> str:
+    """The reason with the file in front, where it does not start with it."""
+    return reason if reason.startswith(f"{file}: ") else f"{file}: {reason}"
 
 
 def _outputs(items: Sequence[PredictedFile], kind: str) -> list[str]:

@@ -165,7 +165,11 @@ def _shapes(
     if tolerance is None:
         bits = decode_rle(rle)
         if bits.any():
-            value = {"format": "rle", "rle": brush_rle(bits), "brushlabels": [label]}
+            value: dict[str, Any] = {
+                "format": "rle",
+                "rle": brush_rle(bits),
+                "brushlabels": [label],
+            }
             yield {"type": "brushlabels", "value": value}
         return
     for ring in _polygons(rle, tolerance):

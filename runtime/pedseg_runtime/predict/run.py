@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Container, Iterable, Iterator, Sequence
 from pathlib import Path
 
+from ..batches import usual_batch_size
 from ..errors import InputError
 from ..images import has_more_frames
 from ..segmenter import Segmenter
@@ -47,7 +48,7 @@ def predict_files(
     output: Path,
     formats: Collection[str] = DEFAULT_FORMATS,
     score_threshold: float | None = None,
-    batch_size: int = 8,
+    batch_size: int | None = None,
     every: int = 1,
     resume: bool = False,
     polygon_tolerance: float | None = None,
@@ -57,9 +58,10 @@ def predict_files(
 ) -> Prediction:
     """Segment images and videos and write the results into `output`.
 
-    A file that cannot be read is recorded and the others go on. Every result is written whole or
-    not at all, as soon as it is there, and noted in `detections.jsonl`; those that collect all
-    images are made from that at the end. Memory holds one batch, not the results.
+    A file that cannot be read, or fails in any other way, is recorded and the others go on. Every
+    result is written whole or not at all, as soon as it is there, and noted in `detections.jsonl`;
+    those that collect all images are made from that at the end. Memory holds one batch, not the
+    results.
 
     Args:
         segmenter: a loaded artifact.
@@ -71,7 +73,8 @@ def predict_files(
             "coco-instances" (coco_instances.json, which CVAT imports) and "label-studio"
             (label_studio.json and label_studio.xml).
         score_threshold: keep detections above it; None keeps what the artifact yields.
-        batch_size: most images held in memory and segmented at once.
+        batch_size: most images held in memory and segmented at once, up to the pixels of the
+            segmenter's `max_batch_pixels`; None takes 1 on a CPU, where more bring nothing, else 8.
         every: of a video, segment every so many frames.
         resume: leave out the files that an earlier run into `output` finished, if they have not
             changed and their results are in place.
@@ -101,7 +104,8 @@ def predict_files(
     failed: list[FailedFile] = []
     notes: list[str] = []
     with Journal(output / JOURNAL_FILE, settings, resume=resume) as journal:
-        context = PredictionContext(segmenter, output, journal, score_threshold, batch_size, every)
+        most = batch_size or usual_batch_size(segmenter.provider, segmenter.manifest.static_shape)
+        context = PredictionContext(segmenter, output, journal, score_threshold, most, every)
         for item in _finished(context, files):
             predicted[item.file] = item
             report(1)
@@ -229,13 +233,13 @@ def _check_arguments(
     files: Iterable[Path],
     formats: Collection[str],
     score_threshold: float | None,
-    batch_size: int,
+    batch_size: int | None,
     every: int,
 ) -> None:
     """Refuse what cannot work before anything is written."""
     segmenter.check_threshold(score_threshold)
     for name, value in (("batch_size", batch_size), ("every", every)):
-        if value < 1:
+        if value is not None and value < 1:
             raise InputError(f"{name}: expected a positive number, found {value}")
     check_formats(formats, files)
     for file in files:

@@ -1,15 +1,14 @@
-"""Segmenting image files, a batch at a time."""
+"""Segmenting image files, a batch at a time; an image that fails costs only itself."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..detections import Detections
-from ..errors import InputError
 from .jobs import FailedFile, Job, PredictedFile, PredictionContext
 from .journal import Entry, Fingerprint
 from .outputs import write_mask, write_overlay
@@ -26,23 +25,45 @@ def segment_images(
     Raises:
         OSError: a result cannot be written.
     """
-    for start in range(0, len(jobs), context.batch_size):
-        read: list[tuple[Job, Fingerprint]] = []
-        images: list[NDArray[np.uint8]] = []
-        for job in jobs[start : start + context.batch_size]:
-            try:
-                fingerprint = Fingerprint.of(job.file)  # before its content, lest that changes
-                images.append(context.segmenter.read(job.file, str(job.file)))
-            except InputError as error:
-                yield FailedFile(job.file, str(error))
-            else:
-                read.append((job, fingerprint))
-        for (job, fingerprint), image, found in zip(
-            read, images, context.segment(images), strict=True
-        ):
-            _write(context, job, image, found)
-            context.journal.add(Entry(fingerprint, job.outputs, _result(found)))
-            yield PredictedFile(job.file, job.paths(context.output), len(found))
+    waiting: list[_Image] = []
+    for job in jobs:
+        try:
+            fingerprint = Fingerprint.of(job.file)  # before its content, lest that changes
+            waiting.append(_Image(job, fingerprint, context.segmenter.read(job.file)))
+        except Exception as error:  # any: it is this file's
+            yield FailedFile.because(job.file, error)
+        pixels = sum(image.pixels.size // 3 for image in waiting)
+        if len(waiting) >= context.batch_size or pixels >= context.max_pixels:
+            yield from _segment(context, waiting)
+            waiting = []
+    yield from _segment(context, waiting)
+
+
+class _Image(NamedTuple):
+    job: Job
+    fingerprint: Fingerprint
+    pixels: NDArray[np.uint8]
+
+
+def _segment(
+    context: PredictionContext, images: Sequence[_Image]
+) -> Iterator[PredictedFile | FailedFile]:
+    """Segment a batch and write the outputs of each image that can be."""
+    outcomes = context.segment([image.pixels for image in images])
+    for (job, fingerprint, pixels), outcome in zip(images, outcomes, strict=True):
+        if isinstance(outcome, Exception):
+            yield FailedFile.because(job.file, outcome)
+            continue
+        try:
+            _write(context, job, pixels, outcome)
+            entry = Entry(fingerprint, job.outputs, _result(outcome))
+        except OSError:  # a full disk would fail all images that follow
+            raise
+        except Exception as error:  # any: it is this image's
+            yield FailedFile.because(job.file, error)
+            continue
+        context.journal.add(entry)
+        yield PredictedFile(job.file, job.paths(context.output), len(outcome))
 
 
 def _write(

@@ -11,10 +11,9 @@ from typing import IO
 import numpy as np
 
 from ..detections import Detections
-from ..errors import InputError
 from ..files import replacing
 from ..text import pluralize
-from .jobs import FailedFile, Job, PredictedFile, PredictionContext
+from .jobs import FailedFile, Job, PredictedFile, PredictionContext, reason_of
 from .journal import Entry, Fingerprint
 from .video_reading import Frame, VideoReader
 from .video_writing import VideoWriter
@@ -43,11 +42,18 @@ def segment_video(
     try:
         fingerprint = Fingerprint.of(job.file)
         with VideoReader(job.file) as reader:
-            detections = _predict_frames(context, job, reader, on_frames)
-    except InputError as error:
-        return FailedFile(job.file, _named(job.file, str(error)))
+            detections, failures = _predict_frames(context, job, reader, on_frames)
+    except OSError:
+        raise
+    except Exception as error:  # any: it is this file's
+        return FailedFile.because(job.file, error)
     damage = reader.damage
-    if damage is None:
+    if failures:
+        damage = (
+            f"{job.file}: expected to segment all frames, found that {len(failures)} failed, the "
+            f"first is {failures[0]}; the results lack them"
+        )
+    elif damage is None:
         counts = {"frames": reader.decoded, "detections": detections}
         context.journal.add(Entry(fingerprint, job.outputs, counts))
     else:
@@ -62,13 +68,20 @@ def segment_video(
 
 def _predict_frames(
     context: PredictionContext, job: Job, reader: VideoReader, on_frames: OnFrames | None
-) -> int:
-    """Segment and write all frames there are; returns the number of detections."""
+) -> tuple[int, list[str]]:
+    """Segment and write all frames there are.
+
+    A frame that fails keeps the detections before it in the overlay, and has no JSON line.
+
+    Returns:
+        The number of detections, and why frames failed.
+    """
     count = 0
+    failures: list[str] = []
     latest = Detections.empty((0, 0))
     with _sinks(job.paths(context.output), reader) as (overlay, lines):
         for window in _windows(reader, context, gapless=overlay is not None):
-            found = _segment(context, window)
+            found = _segment(context, window, failures)
             count += sum(map(len, found.values()))
             for frame in window:
                 latest = found.get(frame.index, latest)
@@ -78,7 +91,7 @@ def _predict_frames(
                     _write_line(lines, job.file, frame, latest)
             if on_frames is not None:
                 on_frames(job.file, reader.decoded, reader.total)
-    return count
+    return count, failures
 
 
 @contextlib.contextmanager
@@ -118,14 +131,25 @@ def _windows(
         yield window
 
 
-def _segment(context: PredictionContext, window: Iterable[Frame]) -> dict[int, Detections]:
-    """The detections of those frames in `window` that are due, by the frames' numbers."""
+def _segment(
+    context: PredictionContext, window: Iterable[Frame], failures: list[str]
+) -> dict[int, Detections]:
+    """The detections of those frames in `window` that are due, by the frames' numbers.
+
+    Frames that fail are left out, and the reasons added to `failures`.
+    """
     images = {
         frame.index: context.segmenter.read(frame.pixels(), f"frame {frame.index}")
         for frame in window
         if frame.index % context.every == 0
     }
-    return dict(zip(images, context.segment(list(images.values())), strict=True))
+    found: dict[int, Detections] = {}
+    for index, outcome in zip(images, context.segment(list(images.values())), strict=True):
+        if isinstance(outcome, Exception):
+            failures.append(f"frame {index}: {reason_of(outcome)}")
+        else:
+            found[index] = outcome
+    return found
 
 
 def _write_line(stream: IO[str], file: Path, frame: Frame, detections: Detections) -> None:
@@ -137,8 +161,3 @@ def _write_line(stream: IO[str], file: Path, frame: Frame, detections: Detection
         "detections": detections.to_coco(frame.index),
     }
     stream.write(json.dumps(line, allow_nan=False) + "\n")
-
-
-def _named(file: Path, reason: str) -> str:
-    """The reason with the file in front, where it does not start with it."""
-    return reason if reason.startswith(f"{file}: ") else f"{file}: {reason}"

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import concurrent.futures
-import logging
+from collections.abc import Sequence
 from concurrent.futures import Future
-from typing import Protocol
+from functools import partial
+from typing import Literal, Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..artifact.manifest import Manifest
 from ..artifact.tensors import group_by_size
+from ..backends import DEFAULT_MAX_BATCH_PIXELS
+from ..batches import run_isolated, usual_batch_size
 from ..detections import Detections
 from ..errors import InputError
 from ..images import Source
 from ..lifecycle import Closeable, WorkerThread, call_after_fork
 from .requests import BatchingStats, Request, RequestQueue, deadline_error
-
-logger = logging.getLogger(__name__)
 
 
 class Predictor(Protocol):
@@ -38,14 +39,25 @@ class Predictor(Protocol):
     def check_threshold(self, score_threshold: float | None) -> None:
         """See `Segmenter.check_threshold`."""
 
+    @overload
     def predict(
         self,
         images: list[NDArray[np.uint8]],
         *,
         score_threshold: float | None = None,
-        batch_size: int = 8,
-    ) -> list[Detections]:
-        """See `Segmenter.predict`."""
+        batch_size: int | None = None,
+        on_error: Literal["raise"] = "raise",
+    ) -> list[Detections]: ...
+
+    @overload
+    def predict(
+        self,
+        images: list[NDArray[np.uint8]],
+        *,
+        score_threshold: float | None = None,
+        batch_size: int | None = None,
+        on_error: Literal["return"],
+    ) -> list[Detections | Exception]: ...
 
 
 class BatchingSegmenter(Closeable):
@@ -57,9 +69,9 @@ class BatchingSegmenter(Closeable):
 
     A call reserves a place in the queue, decodes its image in its own thread and waits. One thread
     runs the model: it takes waiting images in the order of their arrival, up to `max_batch_size`,
-    as soon as there are so many or the first has waited `batch_timeout`. Images of one size share
-    a run. If a run of several fails, each is tried alone, so that one image costs no other caller
-    its answer.
+    as soon as there are so many or the first has waited `batch_timeout`. Of these, images of one
+    size share a run of up to `max_batch_pixels`. If a run of several fails, each is tried alone, so
+    that one image costs no other caller its answer.
 
     A forked child cannot use it and gets a `ClosedError`. `close` leaves the segmenter open:
     its owner closes it.
@@ -69,7 +81,8 @@ class BatchingSegmenter(Closeable):
         self,
         segmenter: Predictor,
         *,
-        max_batch_size: int = 8,
+        max_batch_size: int | None = None,
+        max_batch_pixels: int | None = DEFAULT_MAX_BATCH_PIXELS,
         batch_timeout: float = 0.002,
         queue_limit: int = 64,
     ) -> None:
@@ -77,25 +90,35 @@ class BatchingSegmenter(Closeable):
 
         Args:
             segmenter: what answers; other callers may use it too.
-            max_batch_size: most images in one batch; memory grows with it.
+            max_batch_size: most images that are taken at once; memory grows with it. None takes 1
+                on a CPU, where batches bring nothing, and else 8.
+            max_batch_pixels: most pixels in a run of several images; an image of more runs alone.
+                None sets no limit.
             batch_timeout: longest time in seconds that an image waits for company.
             queue_limit: most requests that may wait; one more gets a `QueueFullError`.
 
         Raises:
             InputError: a number that is not positive.
         """
-        for name, value in (("max_batch_size", max_batch_size), ("queue_limit", queue_limit)):
-            if value < 1:
+        for name, value in (
+            ("max_batch_size", max_batch_size),
+            ("max_batch_pixels", max_batch_pixels),
+            ("queue_limit", queue_limit),
+        ):
+            if value is not None and value < 1:
                 raise InputError(f"{name}: expected a positive number, found {value}")
         if batch_timeout < 0:
             raise InputError(f"batch_timeout: expected 0 or more seconds, found {batch_timeout}")
+        most = max_batch_size or usual_batch_size(
+            segmenter.provider, segmenter.manifest.static_shape
+        )
         self._segmenter = segmenter
         self._queue = RequestQueue(queue_limit)
         queue = self._queue
         self._worker = WorkerThread(
             self,
             "pedseg-batching",
-            work=lambda: run_batches(queue, segmenter, max_batch_size, batch_timeout),
+            work=lambda: run_batches(queue, segmenter, most, max_batch_pixels, batch_timeout),
             stop=lambda: queue.close("forgotten by its owner", drain=False),
         )
         call_after_fork(self)
@@ -170,6 +193,10 @@ class BatchingSegmenter(Closeable):
             request.future.cancel()
             raise
         if answer.done():
+            error = answer.exception()
+            if error is not None and not isinstance(error, Exception):
+                # A SystemExit of the model's thread would end the event loop.
+                raise RuntimeError(f"the run ended with {error!r}") from error
             return answer.result()
         request.give_up()
         raise deadline_error(request)
@@ -220,27 +247,53 @@ class BatchingSegmenter(Closeable):
         self._worker.abandon()
 
 
-def run_batches(queue: RequestQueue, segmenter: Predictor, most: int, batch_timeout: float) -> None:
+def run_batches(
+    queue: RequestQueue,
+    segmenter: Predictor,
+    max_batch_size: int,
+    max_batch_pixels: int | None,
+    batch_timeout: float,
+) -> None:
     """What the thread does until the queue is closed and empty."""
-    while requests := queue.take(most, batch_timeout):
-        _answer(requests, queue, segmenter)
+    while requests := queue.take(max_batch_size, batch_timeout):
+        _answer(requests, queue, segmenter, max_batch_pixels)
         del requests  # an idle thread would keep its last images
 
 
-def _answer(requests: list[Request], queue: RequestQueue, segmenter: Predictor) -> None:
-    """Run a batch, the images of one size together, and give every caller its own."""
+def _answer(
+    requests: list[Request],
+    queue: RequestQueue,
+    segmenter: Predictor,
+    max_batch_pixels: int | None,
+) -> None:
+    """Run what was taken, the images of one size together, and give every caller its own."""
     queue.count(batches=1, images=len(requests))
-    for group in group_by_size([request.image.shape for request in requests], len(requests)):
+    sizes = [request.image.shape for request in requests]
+    for group in group_by_size(sizes, len(requests), max_batch_pixels):
         members = [requests[index] for index in group]
-        try:
-            results = _run(members, segmenter)
-        except BaseException as error:  # any error: if the thread dies, all callers wait for ever
-            _fail_or_retry(members, error, queue, segmenter)
-            continue
-        _deliver(members, results, queue)
+        # Any error: if the thread dies, all callers wait for ever.
+        outcomes = run_isolated(members, partial(_run, segmenter), catch=BaseException)
+        for request, outcome in zip(members, outcomes, strict=True):
+            # Its caller may keep the future, and by that the request, for long.
+            request.image = np.empty((0, 0, 3), np.uint8)
+            if isinstance(outcome, BaseException):
+                queue.count(failed=1)
+                request.future.set_exception(_deliverable(outcome))
+            else:
+                queue.count(answered=1)
+                request.future.set_result(outcome)
 
 
-def _run(members: list[Request], segmenter: Predictor) -> list[Detections]:
+def _deliverable(error: BaseException) -> BaseException:
+    """The error, but none that a coroutine cannot get: its caller would wait for ever."""
+    if not isinstance(error, StopIteration):
+        return error
+    replaced = RuntimeError("the run ended with StopIteration")
+    replaced.__cause__ = error
+    return replaced
+
+
+def _run(segmenter: Predictor, members: Sequence[Request]) -> list[Detections]:
     """Detections of images of one size, each above its own caller's threshold."""
     images = [request.image for request in members]
     if len(members) == 1:
@@ -250,27 +303,3 @@ def _run(members: list[Request], segmenter: Predictor) -> list[Detections]:
         found if request.score_threshold is None else found.above(request.score_threshold)
         for request, found in zip(members, results, strict=True)
     ]
-
-
-def _fail_or_retry(
-    members: list[Request], error: BaseException, queue: RequestQueue, segmenter: Predictor
-) -> None:
-    """Hand one caller the error; of several, run each alone to find out whose it is."""
-    if len(members) == 1:
-        queue.count(failed=1)
-        members[0].future.set_exception(error)
-        return
-    logger.warning("a batch of %d images failed, trying each alone: %s", len(members), error)
-    for request in members:
-        try:
-            results = _run([request], segmenter)
-        except BaseException as own:  # as above
-            _fail_or_retry([request], own, queue, segmenter)
-        else:
-            _deliver([request], results, queue)
-
-
-def _deliver(members: list[Request], results: list[Detections], queue: RequestQueue) -> None:
-    queue.count(answered=len(members))
-    for request, found in zip(members, results, strict=True):
-        request.future.set_result(found)

@@ -62,7 +62,7 @@ class BatchingStats:
         expired: their deadline passed before the model ran them.
         cancelled: their caller cancelled them, or the queue was closed over them.
         rejected: found no place.
-        batches, images: batches that the model was given, and images in them.
+        batches, images: batches that were taken from the queue, and images in them.
         waiting: requests that have a place now and are not being run.
     """
 

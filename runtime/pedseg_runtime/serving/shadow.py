@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ..artifact.manifest import Manifest
-from ..artifact.tensors import require_image_list
+from ..batches import OnError, read_each
 from ..detections import Detections
 from ..errors import ClosedError, InputError
 from ..images import Source
@@ -96,28 +97,45 @@ class ShadowSegmenter(Closeable):
         """Segment one image with the primary; see `Segmenter`."""
         return self.predict([image])[0]
 
+    @overload
     def predict(
         self,
         images: Iterable[Source],
         *,
         score_threshold: float | None = None,
-        batch_size: int = 8,
-    ) -> list[Detections]:
+        batch_size: int | None = None,
+        on_error: Literal["raise"] = "raise",
+    ) -> list[Detections]: ...
+
+    @overload
+    def predict(
+        self,
+        images: Iterable[Source],
+        *,
+        score_threshold: float | None = None,
+        batch_size: int | None = None,
+        on_error: Literal["return"],
+    ) -> list[Detections | Exception]: ...
+
+    def predict(
+        self,
+        images: Iterable[Source],
+        *,
+        score_threshold: float | None = None,
+        batch_size: int | None = None,
+        on_error: OnError = "raise",
+    ) -> list[Detections] | list[Detections | Exception]:
         """Segment images with the primary, and sample some; see `Segmenter.predict`."""
-        arrays = [
-            self.read(image, f"image {index}")
-            for index, image in enumerate(require_image_list(images))
-        ]
+        arrays, outcomes = read_each(self.read, images, on_error)
         answers = self._primary.predict(
-            arrays, score_threshold=score_threshold, batch_size=batch_size
+            list(arrays.values()),
+            score_threshold=score_threshold,
+            batch_size=batch_size,
+            on_error=on_error,
         )
-        shadow = self._shadow
-        if shadow is not None:
-            shadow.count(images=len(arrays))
-            for array, answer in zip(arrays, answers, strict=True):
-                if self._random.random() < self._rate:
-                    shadow.offer(array, answer, score_threshold)
-        return answers
+        outcomes |= zip(arrays, answers, strict=True)
+        self._sample(arrays, outcomes, score_threshold)
+        return [outcomes[index] for index in range(len(outcomes))]
 
     def read(self, image: Source, name: str = "image") -> NDArray[np.uint8]:
         """See `Segmenter.read`."""
@@ -145,6 +163,22 @@ class ShadowSegmenter(Closeable):
         if self._shadow is not None:
             self._shadow.stop()
             self._worker.join()
+
+    def _sample(
+        self,
+        arrays: Mapping[int, NDArray[np.uint8]],
+        outcomes: Mapping[int, Detections | Exception],
+        score_threshold: float | None,
+    ) -> None:
+        shadow = self._shadow
+        if shadow is None:
+            return
+        for index, array in arrays.items():
+            answer = outcomes[index]
+            if isinstance(answer, Detections):
+                shadow.count(images=1)
+                if self._random.random() < self._rate:
+                    shadow.offer(array, answer, score_threshold)
 
     def _after_fork(self) -> None:
         self._shadow = None

@@ -136,7 +136,7 @@ class ShadowWorker:
                 [sample.image], score_threshold=sample.score_threshold
             )
             report = self._compare(expected, sample)
-        except Exception as error:  # an error of the shadow is no error of the service
+        except BaseException as error:  # no error of the service, and the thread must live on
             logger.warning("the reference of a shadow failed: %s", error)
             with self._lock:
                 self._report = dataclasses.replace(self._report, last_failure=str(error))

@@ -24,8 +24,10 @@ from pedseg_export.graph import InferenceGraph
 from pedseg_export.library_output import capture_library_output, discard
 from pedseg_export.options import ExportOptions
 from pedseg_export.stages import StageReport, StageResult
-from pedseg_export.verification import generated_samples
+from pedseg_export.verification import Failure, Sample, generated_samples
+from pedseg_export.verification import verify as compare_samples
 from pedseg_runtime.artifact.manifest import Manifest
+from pedseg_runtime.detections import Detections
 from pedseg_runtime.errors import InputError
 from pedseg_runtime.parity import compare
 from pedseg_train.checkpoint import LoadedCheckpoint, with_settings
@@ -194,3 +196,59 @@ def test_both_verdicts_count_and_a_lower_precision_has_to_find_most(
     assert verification.to_dict()["passed"] is passes
     if stage == "not judged":
         assert "proposals could not be judged: a reason" in verification.summary()
+
+
+class Finds:
+    """Both sides of a comparison: one box on every image, but an error on those of a height."""
+
+    manifest = Manifest(
+        architecture="a", class_names=("background", "person"), checkpoint_sha256="", format="onnx"
+    )
+
+    def __init__(self, error: Exception, height: int) -> None:
+        self.error, self.height = error, height
+
+    def __call__(self, image: np.ndarray) -> Detections:
+        if image.shape[0] == self.height:
+            raise self.error
+        return Detections(
+            boxes=np.array([[1, 1, 20, 30]], np.float32),
+            labels=np.array([1]),
+            scores=np.array([0.9], np.float32),
+            roi_masks=np.full((1, 28, 28), 0.8, np.float32),
+            image_size=image.shape[:2],
+        )
+
+    def predict(self, images: list[np.ndarray], **options: object) -> list[Detections | Exception]:
+        assert options["on_error"] == "return"
+        return [self.error if image.shape[0] == self.height else self(image) for image in images]
+
+
+@pytest.mark.parametrize("side", ["artifact", "eager"])
+def test_an_image_that_fails_on_either_side_costs_only_itself(error: Exception, side: str) -> None:
+    samples = [Sample(f"{n}.png", np.zeros((40 + n, 50, 3), np.uint8)) for n in range(10)]
+    artifact = Finds(error, 43 if side == "artifact" else 0)
+    eager = Finds(error, 43 if side == "eager" else 0)
+    failed: list[Failure] = []
+    report = compare_samples(artifact, eager, samples, on_failure=failed.append)
+    assert [failure.name for failure in failed] == ["3.png"]
+    assert str(failed[0]).startswith("3.png: ")
+    assert (report.passed, report.counts.images) == (True, 9)
+    verification = Verification(precision="fp32", parity=report, failed=failed)
+    assert bool(verification) is isinstance(error, InputError)
+    assert verification.to_dict()["failed"][0]["file"] == "3.png"
+    with pytest.raises(type(error)):
+        compare_samples(artifact, eager, samples)
+
+
+def test_images_that_cannot_be_used_are_left_out_and_listed(
+    torchscript_artifact, checkpoint: Path, image_folder: Path
+) -> None:
+    Image.new("RGB", (900, 1), (120, 130, 140)).save(image_folder / "a_strip.png")
+    (image_folder / "broken.png").write_bytes(b"no image")
+    result = verify(torchscript_artifact.result.path, checkpoint, "--images", str(image_folder))
+    assert result.exit_code == 0, result.output
+    assert "agree with eager on 3 images" in result.stdout
+    left_out = [line for line in result.stderr.splitlines() if line.startswith("left out: ")]
+    assert ["broken.png" in left_out[0], "a_strip.png" in left_out[1]] == [True, True]
+    assert "times the shorter one" in left_out[1]

@@ -295,11 +295,15 @@ def test_long_gaps_between_segmented_frames_hold_few_frames(
 ) -> None:
     clip = write_video(tmp_path / "clip.mp4", 70 * [scene(3)])
     done: list[int] = []
-    predict(clip, every=50, on_frames=lambda file, count, total: done.append(count))
+    predict(clip, every=50, batch_size=8, on_frames=lambda file, count, total: done.append(count))
     assert done == [32, 64, 70]
     done.clear()
     predict(
-        clip, every=50, formats=["json"], on_frames=lambda file, count, total: done.append(count)
+        clip,
+        every=50,
+        batch_size=8,
+        formats=["json"],
+        on_frames=lambda file, count, total: done.append(count),
     )
     assert done == [70]  # nothing waits for an image
 

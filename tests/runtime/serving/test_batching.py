@@ -85,7 +85,7 @@ def busy(gated: Gated) -> Iterator[BatchingSegmenter]:
 def test_every_one_of_64_callers_gets_its_own_answer(segmenter: Segmenter) -> None:
     expected = [segmenter(numbered_image(index)) for index in range(64)]
     start = threading.Barrier(64)
-    with BatchingSegmenter(segmenter, batch_timeout=0.05) as batching:
+    with BatchingSegmenter(segmenter, max_batch_size=8, batch_timeout=0.05) as batching:
 
         def call(index: int) -> Detections:
             start.wait(30)
@@ -108,7 +108,7 @@ def test_every_one_of_64_coroutines_gets_its_own_answer(segmenter: Segmenter) ->
         calls = (batching.asegment(numbered_image(index), timeout=60) for index in range(64))
         return await asyncio.gather(*calls)
 
-    with BatchingSegmenter(segmenter, batch_timeout=0.05) as batching:
+    with BatchingSegmenter(segmenter, max_batch_size=8, batch_timeout=0.05) as batching:
         found = asyncio.run(all_of_them(batching))
     for own, alone in zip(found, expected, strict=True):
         assert_same(own, alone)
@@ -211,7 +211,7 @@ def test_a_cancelled_coroutine_frees_its_place(busy: BatchingSegmenter) -> None:
 
 def test_only_the_guilty_image_of_a_failed_run_fails(gated: Gated) -> None:
     gated.fails = lambda images: any(image.max() == 106 for image in images)
-    with BatchingSegmenter(gated, batch_timeout=0) as batching:
+    with BatchingSegmenter(gated, max_batch_size=8, batch_timeout=0) as batching:
         first = batching.submit(numbered_image(0))
         assert gated.entered.wait(30)
         futures = [batching.submit(numbered_image(index)) for index in (0, 3, 6, 9)]
@@ -315,7 +315,7 @@ def test_an_image_of_another_size_than_a_fixed_graph_takes_is_refused_alone(
 ) -> None:
     with (
         Segmenter.load(fixed_path, device="cpu") as segmenter,
-        BatchingSegmenter(segmenter, batch_timeout=0.05) as batching,
+        BatchingSegmenter(segmenter, max_batch_size=8, batch_timeout=0.05) as batching,
     ):
         good: Future[Detections] = batching.submit(street)
         with pytest.raises(InputError, match="expected 40x60"):

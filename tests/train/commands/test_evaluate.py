@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 from click.testing import CliRunner
 
+from pedseg_runtime.detections import Detections
 from pedseg_train.checkpoint import CheckpointHeader, load_checkpoint, save_checkpoint
 from pedseg_train.commands import evaluate as eval_command
 from pedseg_train.data import Split, tutorial_split, write_split
@@ -238,3 +239,44 @@ def test_a_page_is_written(checkpoint, toy_root, tmp_path):
     )  # fmt: skip
     assert result.exit_code == 0, result.output
     assert "<!doctype html>" in (tmp_path / "page.html").read_text()
+
+
+class Failing(Artifact):
+    """Finds nothing, and fails on the first image."""
+
+    def __init__(self, error):
+        self.error, self.calls = error, 0
+
+    def __call__(self, image):
+        self.calls += 1
+        if self.calls == 1:
+            raise self.error
+        return Detections.empty(image.shape[:2])
+
+
+def test_an_image_that_fails_is_one_without_detections_and_listed(
+    error, toy_root, toy, tmp_path, monkeypatch
+):
+    artifact = tmp_path / "model.onnx"
+    artifact.write_bytes(b"\x08\x0a onnx")
+    monkeypatch.setattr(subject.Segmenter, "load", lambda path, device: Failing(error))
+    result = invoke(artifact, "--data", toy_root, "--split", "all", "--json", "--resamples", 0)
+    assert result.exit_code == 1
+    document = json.loads(result.stdout)
+    assert document["images"] == 6
+    (failed,) = document["failed"]
+    assert failed["file"] == str(toy.path(0))
+    assert f"failed: {failed['file']}: {failed['reason']}" in result.stderr.splitlines()
+
+
+def test_a_model_that_fails_on_all_images_has_no_accuracy(toy_root, tmp_path, monkeypatch):
+    def fail(self, image):
+        raise RuntimeError("the device is gone")
+
+    monkeypatch.setattr(Failing, "__call__", fail)
+    artifact = tmp_path / "model.onnx"
+    artifact.write_bytes(b"\x08\x0a onnx")
+    monkeypatch.setattr(subject.Segmenter, "load", lambda path, device: Failing(None))
+    result = invoke(artifact, "--data", toy_root, "--split", "all", "--json")
+    assert result.exit_code == 1
+    assert "all 6 fail, the first with: RuntimeError: the device is gone" in result.stderr

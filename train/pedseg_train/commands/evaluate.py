@@ -122,6 +122,9 @@ def main(
 
     MODEL is a checkpoint, an exported artifact, or the coco_results.json that pedseg-predict
     --format coco wrote.
+
+    An image that cannot be segmented counts as one without detections; it is listed at the end, and
+    the exit code is 1.
     """
     if per_image is not None:
         check_suffix(per_image)
@@ -140,6 +143,8 @@ def main(
         if evaluation.difference is not None:
             output.print(evaluation.difference.table())
     _print_facts(evaluation.facts, [file, per_image, report])
+    if "failed" in evaluation.facts:
+        raise click.exceptions.Exit(1)
 
 
 def evaluate_file(
@@ -203,13 +208,19 @@ def evaluate_file(
         "split": origin,
         "seconds": round(time.perf_counter() - started, 3),
     }
+    failed = dict(recording.failed)
     difference = None
     if compare is not None:
         with open_model(compare, device=device, images=image_ids) as other:
             _check_same_classes(compare, other, subject.class_names or dataset.class_names)
             reference = other.record(dataset, indices)
+        failed |= reference.failed
         difference = compare_ap(reference, recording, resamples=resamples or RESAMPLES)
         facts |= {"compared_with": str(compare), "compared_provider": other.provider}
+    if failed:
+        facts["failed"] = [
+            {"file": str(dataset.path(index)), "reason": reason} for index, reason in failed.items()
+        ]
     analysis = analyse(recording, dataset.names, score=score, resamples=resamples)
     return Evaluation(dataset, recording, analysis, difference, facts)
 
@@ -249,6 +260,8 @@ def _print_facts(facts: dict[str, Any], written: list[Path | None]) -> None:
     for path in written:
         if path is not None:
             notes.print(f"  {path}", markup=False)
+    for failure in facts.get("failed", ()):
+        notes.print(f"failed: {failure['file']}: {failure['reason']}", markup=False)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,7 +16,7 @@ from pycocotools.cocoeval import COCOeval
 
 from pedseg_runtime.console import track
 from pedseg_runtime.detections import Detections
-from pedseg_runtime.errors import InputError
+from pedseg_runtime.errors import InputError, summarize
 
 from ..data.protocol import ImageAnnotations
 
@@ -55,6 +55,8 @@ class Recording:
         coco_file: whether the truth is a COCO file's own. Detections are then sorted into small,
             medium and large by their boxes, for masks too, as pycocotools does with results that
             have both; else by their masks, as torchvision's reference does.
+        failed: id -> why the image could not be segmented. It counts as one without detections, or
+            not at all if not even its truth could be read.
     """
 
     images: list[dict[str, Any]]
@@ -62,6 +64,7 @@ class Recording:
     found: list[dict[str, Any]]
     class_names: tuple[str, ...] = CLASS_NAMES
     coco_file: bool = False
+    failed: dict[int, str] = field(default_factory=dict)
 
     @property
     def people(self) -> int:
@@ -129,7 +132,7 @@ class Recording:
         return evaluation
 
 
-def labelled(dataset: Annotated, indices: Sequence[int]) -> Recording:
+def labelled(dataset: Annotated, indices: Sequence[int], *, keep_going: bool = False) -> Recording:
     """The ground truth of some images, without detections; reuse it to evaluate repeatedly.
 
     In COCO data everything is as in the file, as pycocotools reads it. Else boxes and areas are
@@ -139,6 +142,7 @@ def labelled(dataset: Annotated, indices: Sequence[int]) -> Recording:
     Args:
         dataset: without random transforms, since targets and images must match.
         indices: the positions in `dataset`, each once.
+        keep_going: leave out images that cannot be read, see `Recording.failed`.
 
     Raises:
         InputError: a repeated position, whose people would count twice.
@@ -150,19 +154,19 @@ def labelled(dataset: Annotated, indices: Sequence[int]) -> Recording:
         )
     images: list[dict[str, Any]] = []
     truth: list[dict[str, Any]] = []
+    failed: dict[int, str] = {}
     for index in track(indices, "reading the truth", total=len(indices)):
-        given = _annotations(dataset, index)
-        if given is not None:
-            height, width = given.size
-            images.append({"id": index, "file_id": given.id, "height": height, "width": width})
-            truth.extend({"image_id": index, **entry} for entry in given.annotations)
+        try:
+            image, annotations = _truth(dataset, index)
+        except Exception as error:  # any: it is this image's
+            if not keep_going:
+                raise
+            failed[index] = summarize(error)
             continue
-        target = _target(dataset, index)
-        height, width = target["masks"].shape[-2:]
-        images.append({"id": index, "height": height, "width": width})
-        truth.extend(_truth_annotations(target, index))
+        images.append(image)
+        truth.extend(annotations)
     coco_file = any("file_id" in image for image in images)
-    return Recording(images, truth, [], class_names_of(dataset), coco_file)
+    return Recording(images, truth, [], class_names_of(dataset), coco_file, failed)
 
 
 def measured_by(entries: Iterable[dict[str, Any]], kind: str) -> list[dict[str, Any]]:
@@ -177,6 +181,7 @@ def record(
     *,
     truth: Recording | None = None,
     description: str = "evaluating",
+    keep_going: bool = False,
 ) -> Recording:
     """Run `segment` on some images of `dataset` and record detections and targets.
 
@@ -186,31 +191,49 @@ def record(
         indices: the positions in `dataset` to evaluate on, each once.
         truth: the result of `labelled` for the same positions, to save reading it again.
         description: of the progress bar.
+        keep_going: note images that fail, rather than end with the error of the first, see
+            `Recording.failed`.
 
     Raises:
-        InputError: a repeated position, `truth` is of other images, or an image has another size
-            than its annotation.
+        InputError: a repeated position, `truth` is of other images, an image has another size than
+            its annotation, or all images fail.
     """
-    truth = labelled(dataset, indices) if truth is None else truth
-    if [image["id"] for image in truth.images] != list(indices):
+    truth = labelled(dataset, indices, keep_going=keep_going) if truth is None else truth
+    failed = dict(truth.failed)
+    indices = [index for index in indices if index not in failed]
+    if [image["id"] for image in truth.images] != indices:
         raise InputError(
             f"truth: expected that of the {len(indices)} images to evaluate on, found "
             f"{len(truth.images)} others; make it with labelled(dataset, indices)"
         )
     found: list[dict[str, Any]] = []
-    for size, index in zip(
-        truth.images, track(indices, description, total=len(indices)), strict=True
-    ):
-        image = dataset.image(index)
-        if image.shape[:2] != (size["height"], size["width"]):
-            raise InputError(
-                f"image {getattr(dataset, 'names', {index: index})[index]}: expected "
-                f"{size['width']}x{size['height']} pixels as its annotation says, found "
-                f"{image.shape[1]}x{image.shape[0]}; annotation and image must cover the same "
-                "pixels"
-            )
-        found.extend(found_annotations(segment(image), index))
-    return replace(truth, found=found)
+    progress = track(indices, description, total=len(indices))
+    for size, index in zip(truth.images, progress, strict=True):
+        try:
+            image = dataset.image(index)
+            _check_size(dataset, index, image, size)
+            found.extend(found_annotations(segment(image), index))
+        except Exception as error:  # any: it is this image's
+            if not keep_going:
+                raise
+            failed[index] = summarize(error)
+    if failed and len(failed) == len(indices) + len(truth.failed):
+        raise InputError(
+            f"expected images that can be segmented, found that all {len(failed)} fail, the first "
+            f"with: {next(iter(failed.values()))}"
+        )
+    return replace(truth, found=found, failed=failed)
+
+
+def _check_size(
+    dataset: Annotated, index: int, image: NDArray[np.uint8], size: dict[str, int]
+) -> None:
+    if image.shape[:2] != (size["height"], size["width"]):
+        raise InputError(
+            f"image {getattr(dataset, 'names', {index: index})[index]}: expected "
+            f"{size['width']}x{size['height']} pixels as its annotation says, found "
+            f"{image.shape[1]}x{image.shape[0]}; annotation and image must cover the same pixels"
+        )
 
 
 def found_annotations(detections: Detections, image_id: int) -> list[dict[str, Any]]:
@@ -255,6 +278,7 @@ def merge(recordings: Sequence[Recording]) -> Recording:
         found=gather("found", "image_id"),
         class_names=recordings[0].class_names,
         coco_file=any(recording.coco_file for recording in recordings),
+        failed={id_: why for recording in recordings for id_, why in recording.failed.items()},
     )
 
 
@@ -263,16 +287,19 @@ def class_names_of(dataset: Annotated) -> tuple[str, ...]:
     return tuple(getattr(dataset, "class_names", CLASS_NAMES))
 
 
-def _annotations(dataset: Annotated, index: int) -> ImageAnnotations | None:
+def _truth(dataset: Annotated, index: int) -> tuple[dict[str, int], list[dict[str, Any]]]:
+    """The entries of `Recording.images` and `Recording.truth` for one image."""
     annotations = getattr(dataset, "annotations", None)
     given: ImageAnnotations | None = None if annotations is None else annotations(index)
-    return given
-
-
-def _target(dataset: Annotated, index: int) -> dict[str, Any]:
+    if given is not None:
+        height, width = given.size
+        entries = [{"image_id": index, **entry} for entry in given.annotations]
+        return {"id": index, "file_id": given.id, "height": height, "width": width}, entries
     truth = getattr(dataset, "truth", None)
     target: dict[str, Any] = dataset[index][1] if truth is None else truth(index)
-    return target
+    height, width = target["masks"].shape[-2:]
+    entries = list(_truth_annotations(target, index))
+    return {"id": index, "height": height, "width": width}, entries
 
 
 def _truth_annotations(target: dict[str, Any], image_id: int) -> Iterable[dict[str, Any]]:

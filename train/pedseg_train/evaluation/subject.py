@@ -61,13 +61,14 @@ def open_model(
         loaded = load_checkpoint(path)
         names = loaded.header.class_names
         eager = EagerSegmenter(loaded.model, class_names=names, device=device, paste=False)
-        yield EvaluatedModel(names, eager.provider, partial(record, eager))
+        yield EvaluatedModel(names, eager.provider, partial(record, eager, keep_going=True))
     elif is_predictions(path):
         yield EvaluatedModel(None, FROM_FILE, partial(read_predictions, path, images=images))
     else:
         with Segmenter.load(path, device=device) as segmenter:
             names = tuple(segmenter.manifest.class_names)
-            yield EvaluatedModel(names, segmenter.provider, partial(record, segmenter))
+            record_all = partial(record, segmenter, keep_going=True)
+            yield EvaluatedModel(names, segmenter.provider, record_all)
 
 
 def select_images(

@@ -15,7 +15,7 @@ from pedseg_runtime.parity import ParityReport
 
 from ..architectures import ANCHOR_SIZES, ARCHITECTURES, FROZEN, Norm, assemble
 from ..checkpoint import SUFFIX, CheckpointHeader, save_checkpoint
-from ..data.synthesize import draw_scene
+from ..synthetic.dataset import draw_scene
 from .files import StateDict
 from .frozen_norm import DEFAULT_EPS, Effect, ask_for_eps, effect_of_eps, proven_eps
 from .reading import read_weights
