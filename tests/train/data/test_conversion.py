@@ -46,7 +46,8 @@ def test_there_and_back_changes_no_pixel(masks):
         for number in range(len(masks)):
             assert np.array_equal(ids_of(back, number), ids_of(root, number))
             assert ids_of(back, number).dtype == np.uint8
-        assert not check_dataset(back).errors
+        # Of people one pixel wide alone, there is nothing to learn on either side.
+        assert check_dataset(back).errors == check_dataset(root).errors
 
 
 def test_coco_of_penn_fudan_is_read_by_pycocotools(dataset, tmp_path, two_people):

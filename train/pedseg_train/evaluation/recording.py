@@ -287,7 +287,7 @@ def class_names_of(dataset: Annotated) -> tuple[str, ...]:
     return tuple(getattr(dataset, "class_names", CLASS_NAMES))
 
 
-def _truth(dataset: Annotated, index: int) -> tuple[dict[str, int], list[dict[str, Any]]]:
+def _truth(dataset: Annotated, index: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The entries of `Recording.images` and `Recording.truth` for one image."""
     annotations = getattr(dataset, "annotations", None)
     given: ImageAnnotations | None = None if annotations is None else annotations(index)
