@@ -42,8 +42,9 @@ def build_tutorial(
             module.running_var.uniform_(0.75, 1.25)
             if isinstance(module, FrozenBatchNorm2d):
                 dead = torch.rand(module.running_var.shape) < 0.05
-                module.running_var[dead] = 2e-6
-                module.weight[dead] *= 0.01
+                # No indexing by `dead`: on the meta device that has no shape.
+                module.running_var.masked_fill_(dead, 2e-6)
+                module.weight.mul_(torch.where(dead, 0.01, 1.0))
                 module.eps = eps
     return model.eval()
 
