@@ -59,14 +59,29 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(autouse=True)
-def _same_random_numbers() -> None:
-    """Every test starts from the same seeds, whatever ran before it."""
+def _same_start(_torch_threads: int | None) -> None:
+    """Every test starts from the same seeds and threads, whatever ran before it.
+
+    Loading a TorchScript artifact sets the threads of the whole process, and sums in training hang
+    on their number.
+    """
     random.seed(0)
     np.random.seed(0)
-    if importlib.util.find_spec("torch") is not None:
+    if _torch_threads is not None:
         import torch
 
         torch.manual_seed(0)
+        torch.set_num_threads(_torch_threads)
+
+
+@pytest.fixture(scope="session")
+def _torch_threads() -> int | None:
+    """The threads that torch starts with; None without torch."""
+    if importlib.util.find_spec("torch") is None:
+        return None
+    import torch
+
+    return torch.get_num_threads()
 
 
 @pytest.fixture(scope="session")
