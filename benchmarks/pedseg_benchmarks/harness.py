@@ -36,7 +36,10 @@ class ImagesFailedError(PedsegError):
     """
 
     def __init__(self, contender: str, reasons: Mapping[int, str]) -> None:
-        super().__init__(f"{contender}: expected to run all images, found that some fail")
+        first = next(iter(reasons.values()))
+        super().__init__(
+            f"{contender}: expected to run every image, found {len(reasons)} that fail: {first}"
+        )
         self.reasons = {at: f"{contender}: {reason}" for at, reason in reasons.items()}
 
 

@@ -161,5 +161,7 @@ def test_an_optional_contender_that_breaks_on_an_image_is_closed_and_named(bench
         bench.contender("eager"), bench.contender("extra", seconds, optional=True)
     )
     assert [row.name for row in rows] == ["eager"]
-    assert missing[0].reason == "RuntimeError: no detections"
+    assert missing[0].reason == (
+        "extra: expected to run every image, found 2 that fail: RuntimeError: no detections"
+    )
     assert bench.journal.count("close extra") == 1

@@ -41,7 +41,7 @@ def overlaps(eager: EagerSegmenter, image: Any) -> list[float]:
 
 def answering(detections: Detections, manifest: Manifest) -> Any:
     """A `Segmenter` of one answer."""
-    return SimpleNamespace(manifest=manifest, predict=lambda _images, batch_size: [detections])
+    return SimpleNamespace(manifest=manifest, predict=lambda _images, **_options: [detections])
 
 
 def test_what_an_rpn_decides_by_rounding_is_no_defect(network, onnx_artifact, monkeypatch):

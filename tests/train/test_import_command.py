@@ -7,6 +7,7 @@ import json
 import pytest
 import torch
 from click.testing import CliRunner
+from PIL import Image
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
@@ -123,10 +124,12 @@ def test_every_command_that_wants_a_checkpoint_names_the_import(weights, tmp_pat
     from pedseg_runtime.predict.cli import main as predict
     from pedseg_train.commands.evaluate import main as evaluate
 
+    image = tmp_path / "street.png"
+    Image.new("RGB", (8, 8)).save(image)
     commands = {
         "export": (export, [weights]),
         "eval": (evaluate, [weights, "--data", tmp_path]),
-        "predict": (predict, [weights, tmp_path, "--output", tmp_path / "out"]),
+        "predict": (predict, [weights, image, "--output", tmp_path / "out"]),
     }
     main, arguments = commands[command]
     result = CliRunner().invoke(main, [str(argument) for argument in arguments])
