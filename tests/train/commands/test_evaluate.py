@@ -86,7 +86,7 @@ def test_artifact_goes_the_same_way(checkpoint, toy_root, tmp_path, monkeypatch)
     assert by_artifact["bbox"] == by_checkpoint["bbox"]
 
 
-@pytest.mark.parametrize(("part", "images"), [("test", 2), ("train", 3), ("all", 6)])
+@pytest.mark.parametrize(("part", "images"), [("test", 2), ("train", 3)])
 def test_runs_own_split_is_used(checkpoint, toy_root, toy, tmp_path, part, images):
     shutil.copy(checkpoint, tmp_path / "best.safetensors")
     write_split(tmp_path / "split.json", Split(train=(0, 2, 4), test=(5, 3)), toy)
@@ -96,6 +96,18 @@ def test_runs_own_split_is_used(checkpoint, toy_root, toy, tmp_path, part, image
     )  # fmt: skip
     document = json.loads(result.stdout)
     assert (document["images"], document["split"]) == (images, str(tmp_path / "split.json"))
+
+
+def test_all_images_need_not_be_those_of_the_runs_split(checkpoint, toy_root, toy, tmp_path):
+    """Other data than the run's own, with the run's split beside the checkpoint."""
+    (tmp_path / "best.safetensors").write_bytes(checkpoint.read_bytes())
+    (tmp_path / "split.json").write_text('{"train": ["elsewhere"], "test": ["far"]}')
+    result = invoke(
+        tmp_path / "best.safetensors", "--data", toy_root, "--split", "all", "--json",
+        "--resamples", 0,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.stderr
+    assert json.loads(result.stdout)["images"] == len(toy)
 
 
 def test_missing_model_is_one_line(toy_root, tmp_path):

@@ -95,11 +95,11 @@ def select_images(
         DatasetError: the split names images that `dataset` lacks, its part is empty, or nothing
             can be split.
     """
+    count = len(dataset.names)
+    if split_file is None and part == "all" and count:
+        return tuple(range(count)), "no split"  # so that the dataset may be any, not the run's own
     beside = RunFolder(model.parent).split
     file = split_file or (beside if beside.is_file() else None)
-    count = len(dataset.names)
-    if file is None and part == "all" and count:
-        return tuple(range(count)), "no split"
     if file is not None:
         split, origin = read_split(file, dataset), str(file)
     else:
