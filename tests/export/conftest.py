@@ -14,7 +14,7 @@ from torchvision.models.detection import MaskRCNN
 
 from pedseg_export.export import ExportResult, export_artifact
 from pedseg_export.options import ExportOptions
-from pedseg_export.verification import generated_samples
+from pedseg_export.verification import Sample, generated_samples, generated_street
 from pedseg_runtime.segmenter import Segmenter
 from pedseg_train.checkpoint import (
     CheckpointHeader,
@@ -27,6 +27,8 @@ from pedseg_train.models import build_model
 
 CLASSES = ("background", "person")
 ARCHITECTURE = "maskrcnn_resnet10_fpn_lite"
+# With the 64 and 96 pixels of `spread_out`: 63x90 in float32, 64x90 in float64.
+FLOAT32_TRAP = (115, 162)
 
 
 @dataclass(frozen=True)
@@ -115,3 +117,24 @@ def artifact(request: pytest.FixtureRequest) -> Exported:
     exported = request.getfixturevalue(f"{request.param}_artifact")
     assert isinstance(exported, Exported)
     return exported
+
+
+@pytest.fixture(scope="session")
+def trap() -> Sample:
+    """A street whose size float32 arithmetic resizes wrongly."""
+    return Sample("float32 trap", generated_street(0, *FLOAT32_TRAP, people=True))
+
+
+@pytest.fixture(
+    scope="session",
+    params=[("onnx", None), ("torchscript", None), ("pt2", (2, *FLOAT32_TRAP))],
+    ids=["onnx", "torchscript", "pt2 for two images of one size"],
+)
+def full_masks(
+    request: pytest.FixtureRequest, checkpoint: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Exported:
+    """Artifacts that paste their masks themselves."""
+    format, shape = request.param
+    path = tmp_path_factory.mktemp("full") / "full.bin"
+    options = {"format": format, "static_shape": shape, "mask_format": "full", "self_test": False}
+    return export_to(checkpoint, path, **options)

@@ -8,15 +8,16 @@ import numpy as np
 import onnx
 import onnx_ir as ir
 import pytest
+import torch
 from torchvision.models.detection.roi_heads import paste_masks_in_image
 
 from pedseg_export.export import export_artifact
 from pedseg_export.options import ExportOptions
-from pedseg_export.verification import generated_samples, generated_street, verify
+from pedseg_export.verification import Sample, generated_samples, generated_street, verify
 from pedseg_runtime.errors import InputError, ParityError
 from pedseg_runtime.parity import TOLERANCES
 from pedseg_runtime.segmenter import Segmenter
-from pedseg_train.checkpoint import LoadedCheckpoint, load_checkpoint, with_settings
+from pedseg_train.checkpoint import LoadedCheckpoint, with_settings
 from pedseg_train.eager import EagerSegmenter
 
 pytestmark = pytest.mark.slow
@@ -49,17 +50,12 @@ def test_a_fixed_batch_that_is_not_full_answers_all_the_same(
     assert verify(segmenter, eager, samples)
 
 
-@pytest.mark.parametrize("format", ["onnx", "torchscript", "pt2"])
-def test_full_masks_are_torchvisions(format: str, checkpoint: Path, tmp_path: Path) -> None:
+def test_full_masks_are_torchvisions(full_masks, eager: EagerSegmenter, trap: Sample) -> None:
     """Bit for bit, on the boxes and soft masks that the artifact itself found."""
-    import torch
-
-    soft = load_checkpoint(checkpoint)
-    segmenter = opened(checkpoint, tmp_path / "full.bin", format=format, mask_format="full")
-    image = generated_samples()[3].image
-    found = segmenter(image)
+    image = trap.image
+    found = full_masks.segmenter(image)
     assert len(found) > 0
-    expected = EagerSegmenter(soft.model, class_names=soft.header.class_names)(image)
+    expected = eager(image)
     pasted = paste_masks_in_image(
         torch.from_numpy(expected.roi_masks)[:, None],
         torch.from_numpy(expected.boxes),
