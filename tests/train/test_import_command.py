@@ -8,6 +8,7 @@ import pytest
 import torch
 from click.testing import CliRunner
 from PIL import Image
+from safetensors.torch import save_file
 from torchvision.models.detection import MaskRCNN
 from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
 
@@ -70,7 +71,9 @@ def test_training_starts_from_an_import_with_its_mask_width(weights, tmp_path):
     output = tmp_path / "out.safetensors"
     assert run(weights, "-o", output).exit_code == 0
     names = ("background", "a", "b", "c")
-    for start in (output, weights):
+    foreign = tmp_path / "foreign.safetensors"
+    save_file(torch.load(weights, weights_only=True)["model"], foreign)
+    for start in (output, weights, foreign):
         model = build_model("maskrcnn_resnet18_fpn", weights=start, class_names=names)
         assert model.roi_heads.mask_predictor.conv5_mask.out_channels == 96
 

@@ -264,6 +264,15 @@ def is_checkpoint(path: Path) -> bool:
     return start[8:] == b"{" and 0 < length < _LONGEST_HEADER
 
 
+def is_foreign(path: Path) -> bool:
+    """Whether a file is safetensors that another program wrote, without the header of pedseg."""
+    try:
+        with safe_open(path, framework="pt") as stream:
+            return HEADER_KEY not in (stream.metadata() or {})
+    except (SafetensorError, OSError):
+        return False
+
+
 def _read(path: Path, *, weights: bool) -> tuple[CheckpointHeader, dict[str, torch.Tensor]]:
     if not path.is_file():
         raise CheckpointError(

@@ -29,7 +29,7 @@ from .architectures import (
     Architecture,
     Norm,
 )
-from .checkpoint import SUFFIX, read_header, read_tensors
+from .checkpoint import SUFFIX, is_foreign, read_header, read_tensors
 from .importing.frozen_norm import WITHOUT_EPS, proven_eps
 from .importing.reading import read_weights
 
@@ -97,7 +97,9 @@ def find_pretrained(architecture: Architecture, weights: str | Path) -> Pretrain
         raise InputError(
             f'weights: expected "coco", "imagenet", "none" or a file, found {str(weights)!r}'
         )
-    return _from_checkpoint(architecture, path) if path.suffix == SUFFIX else _from_file(path, norm)
+    if path.suffix == SUFFIX and not is_foreign(path):
+        return _from_checkpoint(architecture, path)
+    return _from_file(path, norm)
 
 
 def load_pretrained(model: MaskRCNN, pretrained: Pretrained) -> tuple[int, int]:
