@@ -50,8 +50,12 @@ router = APIRouter()
 
 
 def from_environment() -> FastAPI:
-    """The service that PEDSEG_ARTIFACT and PEDSEG_DEVICE name."""
-    return create_app(os.environ["PEDSEG_ARTIFACT"], device=os.environ.get("PEDSEG_DEVICE", "auto"))
+    """The service that PEDSEG_ARTIFACT, PEDSEG_DEVICE and PEDSEG_QUEUE_LIMIT describe."""
+    return create_app(
+        os.environ["PEDSEG_ARTIFACT"],
+        device=os.environ.get("PEDSEG_DEVICE", "auto"),
+        queue_limit=int(os.environ.get("PEDSEG_QUEUE_LIMIT", "64")),
+    )
 
 
 def create_app(

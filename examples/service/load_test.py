@@ -29,7 +29,7 @@ import numpy as np
 from PIL import Image
 from prometheus_client.parser import text_string_to_metric_families
 
-from pedseg_runtime import find_images
+from pedseg_runtime import PedsegError, find_images
 
 BUSY = (503, 504)
 PERCENTILES = (50, 95, 99)
@@ -225,9 +225,19 @@ def main(
 ) -> None:
     """Put the service at ADDRESS under load, and compare its metrics with what clients saw."""
     seconds = minutes * 60
-    counts, metrics = asyncio.run(
-        load(address, folder=images, clients=clients, seconds=seconds, hostile=hostile, seed=seed)
-    )
+    try:
+        counts, metrics = asyncio.run(
+            load(
+                address,
+                folder=images,
+                clients=clients,
+                seconds=seconds,
+                hostile=hostile,
+                seed=seed,
+            )
+        )
+    except (PedsegError, httpx.TransportError) as error:
+        raise click.ClickException(str(error)) from error
     show(counts, seconds)
     problems = [f"{count} x {what}" for what, count in counts.wrong.items()]
     problems += disagreements(counts, metrics)
