@@ -200,7 +200,7 @@ def test_the_dashboard_is_laid_out_as_grafana_wants() -> None:
 def address(service: ModuleType) -> Iterator[str]:
     """A service with little room, on a port of this machine."""
     uvicorn = pytest.importorskip("uvicorn", reason="needs uvicorn")
-    app = service.create_app(str(TINY), device="cpu", queue_limit=8, seconds=0.5)
+    app = service.create_app(str(TINY), device="cpu", queue_limit=4, seconds=0.5)
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -211,13 +211,16 @@ def address(service: ModuleType) -> Iterator[str]:
     thread.join()
 
 
-def test_the_services_metrics_are_what_its_clients_count(address: str) -> None:
+def test_the_services_metrics_are_what_its_clients_count(
+    address: str, street: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    (tmp_path / "street.png").write_bytes(png(street))
     load_test = load("load_test_example", ROOT / "examples" / "service" / "load_test.py")
     counts, metrics = asyncio.run(
-        load_test.load(address, folder=None, clients=64, seconds=2, hostile=0.3, seed=0)
+        load_test.load(address, folder=tmp_path, clients=64, seconds=1, hostile=0.2, seed=0)
     )
     assert dict(counts.wrong) == {}
-    assert set(counts.by_code()) >= {200, 400, 503}
+    assert set(counts.by_code()) >= {200, 400}
     assert load_test.disagreements(counts, metrics) == []
     counts.seconds[200].pop()
     assert "the clients count" in load_test.disagreements(counts, metrics)[0]
