@@ -44,6 +44,25 @@ def test_all_runs_can_be_made_to() -> None:
     assert released(3 * [SMALL], always=True) == [0, 1, 2]
 
 
+def outgrown(runs: list[int], **options: object) -> list[int]:
+    """The positions of runs before which held memory is given back."""
+    policy = MemoryRelease(2**24, **options)
+    return [
+        index
+        for index, pixels in enumerate(runs)
+        if (policy.before(pixels), policy.after(pixels))[0]
+    ]
+
+
+def test_memory_that_is_too_small_is_given_back_before_the_run() -> None:
+    assert outgrown([USUAL, USUAL, 2 * USUAL, HUGE, HUGE]) == [2, 3]
+    assert outgrown([USUAL, USUAL, USUAL + 1000]) == [], "its blocks hold it: powers of two"
+    assert outgrown([LARGE, LARGE, USUAL, LARGE]) == []
+    assert outgrown([SMALL, SMALL, LARGE, HUGE]) == [], "nothing worth it is held"
+    assert outgrown([USUAL, USUAL, HUGE], adapts=False) == []
+    assert outgrown([USUAL, USUAL, HUGE], always=True) == []
+
+
 def resident() -> int:
     """MiB of this process in memory."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 >> 20
