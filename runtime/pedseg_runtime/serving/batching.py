@@ -115,7 +115,7 @@ class BatchingSegmenter(Closeable):
         most = max_batch_size or usual_batch_size(
             segmenter.provider, segmenter.manifest.static_shape
         )
-        self._segmenter, self._observer = segmenter, observer or Observer()
+        self._segmenter, self._observer = segmenter, Observer() if observer is None else observer
         self._queue = RequestQueue(queue_limit, self._observer)
         queue, watch = self._queue, self._observer
         notify(watch.started, segmenter.manifest, segmenter.provider, "primary")

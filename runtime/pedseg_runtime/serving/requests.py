@@ -91,7 +91,7 @@ class RequestQueue:
 
     def __init__(self, limit: int, observer: Observer | None = None) -> None:
         """Make a queue of `limit` places; `observer` is told what happens to the requests."""
-        self._limit, self._observer = limit, observer or Observer()
+        self._limit, self._observer = limit, Observer() if observer is None else observer
         self._changed = threading.Condition()
         self._ready: deque[Request] = deque()
         self._places = 0  # taken: being decoded or ready

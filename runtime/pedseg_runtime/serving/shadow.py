@@ -75,7 +75,7 @@ class ShadowSegmenter(Closeable):
         _check(primary, reference, rate, max_share, queue_limit)
         self._primary, self._rate = primary, rate
         self._random = random.Random(seed)
-        observer = observer or Observer()
+        observer = Observer() if observer is None else observer
         self._shadow: ShadowWorker | None = ShadowWorker(
             reference,
             max_share=max_share,
