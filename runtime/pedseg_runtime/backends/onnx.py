@@ -15,7 +15,7 @@ from ..artifact.reading import Artifact
 from ..artifact.tensors import Outputs
 from ..devices import Device
 from ..errors import ArtifactError
-from .base import MemoryRelease, Placement, Resources, run_failure
+from .base import MemoryRelease, Placement, Resources, run_failure, trim_heap
 from .sessions import CPU, read_placement, run_options, start_session
 
 ORT_TYPES = {"uint8": "tensor(uint8)", "int64": "tensor(int64)", "float32": "tensor(float)"}
@@ -60,11 +60,15 @@ class OnnxBackend:
         pixels = count * height * width
         if self._release.before(pixels):
             self._give_back()
-        options = self._releasing if self._release.after(pixels) else self._keeping
+        releases = self._release.after(pixels)
+        options = self._releasing if releases else self._keeping
         try:
             return tuple(session.run(self._names, {INPUT_NAME: images}, options))
         except Exception as error:  # onnxruntime's errors share no narrower base
             raise run_failure(self.artifact.path, self.provider, error, images.shape) from error
+        finally:
+            if releases:
+                trim_heap()
 
     def _give_back(self) -> None:
         """Give back the memory that is held: onnxruntime does so only at the end of a run.

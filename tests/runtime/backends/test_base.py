@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pedseg_runtime import Segmenter
-from pedseg_runtime.backends.base import MemoryRelease
+from pedseg_runtime.backends.base import MemoryRelease, trim_heap
 
 SMALL, USUAL, LARGE, HUGE = 10**5, 2 * 10**6, 12 * 10**6, 48 * 10**6
 
@@ -61,6 +61,12 @@ def test_memory_that_is_too_small_is_given_back_before_the_run() -> None:
     assert outgrown([SMALL, SMALL, LARGE, HUGE]) == [], "nothing worth it is held"
     assert outgrown([USUAL, USUAL, HUGE], adapts=False) == []
     assert outgrown([USUAL, USUAL, HUGE], always=True) == []
+
+
+def test_other_c_libraries_have_nothing_to_trim(monkeypatch: pytest.MonkeyPatch) -> None:
+    trim_heap()
+    monkeypatch.setattr("ctypes.CDLL", lambda name: object())
+    trim_heap()
 
 
 def resident() -> int:
