@@ -103,6 +103,12 @@ ERRORS = [
 """Every kind of error that a run may end with."""
 
 
+@pytest.fixture
+def errors() -> list[Exception]:
+    """All of `ERRORS`."""
+    return ERRORS
+
+
 @pytest.fixture(params=ERRORS, ids=lambda error: type(error).__name__)
 def error(request: pytest.FixtureRequest) -> Exception:
     """One of `ERRORS`."""

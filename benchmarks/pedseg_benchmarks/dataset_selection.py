@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pedseg_export.accuracy_gate import AccuracyGate
 from pedseg_runtime.containers import memory_limit
-from pedseg_runtime.errors import InputError
+from pedseg_runtime.errors import DeviceError, InputError
 from pedseg_runtime.image_limits import check_resizable
 from pedseg_runtime.images import find_images, read_image
 
@@ -90,7 +90,7 @@ def read_images(
             image = read_image(file)
             size = (image.shape[0], image.shape[1])
             check_resizable(str(file), size, min_size, max_size, memory=memory)
-        except InputError as error:
+        except (DeviceError, InputError) as error:
             left_out.append(NotRun(file.name, str(error)))
         else:
             kept.append(file)

@@ -1,31 +1,39 @@
 """A web service around an artifact: an image in, detections as JSON out.
 
-    pip install "pedseg" fastapi uvicorn
+    pip install "pedseg[prometheus]" fastapi uvicorn
     PEDSEG_ARTIFACT=pedseg.onnx PEDSEG_DEVICE=cuda uvicorn --factory app:from_environment
 
     curl --data-binary @street.jpg "http://localhost:8000/segment?score_threshold=0.5"
     curl http://localhost:8000/health
+    curl http://localhost:8000/metrics
 
+grafana-dashboard.json shows the metrics, load_test.py puts a running service under load.
 One process per GPU; more clients at once make fuller batches, not more sessions.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 from fastapi import APIRouter, FastAPI, Query, Request
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, Response
+from prometheus_client import CONTENT_TYPE_LATEST, Histogram, ProcessCollector, generate_latest
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from pedseg_runtime import (
     BatchingSegmenter,
     ClosedError,
     DeadlineError,
+    Detections,
     InputError,
     PedsegError,
+    PrometheusMetrics,
     QueueFullError,
     Segmenter,
 )
@@ -42,8 +50,12 @@ router = APIRouter()
 
 
 def from_environment() -> FastAPI:
-    """The service that PEDSEG_ARTIFACT and PEDSEG_DEVICE name."""
-    return create_app(os.environ["PEDSEG_ARTIFACT"], device=os.environ.get("PEDSEG_DEVICE", "auto"))
+    """The service that PEDSEG_ARTIFACT, PEDSEG_DEVICE and PEDSEG_QUEUE_LIMIT describe."""
+    return create_app(
+        os.environ["PEDSEG_ARTIFACT"],
+        device=os.environ.get("PEDSEG_DEVICE", "auto"),
+        queue_limit=int(os.environ.get("PEDSEG_QUEUE_LIMIT", "64")),
+    )
 
 
 def create_app(
@@ -65,22 +77,58 @@ def create_app(
         seconds: a request that takes longer gets 504.
         queue_limit: more waiting requests than this get 503 at once.
     """
+    metrics = PrometheusMetrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         """Load before the first request; answer what waits before the end."""
         with (
             Segmenter.load(artifact, device=device, max_pixels=max_pixels) as segmenter,
-            BatchingSegmenter(segmenter, queue_limit=queue_limit) as batching,
+            BatchingSegmenter(segmenter, queue_limit=queue_limit, observer=metrics) as batching,
         ):
             app.state.segmenter, app.state.batching = segmenter, batching
             yield
 
     app = FastAPI(title="pedseg", lifespan=lifespan)
-    app.state.max_bytes, app.state.seconds = max_bytes, seconds
+    app.state.max_bytes, app.state.seconds, app.state.metrics = max_bytes, seconds, metrics
+    app.add_middleware(TimedResponses, metrics=metrics)
     app.add_exception_handler(PedsegError, failed)
     app.include_router(router)
     return app
+
+
+class TimedResponses:
+    """Middleware that counts and times all responses, also those that no route made."""
+
+    def __init__(self, app: ASGIApp, metrics: PrometheusMetrics) -> None:
+        self.app = app
+        ProcessCollector(registry=metrics.registry)
+        self.seconds = Histogram(
+            "pedseg_http_request_duration_seconds",
+            "Seconds from the head of a request to the end of its response",
+            ("route", "code"),
+            registry=metrics.registry,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and note the code of its response."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        start, code = time.perf_counter(), 500  # what an exception becomes further out
+
+        async def noting(message: Message) -> None:
+            nonlocal code
+            if message["type"] == "http.response.start":
+                code = message["status"]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, noting)
+        finally:
+            # Of the route, not of the request: strangers would make any number of series.
+            route = getattr(scope.get("route"), "path", "none")
+            self.seconds.labels(route, code).observe(time.perf_counter() - start)
 
 
 async def failed(_request: Request, error: Exception) -> JSONResponse:
@@ -110,11 +158,12 @@ async def health(request: Request) -> dict[str, Any]:
     }
 
 
-@router.get("/stats")
-async def stats(request: Request) -> dict[str, Any]:
-    """Counts of requests and batches since the start."""
-    counts: dict[str, Any] = request.app.state.batching.stats().to_dict()
-    return counts
+@router.get("/metrics")
+async def metrics(request: Request) -> Response:
+    """Counts and times since the start, for Prometheus."""
+    return Response(
+        generate_latest(request.app.state.metrics.registry), media_type=CONTENT_TYPE_LATEST
+    )
 
 
 @router.post("/segment", response_model=None)
@@ -123,7 +172,8 @@ async def segment(
 ) -> JSONResponse | dict[str, Any]:
     """Detections of the image in the body: COCO entries with run-length masks."""
     state = request.app.state
-    body = await read_body(request, state.max_bytes)
+    with state.metrics.stage("receive"):
+        body = await read_body(request, state.max_bytes)
     if body is None:
         message = f"expected at most {state.max_bytes} bytes, found more; send a smaller image"
         return JSONResponse({"error": "TooLarge", "message": message}, 413)
@@ -131,8 +181,14 @@ async def segment(
         detections = await state.batching.asegment(
             body, score_threshold=score_threshold, timeout=state.seconds
         )
+        with state.metrics.stage("encode"):
+            return await asyncio.to_thread(encode, detections)
     except Exception as error:  # of any kind: it is this request's
         return await failed(request, error)
+
+
+def encode(detections: Detections) -> dict[str, Any]:
+    """What is answered; the masks of many people take milliseconds."""
     height, width = detections.image_size
     return {"width": width, "height": height, "detections": detections.to_coco("image")}
 

@@ -35,6 +35,8 @@ from .info import SegmenterInfo
 from .parity import FP32, ParityReport, Tolerances, compare
 from .segmenter import Segmenter
 from .serving.batching import BatchingSegmenter
+from .serving.observer import Observer
+from .serving.prometheus import PrometheusMetrics
 from .serving.requests import BatchingStats
 from .serving.shadow import ShadowSegmenter
 from .serving.shadow_worker import ShadowReport
@@ -58,9 +60,11 @@ __all__ = [
     "ExportError",
     "InputError",
     "Manifest",
+    "Observer",
     "ParityError",
     "ParityReport",
     "PedsegError",
+    "PrometheusMetrics",
     "QueueFullError",
     "Segmenter",
     "SegmenterInfo",

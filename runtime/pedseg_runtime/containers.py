@@ -6,6 +6,7 @@ process's own up to the root of the mount are read, and the tightest limit count
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,14 +29,15 @@ def cpu_quota(root: Path = _ROOT) -> float | None:
 
 
 def thread_limit(root: Path = _ROOT) -> int | None:
-    """Threads that a CPU quota leaves work for, rounded down, at least 1.
+    """Threads that a CPU quota leaves work for, rounded up as by Java, .NET and Go.
 
     None where there is no quota, or one of at least all CPUs that this process may run on: then
-    libraries choose well by themselves. Threads beyond the quota are stopped in the middle of
-    their work, while the others wait for them.
+    libraries choose well by themselves. Whole threads beyond the quota are stopped in the middle of
+    their work, while the others wait for them; rounded down, a part of a CPU would never be used.
     """
     quota = cpu_quota(root)
-    return None if quota is None or quota >= usable_cpus() else max(1, int(quota))
+    threads = None if quota is None else max(1, math.ceil(quota))
+    return None if threads is None or threads >= usable_cpus() else threads
 
 
 def usable_cpus() -> int:

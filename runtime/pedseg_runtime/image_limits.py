@@ -52,14 +52,10 @@ class ImageLimits:
         path = quote(os.fspath(image)) if isinstance(image, str | os.PathLike) else None
         try:
             pixels = read_image(image, max_pixels=self._max_pixels)
-        except MemoryError as error:
-            raise DeviceError(
-                f"{path or name}: expected memory to read it, found too little"
-            ) from error
-        except InputError as error:
+        except (DeviceError, InputError) as error:
             if path is not None or name == "image":
                 raise
-            raise InputError(f"{name}: {str(error).removeprefix('image: ')}") from error
+            raise type(error)(f"{name}: {str(error).removeprefix('image: ')}") from error
         self.check_size(name if path is None else path, pixels.shape[0], pixels.shape[1])
         return pixels
 

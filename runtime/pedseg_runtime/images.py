@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .content import describe_text
-from .errors import InputError
+from .errors import DeviceError, InputError
 from .image_decoding import SUFFIXES as SUFFIXES_BY_FORMAT
 from .image_decoding import known_formats, load_pixels, open_image, suppress_warnings
 from .text import quote
@@ -55,8 +55,21 @@ def read_image(source: Source, *, max_pixels: int | None = DEFAULT_MAX_PIXELS) -
         uint8 [H, W, 3] RGB, contiguous. An array that already is one is passed through.
 
     Raises:
+        DeviceError: there is too little memory to read it.
         InputError: the source is no usable image; the message names it and says what is wrong.
     """
+    try:
+        return _read(source, max_pixels)
+    except MemoryError as error:
+        name = quote(source) if isinstance(source, str | os.PathLike) else "image"
+        raise DeviceError(
+            f"{name}: expected memory to read it, found too little; read fewer at once, or scale "
+            "it down"
+        ) from error
+
+
+def _read(source: Source, max_pixels: int | None) -> NDArray[np.uint8]:
+    """What `read_image` does, where memory suffices."""
     if isinstance(source, np.ndarray):
         _check_pixels("image", source.shape[1::-1], max_pixels)
         return _from_array(source)
@@ -163,6 +176,8 @@ def _from_stream(stream: IO[bytes], max_pixels: int | None) -> NDArray[np.uint8]
         raise InputError(f"{name}: expected bytes, found a text file; open it in mode 'rb'")
     try:
         content = stream.read()
+    except MemoryError:
+        raise
     except Exception as error:  # any error of the source: a closed file, a network
         raise InputError(_damaged(name, error)) from error
     if inspect.iscoroutine(content):
@@ -192,6 +207,8 @@ def _from_file(stream: IO[bytes], name: str, max_pixels: int | None) -> NDArray[
         image = open_image(stream)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
+    except MemoryError:
+        raise
     except Exception as error:  # hostile bytes make Pillow's parsers raise nearly anything
         raise InputError(_damaged(name, error)) from error
     _check_pixels(name, image.size, max_pixels)
@@ -218,6 +235,8 @@ def _from_pil(image: Image.Image, name: str) -> NDArray[np.uint8]:
             pixels = _rgb(upright)
     except InputError as error:
         raise InputError(f"{name}: {error}") from error
+    except MemoryError:
+        raise
     except Exception as error:  # hostile bytes make Pillow's decoders raise nearly anything
         raise InputError(_damaged(name, error)) from error
     if pixels.size == 0:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
 import io
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -30,6 +32,7 @@ fastapi_testing = pytest.importorskip("fastapi.testclient", reason="needs fastap
 ROOT = Path(__file__).parents[2]
 TINY = ROOT / "tests" / "runtime" / "golden" / "tiny.onnx"
 WORKER = ROOT / "examples" / "worker.py"
+DASHBOARD = ROOT / "examples" / "service" / "grafana-dashboard.json"
 
 
 def load(name: str, path: Path) -> ModuleType:
@@ -37,6 +40,7 @@ def load(name: str, path: Path) -> ModuleType:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where dataclasses look for it
     spec.loader.exec_module(module)
     return module
 
@@ -85,7 +89,8 @@ def test_the_service_answers_as_the_runtime(client: object, street: NDArray[np.u
     )
     strong = client.post("/segment?score_threshold=0.5", content=png(street)).json()
     assert len(strong["detections"]) == 1
-    assert client.get("/stats").json()["answered"] == 2
+    answered = 'pedseg_requests_total{error="",outcome="answered",segmenter="default"} 2.0'
+    assert answered in client.get("/metrics").text.splitlines()
 
 
 def test_the_services_health_is_what_really_runs(client: object) -> None:
@@ -132,6 +137,93 @@ def test_the_service_turns_away_what_it_has_no_place_for(
         first.join()
         gate.set()
     assert codes == [504]
+
+
+def test_the_services_responses_are_counted_by_route(client: object) -> None:
+    for path in ("/health", "/wp-login.php", "/.env"):
+        client.get(path)
+    lines = client.get("/metrics").text.splitlines()
+    for route, code, count in (("/health", 200, 1), ("none", 404, 2)):
+        name = f'pedseg_http_request_duration_seconds_count{{code="{code}",route="{route}"}}'
+        assert f"{name} {count}.0" in lines
+
+
+def test_the_dashboard_shows_what_the_service_has(client: object) -> None:
+    parser = pytest.importorskip("prometheus_client.parser", reason="needs prometheus-client")
+    families = list(parser.text_string_to_metric_families(client.get("/metrics").text))
+    suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}
+    known = {
+        family.name + suffix for family in families for suffix in suffixes.get(family.type, ("",))
+    }
+    dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    variables = dashboard["templating"]["list"]
+    queries = [query for panel in dashboard["panels"] for query in panel["targets"]]
+    texts = [query["expr"] for query in queries]
+    texts += [variable.get("definition", "") for variable in variables]
+    used = set(re.findall(r"\b(?:pedseg|process)_\w+", " ".join(texts)))
+    assert used <= known
+    for family in families:
+        if family.name.startswith("pedseg_") and not family.name.endswith("_created"):
+            assert any(name.startswith(family.name) for name in used), f"{family.name} is not on it"
+    named = set(re.findall(r"\$\{?([a-z]+)", json.dumps(dashboard)))
+    assert named == {variable["name"] for variable in variables}
+
+
+def test_the_dashboard_is_laid_out_as_grafana_wants() -> None:
+    dashboard = json.loads(DASHBOARD.read_text(encoding="utf-8"))
+    assert dashboard["schemaVersion"] >= 39
+    assert dashboard["title"]
+    panels = dashboard["panels"]
+    assert len({panel["id"] for panel in panels}) == len(panels) > 10
+    taken = set()
+    for panel in panels:
+        assert {panel["type"]} <= {"stat", "timeseries"}
+        assert panel["title"]
+        assert panel["description"]
+        place = panel["gridPos"]
+        cells = {
+            (place["x"] + column, place["y"] + row)
+            for column in range(place["w"])
+            for row in range(place["h"])
+        }
+        assert max(column for column, _ in cells) < 24
+        assert not cells & taken, f"{panel['title']} overlaps another panel"
+        taken |= cells
+        references = [query["refId"] for query in panel["targets"]]
+        assert len(set(references)) == len(references) > 0
+        assert all(
+            query["expr"].count("(") == query["expr"].count(")") for query in panel["targets"]
+        )
+
+
+@pytest.fixture
+def address(service: ModuleType) -> Iterator[str]:
+    """A service with little room, on a port of this machine."""
+    uvicorn = pytest.importorskip("uvicorn", reason="needs uvicorn")
+    app = service.create_app(str(TINY), device="cpu", queue_limit=4, seconds=0.5)
+    server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.01)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
+
+
+def test_the_services_metrics_are_what_its_clients_count(
+    address: str, street: NDArray[np.uint8], tmp_path: Path
+) -> None:
+    (tmp_path / "street.png").write_bytes(png(street))
+    load_test = load("load_test_example", ROOT / "examples" / "service" / "load_test.py")
+    counts, metrics = asyncio.run(
+        load_test.load(address, folder=tmp_path, clients=64, seconds=1, hostile=0.2, seed=0)
+    )
+    assert dict(counts.wrong) == {}
+    assert set(counts.by_code()) >= {200, 400}
+    assert load_test.disagreements(counts, metrics) == []
+    counts.seconds[200].pop()
+    assert "the clients count" in load_test.disagreements(counts, metrics)[0]
 
 
 def test_a_service_that_cannot_load_does_not_start(service: ModuleType, tmp_path: Path) -> None:

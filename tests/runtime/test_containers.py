@@ -81,7 +81,10 @@ def test_without_limits_the_machine_counts(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("quota", "cpus", "threads"),
-    [(1.5, 8, 1), (0.5, 8, 1), (3.0, 8, 3), (8.0, 8, None), (16.0, 8, None), (None, 8, None)],
+    [
+        *((1.5, 8, 2), (0.5, 8, 1), (1.0, 8, 1), (3.0, 8, 3), (3.01, 8, 4)),
+        *((7.5, 8, None), (1.5, 2, None), (8.0, 8, None), (16.0, 8, None), (None, 8, None)),
+    ],
 )
 def test_threads_follow_the_quota_not_the_host(
     monkeypatch: pytest.MonkeyPatch, quota: float | None, cpus: int, threads: int | None

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image, features
 
-from pedseg_runtime import InputError, find_images, read_image
+from pedseg_runtime import DeviceError, InputError, Segmenter, find_images, read_image
 from pedseg_runtime.images import SUFFIXES, has_more_frames, readable_suffixes
 
 
@@ -411,3 +411,36 @@ def test_a_folder_without_images_and_a_missing_path_are_refused(tmp_path: Path) 
         find_images(tmp_path)
     with pytest.raises(InputError, match="found nothing"):
         find_images(tmp_path / "missing")
+
+
+@pytest.mark.parametrize("where", ["PIL.Image.open", "PIL.ImageFile.ImageFile.load"])
+def test_too_little_memory_is_no_damaged_image(
+    pixels: NDArray[np.uint8],
+    segmenter: Segmenter,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    where: str,
+) -> None:
+    path = tmp_path / "large.png"
+    path.write_bytes(encoded(Image.fromarray(pixels)))
+
+    def fail(*arguments: object, **options: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(where, fail)
+    with pytest.raises(DeviceError, match=r"^\S+large.png: expected memory to read it, found too"):
+        read_image(path)
+    with pytest.raises(DeviceError, match=r"^image: expected memory to read it"):
+        read_image(path.read_bytes())
+    (outcome,) = segmenter.predict([path.read_bytes()], on_error="return")
+    assert isinstance(outcome, DeviceError)
+    assert str(outcome).startswith("image 0: expected memory to read it")
+
+
+def test_a_stream_that_memory_cannot_hold_is_no_damaged_one() -> None:
+    class Endless(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            raise MemoryError
+
+    with pytest.raises(DeviceError, match=r"^image: expected memory to read it"):
+        read_image(Endless())

@@ -18,7 +18,7 @@ from pedseg_runtime.console import (
     output,
     progress_bar,
 )
-from pedseg_runtime.errors import InputError, ParityError
+from pedseg_runtime.errors import DeviceError, InputError, ParityError
 from pedseg_runtime.files import write_json
 from pedseg_runtime.images import read_image
 from pedseg_runtime.parity import TOLERANCES, ParityReport
@@ -208,7 +208,7 @@ def select_samples(
     for file in select_files(images, limit):
         try:
             samples.append(Sample(file.name, read_image(file)))
-        except InputError as error:
+        except (DeviceError, InputError) as error:
             if on_failure is None:
                 raise
             on_failure(Failure(file.name, error))

@@ -10,7 +10,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from pedseg_runtime.errors import InputError
+from pedseg_runtime.errors import DeviceError, InputError
 from pedseg_runtime.images import find_images, read_image
 
 Image = NDArray[np.uint8]
@@ -92,7 +92,7 @@ def _select_usable(files: Sequence[Path]) -> tuple[list[Path], list[Path]]:
     for file in files:
         try:
             image = read_image(file)
-        except InputError as error:
+        except (DeviceError, InputError) as error:
             broken.append(file)
             reason = reason or str(error)
             continue

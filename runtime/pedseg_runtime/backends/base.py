@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import re
 import threading
@@ -113,6 +114,19 @@ class MemoryRelease:
         self._kept = 0  # pixels whose memory is held
         self._lock = threading.Lock()
 
+    def before(self, pixels: int) -> bool:
+        """Whether what is held shall be given back before a run of so many pixels.
+
+        That is so where the held blocks are too small for it: it gets others beside them, and both
+        would count. onnxruntime's blocks are powers of two, so a slightly larger run fits.
+        """
+        with self._lock:
+            is_outgrown = _block_size(pixels) > _block_size(self._kept)
+            release = self._adapts and self._kept > _SMALL and is_outgrown
+            if release:
+                self._kept = 0
+            return release
+
     def after(self, pixels: int) -> bool:
         """Whether a run of so many pixels, which is about to start, shall give its memory back."""
         with self._lock:
@@ -129,6 +143,23 @@ class MemoryRelease:
             if release:
                 self._kept = 0
             return release
+
+
+def trim_heap() -> None:
+    """Let the C library give what it has free back to the system; glibc alone has to be asked.
+
+    Arrays up to 32 MB come from its heap, where holes between them stay: 100 MB in a thousand runs
+    on images of 0.1 to 48 megapixels.
+    """
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError, TypeError):  # another C library, or Windows
+        return
+
+
+def _block_size(pixels: int) -> int:
+    """The power of two that holds the largest array of a run: float32 RGB of its pixels."""
+    return (12 * pixels).bit_length()
 
 
 def run_failure(

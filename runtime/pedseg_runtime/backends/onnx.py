@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from ..artifact.reading import Artifact
 from ..artifact.tensors import Outputs
 from ..devices import Device
 from ..errors import ArtifactError
-from .base import MemoryRelease, Placement, Resources, run_failure
+from .base import MemoryRelease, Placement, Resources, run_failure, trim_heap
 from .sessions import CPU, read_placement, run_options, start_session
 
 ORT_TYPES = {"uint8": "tensor(uint8)", "int64": "tensor(int64)", "float32": "tensor(float)"}
@@ -56,11 +57,27 @@ class OnnxBackend:
         """Segment uint8 [N, H, W, 3] RGB; see `Backend.run`."""
         session = self._session
         count, height, width = images.shape[:3]
-        options = self._releasing if self._release.after(count * height * width) else self._keeping
+        pixels = count * height * width
+        if self._release.before(pixels):
+            self._give_back()
+        releases = self._release.after(pixels)
+        options = self._releasing if releases else self._keeping
         try:
             return tuple(session.run(self._names, {INPUT_NAME: images}, options))
         except Exception as error:  # onnxruntime's errors share no narrower base
             raise run_failure(self.artifact.path, self.provider, error, images.shape) from error
+        finally:
+            if releases:
+                trim_heap()
+
+    def _give_back(self) -> None:
+        """Give back the memory that is held: onnxruntime does so only at the end of a run.
+
+        So the cheapest image that the resize rule leaves something of is run.
+        """
+        strip = np.zeros((1, 1, self.artifact.manifest.max_size, 3), np.uint8)
+        with suppress(Exception):  # what follows succeeds or fails without it as well
+            self._session.run(self._names, {INPUT_NAME: strip}, self._releasing)
 
     def close(self) -> None:
         """Let go of the session; a run under way in another thread finishes."""

@@ -19,6 +19,7 @@ from ..detections import Detections
 from ..errors import InputError
 from ..images import Source
 from ..lifecycle import Closeable, WorkerThread, call_after_fork
+from .observer import Observer, notify
 from .requests import BatchingStats, Request, RequestQueue, deadline_error
 
 
@@ -85,6 +86,7 @@ class BatchingSegmenter(Closeable):
         max_batch_pixels: int | None = DEFAULT_MAX_BATCH_PIXELS,
         batch_timeout: float = 0.002,
         queue_limit: int = 64,
+        observer: Observer | None = None,
     ) -> None:
         """Start the thread that runs the model.
 
@@ -96,6 +98,7 @@ class BatchingSegmenter(Closeable):
                 None sets no limit.
             batch_timeout: longest time in seconds that an image waits for company.
             queue_limit: most requests that may wait; one more gets a `QueueFullError`.
+            observer: is told of requests, batches and times, e.g. `PrometheusMetrics`.
 
         Raises:
             InputError: a number that is not positive.
@@ -112,13 +115,16 @@ class BatchingSegmenter(Closeable):
         most = max_batch_size or usual_batch_size(
             segmenter.provider, segmenter.manifest.static_shape
         )
-        self._segmenter = segmenter
-        self._queue = RequestQueue(queue_limit)
-        queue = self._queue
+        self._segmenter, self._observer = segmenter, Observer() if observer is None else observer
+        self._queue = RequestQueue(queue_limit, self._observer)
+        queue, watch = self._queue, self._observer
+        notify(watch.started, segmenter.manifest, segmenter.provider, "primary")
         self._worker = WorkerThread(
             self,
             "pedseg-batching",
-            work=lambda: run_batches(queue, segmenter, most, max_batch_pixels, batch_timeout),
+            work=lambda: run_batches(
+                queue, segmenter, most, max_batch_pixels, batch_timeout, watch
+            ),
             stop=lambda: queue.close("forgotten by its owner", drain=False),
         )
         call_after_fork(self)
@@ -157,8 +163,9 @@ class BatchingSegmenter(Closeable):
         try:
             return request.future.result(request.remaining())
         except concurrent.futures.TimeoutError as error:
-            request.give_up()
-            raise deadline_error(request) from error
+            if self._queue.give_up(request):
+                raise deadline_error(request) from error
+            return request.future.result()
 
     def submit(
         self,
@@ -192,14 +199,14 @@ class BatchingSegmenter(Closeable):
         except asyncio.CancelledError:
             request.future.cancel()
             raise
-        if answer.done():
-            error = answer.exception()
-            if error is not None and not isinstance(error, Exception):
-                # A SystemExit of the model's thread would end the event loop.
-                raise RuntimeError(f"the run ended with {error!r}") from error
-            return answer.result()
-        request.give_up()
-        raise deadline_error(request)
+        if not answer.done() and self._queue.give_up(request):
+            raise deadline_error(request)
+        await asyncio.wait([answer])  # settled, if it is not there yet
+        error = answer.exception()
+        if error is not None and not isinstance(error, Exception):
+            # A SystemExit of the model's thread would end the event loop.
+            raise RuntimeError(f"the run ended with {error!r}") from error
+        return answer.result()
 
     def stats(self) -> BatchingStats:
         """Counts of requests and batches since the start."""
@@ -224,16 +231,22 @@ class BatchingSegmenter(Closeable):
 
     def _reserve(self, score_threshold: float | None, timeout: float | None) -> Request:
         """A request with a place in the queue and no image yet."""
-        self._segmenter.check_threshold(score_threshold)
-        self._queue.reserve()
-        return Request(timeout, score_threshold)
+        request = Request(timeout, score_threshold)
+        try:
+            self._segmenter.check_threshold(score_threshold)
+            self._queue.reserve()
+        except Exception as error:
+            self._queue.end(request, "rejected", error)
+            raise
+        return request
 
     def _fill(self, request: Request, image: Source) -> None:
         """Decode an image on the place that is reserved for it, and make its request ready."""
         try:
-            pixels = self._segmenter.read(image)
-        except BaseException:
-            self._queue.release(failed=1)
+            with self._observer.stage("decode"):
+                pixels = self._segmenter.read(image)
+        except BaseException as error:
+            self._queue.release(request, "failed", error)
             raise
         self._queue.put(request, pixels)
 
@@ -242,6 +255,7 @@ class BatchingSegmenter(Closeable):
 
         The waiting callers of the parent are not here: the forked process has one thread.
         """
+        self._observer = Observer()  # the locks of the other may be held as well
         self._queue = RequestQueue(1)
         self._queue.close("inherited from the process that forked this one", drain=False)
         self._worker.abandon()
@@ -253,10 +267,11 @@ def run_batches(
     max_batch_size: int,
     max_batch_pixels: int | None,
     batch_timeout: float,
+    observer: Observer,
 ) -> None:
     """What the thread does until the queue is closed and empty."""
     while requests := queue.take(max_batch_size, batch_timeout):
-        _answer(requests, queue, segmenter, max_batch_pixels)
+        _answer(requests, queue, segmenter, max_batch_pixels, observer)
         del requests  # an idle thread would keep its last images
 
 
@@ -265,22 +280,22 @@ def _answer(
     queue: RequestQueue,
     segmenter: Predictor,
     max_batch_pixels: int | None,
+    observer: Observer,
 ) -> None:
     """Run what was taken, the images of one size together, and give every caller its own."""
-    queue.count(batches=1, images=len(requests))
     sizes = [request.image.shape for request in requests]
     for group in group_by_size(sizes, len(requests), max_batch_pixels):
         members = [requests[index] for index in group]
         # Any error: if the thread dies, all callers wait for ever.
-        outcomes = run_isolated(members, partial(_run, segmenter), catch=BaseException)
+        outcomes = run_isolated(members, partial(_run, segmenter, observer), catch=BaseException)
         for request, outcome in zip(members, outcomes, strict=True):
             # Its caller may keep the future, and by that the request, for long.
             request.image = np.empty((0, 0, 3), np.uint8)
             if isinstance(outcome, BaseException):
-                queue.count(failed=1)
+                queue.end(request, "failed", outcome)
                 request.future.set_exception(_deliverable(outcome))
             else:
-                queue.count(answered=1)
+                queue.end(request, "answered")
                 request.future.set_result(outcome)
 
 
@@ -293,12 +308,13 @@ def _deliverable(error: BaseException) -> BaseException:
     return replaced
 
 
-def _run(segmenter: Predictor, members: Sequence[Request]) -> list[Detections]:
+def _run(segmenter: Predictor, observer: Observer, members: Sequence[Request]) -> list[Detections]:
     """Detections of images of one size, each above its own caller's threshold."""
     images = [request.image for request in members]
-    if len(members) == 1:
-        return segmenter.predict(images, score_threshold=members[0].score_threshold)
-    results = segmenter.predict(images, batch_size=len(images))
+    with observer.stage("run"):
+        if len(members) == 1:
+            return segmenter.predict(images, score_threshold=members[0].score_threshold)
+        results = segmenter.predict(images, batch_size=len(images))
     return [
         found if request.score_threshold is None else found.above(request.score_threshold)
         for request, found in zip(members, results, strict=True)

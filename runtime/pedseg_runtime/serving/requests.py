@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ..detections import Detections
 from ..errors import ClosedError, DeadlineError, QueueFullError
+from .observer import Observer, Outcome, notify
 
 
 @dataclass(slots=True, eq=False)
@@ -25,7 +26,9 @@ class Request:
         score_threshold: of its caller; None keeps all detections.
         arrived: when the request was made, on `time.monotonic`.
         image: uint8 [H, W, 3]; empty until it is decoded, see `RequestQueue.put`.
+        ready: when it was decoded, on `time.monotonic`.
         given_up: whether its caller has stopped waiting because the deadline passed.
+        ended: whether its outcome is settled and counted; it cannot be given up any more.
     """
 
     timeout: float | None
@@ -33,7 +36,9 @@ class Request:
     arrived: float = field(default_factory=time.monotonic)
     image: NDArray[np.uint8] = field(default_factory=lambda: np.empty((0, 0, 3), np.uint8))
     future: Future[Detections] = field(default_factory=Future)
+    ready: float = 0.0
     given_up: bool = False
+    ended: bool = False
 
     def remaining(self) -> float | None:
         """Seconds to the deadline, at least 0; None waits for ever."""
@@ -45,11 +50,6 @@ class Request:
         """Whether the deadline has passed."""
         return self.remaining() == 0.0
 
-    def give_up(self) -> None:
-        """Stop waiting because the deadline passed; a run that is under way goes on."""
-        self.given_up = True
-        self.future.cancel()
-
 
 @dataclass(frozen=True, slots=True)
 class BatchingStats:
@@ -59,9 +59,9 @@ class BatchingStats:
         accepted: requests that got a place. Each of them ends in one of the next four.
         answered: got detections.
         failed: got an error, also of an image that cannot be read.
-        expired: their deadline passed before the model ran them.
+        expired: their deadline passed before there was an answer.
         cancelled: their caller cancelled them, or the queue was closed over them.
-        rejected: found no place.
+        rejected: got no place: the queue was full or closed, or an argument cannot be used.
         batches, images: batches that were taken from the queue, and images in them.
         waiting: requests that have a place now and are not being run.
     """
@@ -82,16 +82,16 @@ class BatchingStats:
         return self.images / self.batches if self.batches else 0.0
 
     def to_dict(self) -> dict[str, float]:
-        """All counts and `mean_batch_size`, e.g. for a page of metrics."""
+        """All counts and `mean_batch_size`; for Prometheus see `PrometheusMetrics`."""
         return {**dataclasses.asdict(self), "mean_batch_size": self.mean_batch_size}
 
 
 class RequestQueue:
     """Places for a bounded number of requests; safe to use from several threads."""
 
-    def __init__(self, limit: int) -> None:
-        """Make a queue of `limit` places."""
-        self._limit = limit
+    def __init__(self, limit: int, observer: Observer | None = None) -> None:
+        """Make a queue of `limit` places; `observer` is told what happens to the requests."""
+        self._limit, self._observer = limit, Observer() if observer is None else observer
         self._changed = threading.Condition()
         self._ready: deque[Request] = deque()
         self._places = 0  # taken: being decoded or ready
@@ -110,20 +110,47 @@ class RequestQueue:
             if self._closed:
                 raise closed_error(self._closed)
             if self._places >= self._limit:
-                self._count(rejected=1)
                 raise QueueFullError(
                     f"queue: expected at most {self._limit} waiting requests, found it full; come "
                     "back later, or raise queue_limit"
                 )
-            self._places += 1
+            self._move(1)
             self._count(accepted=1)
 
-    def release(self, **counts: int) -> None:
-        """Give back a place whose request never became ready, and count its outcome."""
+    def release(
+        self, request: Request, outcome: Outcome, error: BaseException | None = None
+    ) -> None:
+        """Give back the place of a request that will not be run, and end it."""
         with self._changed:
-            self._places -= 1
-            self._count(**counts)
+            self._move(-1)
             self._changed.notify_all()
+        self.end(request, outcome, error)
+
+    def end(self, request: Request, outcome: Outcome, error: BaseException | None = None) -> None:
+        """Settle and count how a request ended, before its caller learns of it.
+
+        One that was given up has expired, whatever became of it later.
+        """
+        with self._changed:
+            request.ended = True
+            if request.given_up:
+                outcome, error = "expired", deadline_error(request)
+            self._count(**{outcome: 1})
+        seconds = time.monotonic() - request.arrived
+        notify(self._observer.request_ended, outcome, seconds, error)
+
+    def give_up(self, request: Request) -> bool:
+        """Stop waiting because the deadline passed; a run that is under way goes on.
+
+        Returns:
+            Whether the caller may leave; if not, the outcome is settled and arrives at once.
+        """
+        with self._changed:
+            if request.ended:
+                return False
+            request.given_up = True
+        request.future.cancel()
+        return True
 
     def put(self, request: Request, image: NDArray[np.uint8]) -> None:
         """Make a request for `image` ready on the place that was reserved for it.
@@ -133,9 +160,10 @@ class RequestQueue:
         """
         with self._changed:
             if self._closed and not self._drains:
-                self.release(cancelled=1)
-                raise closed_error(self._closed)
-            request.image = image
+                error = closed_error(self._closed)
+                self.release(request, "cancelled", error)
+                raise error
+            request.image, request.ready = image, time.monotonic()
             self._ready.append(request)
             self._changed.notify_all()
         request.future.add_done_callback(lambda future: self._drop(request, future))
@@ -153,29 +181,28 @@ class RequestQueue:
             with self._changed:
                 self._wait(most, batch_timeout)
                 oldest = [self._ready.popleft() for _ in range(min(most, len(self._ready)))]
-                self._places -= len(oldest)
+                self._move(-len(oldest))
                 is_over = not oldest
             wanted = [request for request in oldest if self._is_wanted(request)]
+            if wanted:
+                self._count_batch(wanted)
             if wanted or is_over:
                 return wanted
-
-    def count(self, **counts: int) -> None:
-        """Count the outcomes of requests that were taken."""
-        with self._changed:
-            self._count(**counts)
 
     def close(self, why: str, *, drain: bool) -> None:
         """Take no more requests; without `drain`, those that wait get a `ClosedError`."""
         with self._changed:
             self._closed, self._drains = self._closed or why, drain
             dropped = [] if drain else list(self._ready)
-            for _ in dropped:
-                self._ready.popleft()
-                self.release(cancelled=1)
+            self._ready = self._ready if drain else deque()
             self._changed.notify_all()
         for request in dropped:
             if request.future.set_running_or_notify_cancel():
-                request.future.set_exception(closed_error(why))
+                error = closed_error(why)
+                self.release(request, "cancelled", error)
+                request.future.set_exception(error)
+            else:
+                self.release(request, "cancelled")
 
     def stats(self) -> BatchingStats:
         """The counts now."""
@@ -195,11 +222,12 @@ class RequestQueue:
     def _is_wanted(self, request: Request) -> bool:
         """Whether its caller still waits for it; if so it can no longer be cancelled."""
         if not request.future.set_running_or_notify_cancel():
-            self.count(**{_abandoned_as(request): 1})
+            self.end(request, "cancelled")
             return False
         if request.expired():
-            self.count(expired=1)
-            request.future.set_exception(deadline_error(request))
+            error = deadline_error(request)
+            self.end(request, "expired", error)
+            request.future.set_exception(error)
             return False
         return True
 
@@ -208,16 +236,25 @@ class RequestQueue:
         with self._changed:
             if future.cancelled() and request in self._ready:
                 self._ready.remove(request)
-                self.release(**{_abandoned_as(request): 1})
+                self.release(request, "cancelled")
+
+    def _move(self, places: int) -> None:
+        """Take or give back places, with the lock: observers hear of them in their order."""
+        self._places += places
+        notify(self._observer.queue_changed, self._places)
+
+    def _count_batch(self, requests: list[Request]) -> None:
+        """Count what was taken."""
+        with self._changed:
+            self._count(batches=1, images=len(requests))
+        notify(self._observer.batch_taken, len(requests))
+        now = time.monotonic()
+        for request in requests:
+            notify(self._observer.stage_ended, "queue", now - request.ready)
 
     def _count(self, **counts: int) -> None:
         for name, count in counts.items():
             self._counts[name] = self._counts.get(name, 0) + count
-
-
-def _abandoned_as(request: Request) -> str:
-    """The count for a request that its caller has given up or cancelled."""
-    return "expired" if request.given_up else "cancelled"
 
 
 def closed_error(why: str) -> ClosedError:

@@ -17,6 +17,7 @@ from ..images import Source
 from ..lifecycle import Closeable, WorkerThread, call_after_fork
 from ..parity import TOLERANCES, ParityReport, Tolerances
 from .batching import Predictor
+from .observer import Observer, notify
 from .shadow_worker import ShadowReport, ShadowWorker
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")  # from the narrowest limits to the widest
@@ -51,6 +52,7 @@ class ShadowSegmenter(Closeable):
         on_mismatch: Callable[[ParityReport], object] | None = None,
         tolerances: Tolerances | None = None,
         seed: int | None = None,
+        observer: Observer | None = None,
     ) -> None:
         """Start the thread that runs the reference.
 
@@ -65,6 +67,7 @@ class ShadowSegmenter(Closeable):
                 thread of the reference.
             tolerances: limits per field; by default those of the less precise of both artifacts.
             seed: of the choice of samples; None chooses anew in every process.
+            observer: is told of samples and times, e.g. `PrometheusMetrics`.
 
         Raises:
             InputError: a number out of its range, or artifacts of other classes.
@@ -72,13 +75,17 @@ class ShadowSegmenter(Closeable):
         _check(primary, reference, rate, max_share, queue_limit)
         self._primary, self._rate = primary, rate
         self._random = random.Random(seed)
+        observer = Observer() if observer is None else observer
         self._shadow: ShadowWorker | None = ShadowWorker(
             reference,
             max_share=max_share,
             queue_limit=queue_limit,
             on_mismatch=on_mismatch,
             tolerances=tolerances or _tolerances(primary, reference),
+            observer=observer,
         )
+        notify(observer.started, primary.manifest, primary.provider, "primary")
+        notify(observer.started, reference.manifest, reference.provider, "reference")
         shadow = self._shadow
         self._worker = WorkerThread(self, "pedseg-shadow", work=shadow.work, stop=shadow.stop)
         call_after_fork(self)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from ..detections import Detections
 from ..parity import ParityReport, Tolerances, compare
 from .batching import Predictor
+from .observer import Observer, notify
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +50,7 @@ class ShadowReport:
     last_failure: str = ""
 
     def to_dict(self) -> dict[str, Any]:
-        """The same as plain values, e.g. for a page of metrics."""
+        """The same as plain values; for Prometheus see `PrometheusMetrics`."""
         return dataclasses.asdict(self)
 
 
@@ -71,9 +72,11 @@ class ShadowWorker:
         queue_limit: int,
         on_mismatch: Callable[[ParityReport], object] | None,
         tolerances: Tolerances,
+        observer: Observer,
     ) -> None:
         self._reference, self._max_share = reference, max_share
         self._on_mismatch, self._tolerances = on_mismatch, tolerances
+        self._observer = observer
         self._samples: queue.Queue[_Sample | None] = queue.Queue(queue_limit)
         self._stopped = threading.Event()
         self._lock = threading.Lock()
@@ -81,14 +84,14 @@ class ShadowWorker:
 
     def offer(self, image: NDArray[np.uint8], answer: Detections, threshold: float | None) -> None:
         """Queue a copy of the image, whose owner may go on to change it, or drop it."""
+        self.count(sampled=1)
         if self._samples.full() or self._stopped.is_set():
-            self.count(sampled=1, dropped=1)
+            self._drop()
             return
         try:
             self._samples.put_nowait(_Sample(image.copy(), answer, threshold))
-            self.count(sampled=1)
         except queue.Full:  # another thread was faster
-            self.count(sampled=1, dropped=1)
+            self._drop()
 
     def work(self) -> None:
         """Compare samples until `stop`, resting as much as the share of time asks for."""
@@ -96,8 +99,10 @@ class ShadowWorker:
             start = time.monotonic()
             self._examine(sample)
             spent = time.monotonic() - start
+            notify(self._observer.stage_ended, "reference", spent)
             self._stopped.wait(spent * (1 - self._max_share) / self._max_share)
-        self.count(dropped=int(sample is not None))
+        if sample is not None:
+            self._drop()
         while not self._samples.empty():
             self._drop_one()
 
@@ -122,10 +127,14 @@ class ShadowWorker:
         with self._lock:
             return dataclasses.replace(self._report, differences=dict(self._report.differences))
 
+    def _drop(self) -> None:
+        self.count(dropped=1)
+        notify(self._observer.sample_ended, "dropped")
+
     def _drop_one(self) -> None:
         try:
             if self._samples.get_nowait() is not None:
-                self.count(dropped=1)
+                self._drop()
         except queue.Empty:
             pass
 
@@ -141,10 +150,12 @@ class ShadowWorker:
             with self._lock:
                 self._report = dataclasses.replace(self._report, last_failure=str(error))
             self.count(failures=1)
+            notify(self._observer.sample_ended, "failed")
             return
         # No detection on either side is agreement; a comparison alone counts it as no evidence.
         agrees = bool(report) or (len(expected) == 0 and len(sample.answer) == 0)
         self._record(report, agrees)
+        notify(self._observer.sample_ended, "agreed" if agrees else "mismatched")
         if not agrees and self._on_mismatch is not None:
             try:
                 self._on_mismatch(report)

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 
 from pedseg_runtime import Segmenter
-from pedseg_runtime.backends.base import MemoryRelease
+from pedseg_runtime.backends.base import MemoryRelease, trim_heap
 
 SMALL, USUAL, LARGE, HUGE = 10**5, 2 * 10**6, 12 * 10**6, 48 * 10**6
 
@@ -42,6 +42,31 @@ def test_runs_beyond_the_limit_always_give_it_back() -> None:
 
 def test_all_runs_can_be_made_to() -> None:
     assert released(3 * [SMALL], always=True) == [0, 1, 2]
+
+
+def outgrown(runs: list[int], **options: object) -> list[int]:
+    """The positions of runs before which held memory is given back."""
+    policy = MemoryRelease(2**24, **options)
+    return [
+        index
+        for index, pixels in enumerate(runs)
+        if (policy.before(pixels), policy.after(pixels))[0]
+    ]
+
+
+def test_memory_that_is_too_small_is_given_back_before_the_run() -> None:
+    assert outgrown([USUAL, USUAL, 2 * USUAL, HUGE, HUGE]) == [2, 3]
+    assert outgrown([USUAL, USUAL, USUAL + 1000]) == [], "its blocks hold it: powers of two"
+    assert outgrown([LARGE, LARGE, USUAL, LARGE]) == []
+    assert outgrown([SMALL, SMALL, LARGE, HUGE]) == [], "nothing worth it is held"
+    assert outgrown([USUAL, USUAL, HUGE], adapts=False) == []
+    assert outgrown([USUAL, USUAL, HUGE], always=True) == []
+
+
+def test_other_c_libraries_have_nothing_to_trim(monkeypatch: pytest.MonkeyPatch) -> None:
+    trim_heap()
+    monkeypatch.setattr("ctypes.CDLL", lambda name: object())
+    trim_heap()
 
 
 def resident() -> int:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from pedseg_runtime.errors import DatasetError, InputError
+from pedseg_runtime.errors import DatasetError, DeviceError, InputError
 from pedseg_runtime.images import read_image
 
 IMAGES = "PNGImages"
@@ -120,7 +120,7 @@ def read_named_image(path: Path) -> NDArray[np.uint8]:
     """The image at `path`, uint8 [H, W, 3] RGB; DatasetError names a file that cannot be read."""
     try:
         return read_image(path)  # the very pixels that the runtime would see
-    except InputError as error:
+    except (DeviceError, InputError) as error:
         raise DatasetError(str(error)) from error
 
 
