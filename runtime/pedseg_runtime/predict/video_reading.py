@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
 from ..errors import InputError
 from ..text import pluralize
+from .video_frames import Colors, Frame, reason_of
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame, VideoStream
@@ -27,8 +25,9 @@ VIDEO_SUFFIXES = frozenset(
         *(".mts", ".ogv", ".webm", ".wmv"),
     }
 )
-COLORS = ("colorspace", "color_primaries", "color_trc")
 DEFAULT_RATE = Fraction(25)
+# Joined recordings start their clocks anew, ahead or back; what is less may be a damaged time.
+_JUMP_BACK, _JUMP_AHEAD = Fraction(1), Fraction(10)  # seconds; ahead as FFmpeg takes it
 # A video that ends before this part of its announced length was cut off.
 _WHOLE = Fraction(9, 10)
 
@@ -53,45 +52,6 @@ def require_av(file: Path) -> None:
         ) from error
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A decoded frame that is not converted yet.
-
-    Attributes:
-        index: its number, from 0.
-        time: seconds since the first frame.
-        duration: seconds it is shown.
-        decoded: PyAV's frame.
-    """
-
-    index: int
-    time: Fraction
-    duration: Fraction
-    decoded: VideoFrame
-
-    @property
-    def turns(self) -> int:
-        """Quarter turns counterclockwise that put it upright."""
-        return round(self.decoded.rotation / 90) % 4
-
-    def pixels(self) -> NDArray[np.uint8]:
-        """The frame as its camera was held, uint8 [H, W, 3] RGB, contiguous.
-
-        Raises:
-            InputError: its pixels cannot be converted.
-        """
-        import av
-
-        try:
-            pixels = np.asarray(self.decoded.to_ndarray(format="rgb24"), np.uint8)
-        except (av.FFmpegError, ValueError) as error:
-            raise InputError(
-                f"frame {self.index}: expected pixels that convert to RGB, found "
-                f"{self.decoded.format.name} ({_reason(error)}); convert the video"
-            ) from error
-        return np.ascontiguousarray(np.rot90(pixels, self.turns))
-
-
 class VideoReader:
     """The frames of a video, for one pass; a context manager.
 
@@ -112,6 +72,7 @@ class VideoReader:
 
     def __init__(self, path: Path) -> None:
         import av
+        from av.format import Flags
 
         self._path = path
         self.decoded = 0
@@ -133,13 +94,15 @@ class VideoReader:
                 stack.enter_context(container)
                 stream = container.streams.best("video")
             except (av.FFmpegError, OSError, ValueError) as error:
-                raise InputError(_unreadable(path, _reason(error))) from error
+                raise InputError(_unreadable(path, reason_of(error))) from error
             if not isinstance(stream, av.VideoStream):
                 raise InputError(_unreadable(path, "no images in it"))
             self._resources = stack.pop_all()
         stream.thread_type = "AUTO"
         self._container, self._stream = container, stream
         self.rate: Fraction = stream.average_rate or stream.guessed_rate or DEFAULT_RATE
+        may_jump = container.format.flags & Flags.ts_discont.value
+        self._jump_ahead: float | Fraction = _JUMP_AHEAD if may_jump else math.inf
         self._length = _announced_length(container, stream)
         self.total = stream.frames or (round(self._length * self.rate) if self._length else None)
         self.pixel_aspect: Fraction = stream.sample_aspect_ratio or Fraction(1)
@@ -162,10 +125,9 @@ class VideoReader:
         return ", ".join([*counts, *self._notes]) or None
 
     @property
-    def colors(self) -> dict[str, int]:
-        """FFmpeg's numbers for matrix, primaries and transfer curve, by its own names."""
-        context = self._stream.codec_context
-        return {name: getattr(context, name) for name in COLORS}
+    def colors(self) -> Colors:
+        """What the stream says of its colors."""
+        return Colors.of(self._stream)
 
     def __iter__(self) -> Iterator[Frame]:
         """The frames in the order they are shown.
@@ -183,22 +145,19 @@ class VideoReader:
             self._notes.append(f"an end after {float(end):.2f} s of {float(self._length):.2f} s")
 
     def _frames(self) -> Iterator[Frame]:
-        """The frames with their times, up to a change of size."""
+        """The frames with their times, which go on where the clock of a stream starts anew."""
         start: Fraction | None = None
-        end, size = Fraction(0), (0, 0)
+        end = Fraction(0)
         for index, decoded in enumerate(self._decoded_frames()):
             base = decoded.time_base or Fraction(0)
-            found = decoded.width, decoded.height
-            if index and found != size:
-                self._notes.append(f"frames of {size} pixels and then, at {index}, of {found}")
-                return
-            size = found
-            time = None if decoded.pts is None else decoded.pts * base
+            stored = None if decoded.pts is None else decoded.pts * base
             if start is None:
-                start = time or Fraction(0)
-            duration = decoded.duration * base or 1 / self.rate
-            frame = Frame(index, end if time is None else time - start, duration, decoded)
-            end = frame.time + duration
+                start = stored or Fraction(0)
+            time = end if stored is None else stored - start
+            if stored is not None and not -_JUMP_BACK < time - end < self._jump_ahead:
+                time, start = end, stored - end
+            frame = Frame(index, time, decoded.duration * base or 1 / self.rate, decoded)
+            end = frame.time + frame.duration
             self._counts["damaged frame"] += decoded.is_corrupt
             self.decoded = index + 1
             yield frame
@@ -223,7 +182,7 @@ class VideoReader:
         try:
             yield from self._container.demux(self._stream)
         except (av.FFmpegError, OSError) as error:
-            self._notes.append(_reason(error))
+            self._notes.append(reason_of(error))
 
 
 def _announced_length(container: InputContainer, stream: VideoStream) -> Fraction | None:
@@ -236,10 +195,6 @@ def _announced_length(container: InputContainer, stream: VideoStream) -> Fractio
     if container.duration and len(container.streams) == 1:
         return Fraction(container.duration, 1_000_000)
     return None
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or " ".join(str(error).split())
 
 
 def _unreadable(path: Path, found: str) -> str:

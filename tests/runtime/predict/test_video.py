@@ -219,7 +219,7 @@ def tags(path: Path) -> list[int]:
     """FFmpeg's numbers for the matrix, primaries and transfer curve of the colors."""
     with VideoReader(path) as reader:
         next(iter(reader))
-        return list(reader.colors.values())
+        return list(reader.colors)
 
 
 def test_rgb_is_not_taken_for_a_matrix_of_yuv(
@@ -278,7 +278,11 @@ def test_json_lines_alone_need_no_other_frames(
         return read(self, image, name)
 
     monkeypatch.setattr(Segmenter, "read", watched)
-    result = predict(clip, formats=["json"], every=3)
+    done: list[int] = []
+    result = predict(
+        clip, formats=["json"], every=3, on_frames=lambda file, count, total: done.append(count)
+    )
+    assert done == [1, 4, 7, 8]  # the last frame is done, though it is not segmented
     assert [name for name in converted if "frame" in name] == ["frame 0", "frame 3", "frame 6"]
     assert result.predicted[0].frames == 8
     assert not (tmp_path / "out" / "clip.mp4").exists()
