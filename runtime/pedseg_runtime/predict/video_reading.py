@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from ..content import TRANSPORT_HEAD, is_transport_stream
 from ..errors import InputError
+from ..images import SUFFIXES as IMAGE_SUFFIXES
 from ..text import pluralize
 from .video_frames import Colors, Frame, reason_of
 
@@ -22,19 +24,36 @@ if TYPE_CHECKING:
 VIDEO_SUFFIXES = frozenset(
     {
         *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
-        *(".mts", ".ogv", ".webm", ".wmv"),
+        *(".ogv", ".webm", ".wmv"),
     }
 )
+TRANSPORT_SUFFIXES = frozenset({".m2t", ".mts", ".trp", ".ts"})
+"""Those of MPEG transport streams, unless they are TypeScript's: the content tells."""
 DEFAULT_RATE = Fraction(25)
-# Joined recordings start their clocks anew, ahead or back; what is less may be a damaged time.
-_JUMP_BACK, _JUMP_AHEAD = Fraction(1), Fraction(10)  # seconds; ahead as FFmpeg takes it
+# Where recordings were joined the clock goes back, or in formats that allow for it, ahead by more
+# seconds than this, which is FFmpeg's own limit.
+_JUMP_AHEAD = Fraction(10)
+# The demuxer takes a join for lost data of one of the packets before it.
+_PACKETS_BEFORE_JOIN = 3
 # A video that ends before this part of its announced length was cut off.
 _WHOLE = Fraction(9, 10)
 
 
 def is_video(file: Path) -> bool:
-    """Whether the name is that of a video; all other files are taken for images."""
-    return file.suffix.lower() in VIDEO_SUFFIXES
+    """Whether the name is that of a video, or the content of a file that is named neither way.
+
+    All other files are taken for images.
+    """
+    suffix = file.suffix.lower()
+    if suffix in VIDEO_SUFFIXES or suffix in IMAGE_SUFFIXES:
+        return suffix in VIDEO_SUFFIXES
+    if not file.is_file():  # what a pipe gave would be missing later
+        return False
+    try:
+        with file.open("rb") as stream:
+            return is_transport_stream(stream.read(TRANSPORT_HEAD))
+    except (OSError, ValueError):
+        return False
 
 
 def require_av(file: Path) -> None:
@@ -147,17 +166,17 @@ class VideoReader:
     def _frames(self) -> Iterator[Frame]:
         """The frames with their times, which go on where the clock of a stream starts anew."""
         start: Fraction | None = None
-        end = Fraction(0)
+        before, end = Fraction(0), Fraction(0)
         for index, decoded in enumerate(self._decoded_frames()):
             base = decoded.time_base or Fraction(0)
             stored = None if decoded.pts is None else decoded.pts * base
             if start is None:
                 start = stored or Fraction(0)
             time = end if stored is None else stored - start
-            if stored is not None and not -_JUMP_BACK < time - end < self._jump_ahead:
+            if stored is not None and not 0 <= time - before <= self._jump_ahead:
                 time, start = end, stored - end
             frame = Frame(index, time, decoded.duration * base or 1 / self.rate, decoded)
-            end = frame.time + frame.duration
+            before, end = time, time + frame.duration
             self._counts["damaged frame"] += decoded.is_corrupt
             self.decoded = index + 1
             yield frame
@@ -166,12 +185,21 @@ class VideoReader:
         """Decode packet by packet, so that a damaged one costs its own frames alone."""
         import av
 
+        before: Fraction | None = None
+        suspects: deque[bool] = deque(maxlen=_PACKETS_BEFORE_JOIN)
         for packet in self._packets():
+            time = None if packet.dts is None else packet.dts * packet.time_base
+            step = Fraction(0) if time is None or before is None else time - before
+            if not 0 <= step <= self._jump_ahead:
+                self._counts["damaged packet"] -= sum(suspects)
+                suspects.clear()
+            before = time
             try:
                 frames = packet.decode()
             except av.FFmpegError:
                 self._counts["damaged packet"] += 1
                 continue
+            suspects.append(packet.is_corrupt)
             self._counts["damaged packet"] += packet.is_corrupt
             yield from (frame for frame in frames if isinstance(frame, av.VideoFrame))
 
