@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
@@ -15,7 +14,8 @@ from ..detections import Detections
 from ..errors import InputError
 from ..files import replacing
 from ..text import pluralize
-from .jobs import FailedFile, Job, PredictedFile, PredictionContext, reason_of
+from .frame_outputs import FrameFailures, draw_frame, write_line
+from .jobs import FailedFile, Job, PredictedFile, PredictionContext
 from .journal import Entry, Fingerprint
 from .video_frames import Frame
 from .video_reading import VideoReader
@@ -69,22 +69,9 @@ def segment_video(
     )
 
 
-class _Failures:
-    """How many frames failed, and why the first did: a long video may have many."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self.first = ""
-
-    def add(self, frame: Frame, error: Exception) -> None:
-        name, reason = f"frame {frame.index}: ", reason_of(error)
-        self.first = self.first or (reason if reason.startswith(name) else f"{name}{reason}")
-        self.count += 1
-
-
 def _predict_frames(
     context: PredictionContext, job: Job, reader: VideoReader, on_frames: OnFrames | None
-) -> tuple[int, _Failures]:
+) -> tuple[int, FrameFailures]:
     """Segment and write all frames there are.
 
     A frame that fails keeps the detections before it in the overlay, and has no JSON line.
@@ -96,7 +83,7 @@ def _predict_frames(
         InputError: all frames fail.
     """
     count, segmented = 0, 0
-    failures = _Failures()
+    failures = FrameFailures()
     latest = Detections.empty((0, 0))
     with _sinks(job.paths(context.output), reader) as (overlay, lines):
         for window in _windows(reader, context, gapless=overlay is not None):
@@ -106,31 +93,16 @@ def _predict_frames(
             for frame in window:
                 latest = found.get(frame.index, latest)
                 if overlay is not None:
-                    error = _draw(overlay, frame, latest)
+                    error = draw_frame(overlay, frame, latest)
                     if error is not None and not context.is_due(frame.index):
                         failures.add(frame, error)
                 if lines is not None and frame.index in found:
-                    _write_line(lines, job.file, frame, latest)
+                    write_line(lines, str(job.file), frame, latest)
             if on_frames is not None:
                 on_frames(job.file, reader.decoded, reader.total)
         if failures.count and not segmented:
             raise InputError(failures.first)
     return count, failures
-
-
-def _draw(overlay: VideoWriter, frame: Frame, latest: Detections) -> InputError | None:
-    """Write a frame with the latest detections if they are of its size.
-
-    Returns:
-        Why it has no pixels to write; None if it has.
-    """
-    try:
-        pixels = frame.pixels()
-    except InputError as error:
-        return error
-    fits = latest.image_size == pixels.shape[:2]
-    overlay.write(np.asarray(latest.draw(pixels)) if fits else pixels, frame)
-    return None
 
 
 @contextlib.contextmanager
@@ -174,7 +146,7 @@ def _windows(
 
 
 def _segment(
-    context: PredictionContext, window: Iterable[Frame], failures: _Failures
+    context: PredictionContext, window: Iterable[Frame], failures: FrameFailures
 ) -> dict[int, Detections]:
     """The detections of those frames in `window` that are due, by the frames' numbers.
 
@@ -186,7 +158,7 @@ def _segment(
         if context.is_due(frame.index):
             try:
                 images.append(context.segmenter.read(frame.pixels(), f"frame {frame.index}"))
-            except InputError as error:
+            except Exception as error:  # any: it is this frame's
                 failures.add(frame, error)
             else:
                 due.append(frame)
@@ -197,16 +169,3 @@ def _segment(
         else:
             found[frame.index] = outcome
     return found
-
-
-def _write_line(stream: IO[str], file: Path, frame: Frame, detections: Detections) -> None:
-    """One JSON line: file, frame, seconds from the first frame, size, COCO results for that frame."""
-    line = {
-        "file": str(file),
-        "frame": frame.index,
-        "time": round(float(frame.time), 6),
-        "width": detections.image_size[1],
-        "height": detections.image_size[0],
-        "detections": detections.to_coco(frame.index),
-    }
-    stream.write(json.dumps(line, allow_nan=False) + "\n")

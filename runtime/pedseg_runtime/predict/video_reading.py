@@ -56,8 +56,8 @@ def is_video(file: Path) -> bool:
         return False
 
 
-def require_av(file: Path) -> None:
-    """Make sure that PyAV is there to read `file`.
+def require_av(source: object) -> None:
+    """Make sure that PyAV is there to read `source`.
 
     Raises:
         InputError: it is not, or cannot be imported.
@@ -66,7 +66,7 @@ def require_av(file: Path) -> None:
         import av  # noqa: F401
     except ImportError as error:
         raise InputError(
-            f"{file}: expected PyAV, which reads videos, found none ({error}); pip install "
+            f"{source}: expected PyAV, which reads videos, found none ({error}); pip install "
             "'pedseg[video]', or name the images only"
         ) from error
 

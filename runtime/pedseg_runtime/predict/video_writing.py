@@ -22,6 +22,7 @@ _OPTIONS = {"libx264": {"crf": "20", "preset": "veryfast"}}
 _BITS_PER_PIXEL = 0.2  # for encoders that know no constant quality
 # 1/60000 s hits the usual rates, and MPEG-4 allows no finer time base than 1/65535.
 _TIME_BASE = Fraction(1, 60_000)
+_FRAGMENT = 30  # frames, of an endless video, that are written together
 # FFmpeg's numbers of matrices that YUV 4:2:0 can have: BT.709, BT.601 twice, BT.2020.
 _MATRICES = frozenset({1, 5, 6, 9})
 
@@ -61,6 +62,7 @@ class VideoWriter:
         self._like = like
         self._stream: VideoStream | None = None
         self._size = (0, 0)
+        self._endless = endless
         self._last = -1
         flags = "+frag_keyframe+empty_moov+default_base_moof" if endless else "+faststart"
         self._container = av.open(f"file:{path}", "w", format="mp4", options={"movflags": flags})
@@ -126,6 +128,8 @@ class VideoWriter:
         context.time_base = _TIME_BASE
         # MP4 adds durations in the order of decoding; B-frames would spoil the last one.
         context.max_b_frames = 0
+        if self._endless:
+            context.gop_size = _FRAGMENT
         context.flags |= Flags.frame_duration
         if codec not in _OPTIONS:
             context.bit_rate = round(size[0] * size[1] * self._like.rate * _BITS_PER_PIXEL)

@@ -131,7 +131,9 @@ def test_a_frame_without_rgb_costs_only_itself(
     for every, formats in ((1, ["json"]), (1, ["json", "overlay"]), (3, ["overlay"])):
         output = tmp_path / f"{every}{len(formats)}"
         result = predict_files(segmenter, [clip], output=output, formats=formats, every=every)
-        assert "1 failed, the first is frame 2: expected pixels that conv" in result.failed[0].reason
+        assert (
+            "1 failed, the first is frame 2: expected pixels that conv" in result.failed[0].reason
+        )
         assert result.predicted[0].frames == 5
         if "json" in formats:
             assert len((output / "clip.jsonl").read_text().splitlines()) == 4
