@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -83,7 +83,8 @@ class Frame:
     @property
     def orientation(self) -> Orientation:
         """How it lies, by the display matrix that comes with it."""
-        matrix = self.decoded.side_data.get("DISPLAYMATRIX")
+        side_data: Any = self.decoded.side_data  # PyAV's own types say otherwise
+        matrix = side_data.get("DISPLAYMATRIX")
         return Orientation() if matrix is None else Orientation.of(bytes(matrix))
 
     @property

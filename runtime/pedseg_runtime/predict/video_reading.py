@@ -33,6 +33,7 @@ DEFAULT_RATE = Fraction(25)
 # Where recordings were joined the clock goes back, or in formats that allow for it, ahead by more
 # seconds than this, which is FFmpeg's own limit.
 _JUMP_AHEAD = Fraction(10)
+_DISCONTINUOUS = 0x200  # FFmpeg's AVFMT_TS_DISCONT
 # The demuxer takes a join for lost data of one of the packets before it.
 _PACKETS_BEFORE_JOIN = 3
 # A video that ends before this part of its announced length was cut off.
@@ -91,7 +92,6 @@ class VideoReader:
 
     def __init__(self, path: Path) -> None:
         import av
-        from av.format import Flags
 
         self._path = path
         self.decoded = 0
@@ -120,7 +120,7 @@ class VideoReader:
         stream.thread_type = "AUTO"
         self._container, self._stream = container, stream
         self.rate: Fraction = stream.average_rate or stream.guessed_rate or DEFAULT_RATE
-        may_jump = container.format.flags & Flags.ts_discont.value
+        may_jump = container.format.flags & _DISCONTINUOUS
         self._jump_ahead: float | Fraction = _JUMP_AHEAD if may_jump else math.inf
         self._length = _announced_length(container, stream)
         self.total = stream.frames or (round(self._length * self.rate) if self._length else None)
