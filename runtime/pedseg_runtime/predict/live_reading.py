@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 SILENCE = 5.0
 """Seconds without data after which a connection counts as lost."""
+CONNECTING = 15.0
+"""Seconds for a connection and its first image, which comes after up to ten with some cameras."""
+_PARTING = 2.0  # seconds that a reader is waited for; one that FFmpeg holds on to ends by itself
 FIRST_WAIT, LONGEST_WAIT = 0.5, 30.0
 """Seconds before the first attempt to connect anew, and at most; each wait doubles the last."""
 _MICROSECONDS = 1_000_000
@@ -152,7 +155,7 @@ class LiveReader:
             source.address,
             format=source.format,
             options=source.options,
-            timeout=(SILENCE, SILENCE),
+            timeout=(min(CONNECTING, self._patience), min(SILENCE, self._patience)),
             metadata_errors="replace",
         ) as container:
             stream = container.streams.best("video")
@@ -212,8 +215,8 @@ class LiveReader:
 def _reason(error: Exception) -> str:
     import av
 
-    if isinstance(error, av.error.ExitError):  # what FFmpeg calls its interruption
-        return f"no data for {SILENCE:g} s"
+    if isinstance(error, av.error.ExitError):  # as FFmpeg calls that PyAV interrupted it
+        return "no more data"
     return reason_of(error)
 
 

@@ -22,7 +22,7 @@ import pytest
 from click.testing import CliRunner
 
 from pedseg_runtime import InputError, Segmenter
-from pedseg_runtime.predict import live_reading, predict_live
+from pedseg_runtime.predict import live_cli, live_reading, predict_live
 from pedseg_runtime.predict.cli import main
 from pedseg_runtime.predict.live_reading import LiveReader
 from pedseg_runtime.predict.live_sources import find_live_source
@@ -110,7 +110,7 @@ def test_a_lost_stream_is_found_again_until_patience_ends(
             f"tcp://127.0.0.1:{port}",
             output=tmp_path,
             score_threshold=0.5,
-            patience=0.5,
+            patience=1.5,
             on_note=notes.append,
         )
     assert 55 <= result.received <= 60
@@ -142,7 +142,7 @@ def test_the_latest_frame_wins_and_memory_holds_one(
     predict = Segmenter.predict
 
     def slow(self: Segmenter, *arguments: Any, **options: Any) -> Any:
-        time.sleep(0.1)
+        time.sleep(0.25)
         return predict(self, *arguments, **options)
 
     monkeypatch.setattr(Segmenter, "predict", slow)
@@ -168,6 +168,29 @@ def test_what_nobody_takes_is_dropped(chunks: list[bytes]) -> None:
             assert reader.dropped == (reader.received - 1) // 3
             with pytest.raises(InputError, match=r"no frame for 0\.2 s"):
                 reader.take(0)
+
+
+def test_a_stream_that_falls_silent_is_connected_to_anew(
+    chunks: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(live_reading, "SILENCE", 0.2)
+    over = threading.Event()
+
+    def falling_silent(connection: socket.socket) -> None:
+        sending(chunks)(connection)
+        over.wait(10)
+
+    notes: list[str] = []
+    with served(falling_silent, falling_silent) as port:
+        source = find_live_source(f"tcp://127.0.0.1:{port}")
+        assert source is not None
+        with LiveReader(source, patience=5, on_note=notes.append) as reader:
+            while not notes:
+                reader.take(0.02)
+            over.set()
+            while reader.connections < 2:
+                reader.take(0.02)
+    assert notes[0].startswith(f"tcp://127.0.0.1:{port}: no more data; connecting anew in 0.0 s")
 
 
 def rtsp_session(frames: list[list[bytes]]) -> Callable[[socket.socket], None]:
@@ -212,7 +235,7 @@ def test_a_camera_of_rtsp_is_followed_beyond_its_restart(tiny_path: Path, tmp_pa
     ]
     with served(rtsp_session(frames), rtsp_session(frames)) as port:
         address = f"rtsp://admin:secret@127.0.0.1:{port}/live/1?token=secret"
-        options = ("--output", tmp_path, "--patience", 0.5, "--score-threshold", 0.5, "--json")
+        options = ("--output", tmp_path, "--patience", 1.5, "--score-threshold", 0.5, "--json")
         result = CliRunner().invoke(main, [str(part) for part in (tiny_path, address, *options)])
     assert result.exit_code == 1
     summary = json.loads(result.stdout)
@@ -229,19 +252,31 @@ def test_a_camera_of_rtsp_is_followed_beyond_its_restart(tiny_path: Path, tmp_pa
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_stops_it_cleanly(
-    tiny_path: Path, tmp_path: Path, chunks: list[bytes], number: int
+    tiny_path: Path,
+    tmp_path: Path,
+    chunks: list[bytes],
+    number: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    def killed(*arguments: Any, on_frames: Callable[[int], object], **options: Any) -> Any:
+        def count(done: int) -> None:
+            on_frames(done)
+            if done == 3:
+                os.kill(os.getpid(), number)
+
+        return predict_live(*arguments, on_frames=count, **options)
+
+    monkeypatch.setattr(live_cli, "predict_live", killed)
     handler = signal.getsignal(number)
     with served(sending(500 * chunks, 0.01)) as port:
-        timer = threading.Timer(1.0, os.kill, (os.getpid(), number))
-        timer.start()
         command = [str(tiny_path), f"tcp://127.0.0.1:{port}", "--output", str(tmp_path)]
         result = CliRunner().invoke(main, command)
     assert result.exit_code == 0
-    assert re.search(r"on \d+ frames of tcp://127.0.0.1:\d+ in .* s \(CPU", result.stdout)
+    assert re.search(r"on 3 frames of tcp://127.0.0.1:\d+ in .* s \(CPU", result.stdout)
     assert signal.getsignal(number) is handler
+    assert len(read_lines(tmp_path / "127.0.0.1.jsonl")) == 3
     with VideoReader(tmp_path / "127.0.0.1.mp4") as reader:
-        assert len(list(reader)) == len(read_lines(tmp_path / "127.0.0.1.jsonl")) > 0
+        assert len(list(reader)) == 3
 
 
 def test_a_duration_ends_it_and_a_recording_replaces_none(
@@ -288,8 +323,14 @@ def test_streams_of_the_web_are_followed_and_its_files_refused(
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Web) as server:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         root = f"http://127.0.0.1:{server.server_port}"
+        stop, notes = threading.Event(), []
         result = predict_live(
-            segmenter, f"{root}/live", output=tmp_path, formats=["json"], duration=0.3
+            segmenter,
+            f"{root}/live",
+            output=tmp_path,
+            formats=["json"],
+            stop=stop,
+            on_note=lambda line: notes.append(line) or (len(notes) == 2 and stop.set()),
         )
         assert result.connections >= 2  # each ends after 40 frames
         assert result.received >= 80
