@@ -9,6 +9,12 @@ import re
 HEAD = 600
 """Bytes from the start that tell what a file is."""
 
+# Of a transport stream: bare packets, those with a time before them, those with error correction.
+_PACKET_SIZES = (188, 192, 204)
+_PACKETS = 5  # whose first byte must be right: no text is by chance
+TRANSPORT_HEAD = (_PACKETS + 1) * max(_PACKET_SIZES)
+"""Bytes from the start that tell whether a file is a transport stream."""
+
 _FORMATS = (
     (rb"\xff\xd8\xff", "JPEG"),
     (rb"\x89PNG\r\n\x1a\n", "PNG"),
@@ -81,6 +87,19 @@ def describe(head: bytes, formats: str) -> str:
         if re.match(pattern, head, re.DOTALL):
             return found
     return f"data of no known image format ({formats}); check the file"
+
+
+def is_transport_stream(head: bytes) -> bool:
+    """Whether this is the start of an MPEG transport stream, which may begin within a packet.
+
+    Args:
+        head: the first `TRANSPORT_HEAD` bytes of a file, or all of fewer.
+    """
+    return any(
+        head[start : start + _PACKETS * size : size] == _PACKETS * b"\x47"
+        for size in _PACKET_SIZES
+        for start in range(size)
+    )
 
 
 def describe_text(text: str) -> str | None:

@@ -12,14 +12,17 @@ from .inputs import collect_inputs, find_inputs
 from .jobs import FailedFile, PredictedFile, Prediction
 from .outputs import DEFAULT_FORMATS, FORMATS
 from .run import predict_files
+from .segment_live import LivePrediction, predict_live
 
 __all__ = [
     "DEFAULT_FORMATS",
     "FORMATS",
     "FailedFile",
+    "LivePrediction",
     "PredictedFile",
     "Prediction",
     "collect_inputs",
     "find_inputs",
     "predict_files",
+    "predict_live",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import shlex
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,8 @@ from ..text import pluralize
 from .inputs import count_left_out, describe_left_out, find_inputs
 from .jobs import Prediction
 from .label_tools import LOCAL_FILES
+from .live_cli import run_live
+from .live_sources import find_live_source
 from .outputs import DEFAULT_FORMATS, FORMATS
 from .run import predict_files
 from .video_reading import is_video
@@ -27,7 +30,7 @@ from .video_reading import is_video
 
 @click.command(cls=Command)
 @click.argument("artifact", type=click.Path(path_type=Path))
-@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, required=True)
 @click.option(
     "--output",
     "folder",
@@ -88,6 +91,20 @@ from .video_reading import is_video
     show_default=True,
     help="For Label Studio: what stands before an image's name in its address.",
 )
+@click.option(
+    "--duration",
+    type=click.FloatRange(min=0, min_open=True),
+    metavar="SECONDS",
+    help="Of a live source: stop so long after its first frame.  [default: at Ctrl-C]",
+)
+@click.option(
+    "--patience",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60,
+    show_default=True,
+    metavar="SECONDS",
+    help="Of a live source: give up after so long without a frame.",
+)
 @click.option("--threads", type=click.IntRange(min=1), help="CPU threads.  [default: all cores]")
 @click.option(
     "--self-test/--no-self-test",
@@ -98,7 +115,7 @@ from .video_reading import is_video
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON on stdout.")
 def main(
     artifact: Path,
-    inputs: tuple[Path, ...],
+    inputs: tuple[str, ...],
     folder: Path,
     formats: tuple[str, ...],
     device: str,
@@ -108,6 +125,8 @@ def main(
     resume: bool,
     polygon_tolerance: float | None,
     image_prefix: str,
+    duration: float | None,
+    patience: float,
     threads: int | None,
     self_test: bool,
     as_json: bool,
@@ -115,7 +134,8 @@ def main(
     """Segment INPUTS with ARTIFACT, a file made by pedseg-export.
 
     INPUTS are images, videos, folders of both, and quoted patterns such as 'cams/**/*.jpg', in
-    which ** stands for any depth of folders. Videos need pip install 'pedseg[video]'.
+    which ** stands for any depth of folders; or one live source: rtsp://..., another address of a
+    stream, /dev/video0 or a camera's number. Videos and streams need pip install 'pedseg[video]'.
 
     \b
     --format overlay  images and videos with the detections drawn on them; videos lose their sound
@@ -131,9 +151,34 @@ def main(
     and the exit code is 1. What a folder holds beside images and videos is left out, and counted by
     suffix. Of several frames or pages of an image the first is segmented. Finished files stay, also
     after a crash: --resume goes on from there.
+
+    Of a live source the newest frame is segmented; those that come meanwhile are dropped, and
+    counted. Results are written as they come, to files of new names. A lost connection is made
+    anew, after waits that double up to 30 seconds.
     """  # noqa: D301 - click wants the backspace itself
-    files, left_out = find_inputs(inputs, output=folder)
-    loaded = Segmenter.load(artifact, device=device, threads=threads, self_test=self_test)
+    load = functools.partial(
+        Segmenter.load, artifact, device=device, threads=threads, self_test=self_test
+    )
+    live = any(find_live_source(source) is not None for source in inputs)
+    if live:
+        _check_alone(inputs, resume)
+        with load() as segmenter:
+            run_live(
+                segmenter,
+                inputs[0],
+                output=folder,
+                formats=formats,
+                score_threshold=score_threshold,
+                every=every,
+                duration=duration,
+                patience=patience,
+                facts={"artifact": str(artifact)},
+                as_json=as_json,
+            )
+        return
+    sources = [Path(source) for source in inputs]
+    files, left_out = find_inputs(sources, output=folder)
+    loaded = load()
     with loaded as segmenter:
         with progress_bar() as bar, _hint_at_resume(bars := _Bars(bar, len(files))):
             prediction = predict_files(
@@ -166,9 +211,17 @@ def main(
         notes.print(line, markup=False)
     for failure in prediction.failed:
         notes.print(f"failed: {failure.reason}", markup=False)
-    _print_next(artifact, inputs, files)
+    _print_next(artifact, sources, files)
     if prediction.failed:
         raise click.exceptions.Exit(1)
+
+
+def _check_alone(inputs: Sequence[str], resume: bool) -> None:
+    """Refuse what a live source cannot be combined with."""
+    if len(inputs) > 1:
+        raise click.UsageError("a live source is followed alone; start a process for each input")
+    if resume:
+        raise click.UsageError("--resume is for files; a live source goes on in files of new names")
 
 
 class _Bars:

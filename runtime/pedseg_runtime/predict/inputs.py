@@ -12,10 +12,11 @@ from ..errors import InputError
 from ..images import SUFFIXES, readable_suffixes
 from ..text import quote
 from .outputs import JOURNAL_FILE, MASKS_FOLDER
-from .video_reading import VIDEO_SUFFIXES
+from .video_reading import TRANSPORT_SUFFIXES, VIDEO_SUFFIXES, is_video
 
 HIDDEN, FOLDER = "hidden", "a folder in a folder; name it, or use a pattern of **"
 UNKNOWN = "no suffix of an image or a video; name the file to have it read"
+NO_STREAM = "no MPEG transport stream, which some files of these suffixes are"
 UNREADABLE = "pip install 'pedseg[heic]' to read HEIC, and Pillow 11.3 or later for AVIF"
 NO_FILE = "a link to nothing, or no regular file"
 RESULT = "written by an earlier prediction"
@@ -114,7 +115,8 @@ def _found(source: Path) -> Inputs:
             "check the path"
         )
     if not found.files:
-        kinds = ", ".join(sorted(suffix[1:] for suffix in readable_suffixes() | VIDEO_SUFFIXES))
+        suffixes = readable_suffixes() | VIDEO_SUFFIXES | TRANSPORT_SUFFIXES
+        kinds = ", ".join(sorted(suffix[1:] for suffix in suffixes))
         others = "".join(f"; {line}" for line in describe_left_out(found.left_out))
         raise InputError(
             f"{quote(source)}: expected images or videos ({kinds}), found none{others}"
@@ -161,11 +163,11 @@ def _reason_against(file: Path) -> str | None:
         return HIDDEN
     if file.is_dir():
         return FOLDER
-    if suffix not in SUFFIXES | VIDEO_SUFFIXES:
-        return UNKNOWN
+    if suffix not in SUFFIXES | VIDEO_SUFFIXES and not is_video(file):
+        return NO_STREAM if suffix in TRANSPORT_SUFFIXES else UNKNOWN
     if not file.is_file():
         return NO_FILE
-    return None if suffix in readable_suffixes() | VIDEO_SUFFIXES else UNREADABLE
+    return UNREADABLE if suffix in SUFFIXES - readable_suffixes() else None
 
 
 def _holds_results(folder: Path) -> bool:

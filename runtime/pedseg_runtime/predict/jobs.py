@@ -60,6 +60,10 @@ class PredictionContext:
         most = self.segmenter.max_batch_pixels
         return math.inf if most is None else most
 
+    def is_due(self, index: int) -> bool:
+        """Whether the frame of that number is one to segment."""
+        return index % self.every == 0
+
     def segment(self, images: Sequence[NDArray[np.uint8]]) -> list[Detections | Exception]:
         """Per image, uint8 [H, W, 3] RGB, its detections, or the error that it alone fails with."""
 

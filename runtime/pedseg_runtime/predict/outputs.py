@@ -108,10 +108,15 @@ def check_formats(formats: Collection[str], files: Iterable[Path]) -> None:
     if not {OVERLAY, JSON} & set(formats):
         clip = next((file for file in files if is_video(file)), None)
         if clip is not None:
-            raise InputError(
-                f"{clip}: expected the format {OVERLAY} or {JSON} for a video, found "
-                f"{' and '.join(formats)} alone; add one, or name the images only"
-            )
+            raise no_video_format(clip, formats)
+
+
+def no_video_format(source: object, formats: Collection[str]) -> InputError:
+    """The error of a video or live source for which no format holds results."""
+    return InputError(
+        f"{source}: expected the format {OVERLAY} or {JSON} for a video, found "
+        f"{' and '.join(formats)} alone; add one, or name the images only"
+    )
 
 
 def write_overlay(path: Path, image: NDArray[np.uint8], detections: Detections) -> None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..detections import Detections
+from ..errors import InputError
 from ..files import replacing
 from ..text import pluralize
-from .jobs import FailedFile, Job, PredictedFile, PredictionContext, reason_of
+from .frame_outputs import FrameFailures, draw_frame, write_line
+from .jobs import FailedFile, Job, PredictedFile, PredictionContext
 from .journal import Entry, Fingerprint
-from .video_reading import Frame, VideoReader
+from .video_frames import Frame
+from .video_reading import VideoReader
 from .video_writing import VideoWriter
 
 OnFrames = Callable[[Path, int, int | None], object]
@@ -48,10 +51,10 @@ def segment_video(
     except Exception as error:  # any: it is this file's
         return FailedFile.because(job.file, error)
     damage = reader.damage
-    if failures:
+    if failures.count:
         damage = (
-            f"{job.file}: expected to segment all frames, found that {len(failures)} failed, the "
-            f"first is {failures[0]}; the results lack them"
+            f"{job.file}: expected to segment all frames, found that {failures.count} failed, the "
+            f"first is {failures.first}; the results lack them"
         )
     elif damage is None:
         counts = {"frames": reader.decoded, "detections": detections}
@@ -68,29 +71,37 @@ def segment_video(
 
 def _predict_frames(
     context: PredictionContext, job: Job, reader: VideoReader, on_frames: OnFrames | None
-) -> tuple[int, list[str]]:
+) -> tuple[int, FrameFailures]:
     """Segment and write all frames there are.
 
     A frame that fails keeps the detections before it in the overlay, and has no JSON line.
 
     Returns:
         The number of detections, and why frames failed.
+
+    Raises:
+        InputError: all frames fail.
     """
-    count = 0
-    failures: list[str] = []
+    count, segmented = 0, 0
+    failures = FrameFailures()
     latest = Detections.empty((0, 0))
     with _sinks(job.paths(context.output), reader) as (overlay, lines):
         for window in _windows(reader, context, gapless=overlay is not None):
             found = _segment(context, window, failures)
+            segmented += len(found)
             count += sum(map(len, found.values()))
             for frame in window:
                 latest = found.get(frame.index, latest)
                 if overlay is not None:
-                    overlay.write(np.asarray(latest.draw(frame.pixels())), frame)
+                    error = draw_frame(overlay, frame, latest)
+                    if error is not None and not context.is_due(frame.index):
+                        failures.add(frame, error)
                 if lines is not None and frame.index in found:
-                    _write_line(lines, job.file, frame, latest)
+                    write_line(lines, str(job.file), frame, latest)
             if on_frames is not None:
                 on_frames(job.file, reader.decoded, reader.total)
+        if failures.count and not segmented:
+            raise InputError(failures.first)
     return count, failures
 
 
@@ -115,49 +126,46 @@ def _windows(
 ) -> Iterator[list[Frame]]:
     """Frames in their order, so many at a time that a batch of them is to be segmented.
 
-    The others are among them only if the windows shall be `gapless`.
+    The others are among them only if the windows shall be `gapless`. The last window comes at the
+    end of the frames, and may be empty.
     """
     window: list[Frame] = []
     due = 0
+    is_end = True
     for frame in frames:
-        is_due = frame.index % context.every == 0
+        is_end = False
+        is_due = context.is_due(frame.index)
         if is_due or gapless:
             window.append(frame)
         due += is_due
         if due == context.batch_size or len(window) >= max(_WAITING, context.batch_size):
             yield window
-            window, due = [], 0
-    if window:
+            window, due, is_end = [], 0, True
+    if not is_end:
         yield window
 
 
 def _segment(
-    context: PredictionContext, window: Iterable[Frame], failures: list[str]
+    context: PredictionContext, window: Iterable[Frame], failures: FrameFailures
 ) -> dict[int, Detections]:
     """The detections of those frames in `window` that are due, by the frames' numbers.
 
-    Frames that fail are left out, and the reasons added to `failures`.
+    Frames that fail are left out, and added to `failures`.
     """
-    images = {
-        frame.index: context.segmenter.read(frame.pixels(), f"frame {frame.index}")
-        for frame in window
-        if frame.index % context.every == 0
-    }
+    due: list[Frame] = []
+    images: list[NDArray[np.uint8]] = []
+    for frame in window:
+        if context.is_due(frame.index):
+            try:
+                images.append(context.segmenter.read(frame.pixels(), f"frame {frame.index}"))
+            except Exception as error:  # any: it is this frame's
+                failures.add(frame, error)
+            else:
+                due.append(frame)
     found: dict[int, Detections] = {}
-    for index, outcome in zip(images, context.segment(list(images.values())), strict=True):
+    for frame, outcome in zip(due, context.segment(images), strict=True):
         if isinstance(outcome, Exception):
-            failures.append(f"frame {index}: {reason_of(outcome)}")
+            failures.add(frame, outcome)
         else:
-            found[index] = outcome
+            found[frame.index] = outcome
     return found
-
-
-def _write_line(stream: IO[str], file: Path, frame: Frame, detections: Detections) -> None:
-    """One JSON line: file, frame, seconds from the first frame, COCO results for that frame."""
-    line = {
-        "file": str(file),
-        "frame": frame.index,
-        "time": round(float(frame.time), 6),
-        "detections": detections.to_coco(frame.index),
-    }
-    stream.write(json.dumps(line, allow_nan=False) + "\n")

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections import Counter
+import math
+from collections import Counter, deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-import numpy as np
-from numpy.typing import NDArray
-
+from ..content import TRANSPORT_HEAD, is_transport_stream
 from ..errors import InputError
+from ..images import SUFFIXES as IMAGE_SUFFIXES
 from ..text import pluralize
+from .video_frames import Colors, Frame, reason_of
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame, VideoStream
@@ -24,22 +24,41 @@ if TYPE_CHECKING:
 VIDEO_SUFFIXES = frozenset(
     {
         *(".3gp", ".avi", ".flv", ".m2ts", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg"),
-        *(".mts", ".ogv", ".webm", ".wmv"),
+        *(".ogv", ".webm", ".wmv"),
     }
 )
-COLORS = ("colorspace", "color_primaries", "color_trc")
+TRANSPORT_SUFFIXES = frozenset({".m2t", ".mts", ".trp", ".ts"})
+"""Those of MPEG transport streams, unless they are TypeScript's: the content tells."""
 DEFAULT_RATE = Fraction(25)
+# Where recordings were joined the clock goes back, or in formats that allow for it, ahead by more
+# seconds than this, which is FFmpeg's own limit.
+_JUMP_AHEAD = Fraction(10)
+_DISCONTINUOUS = 0x200  # FFmpeg's AVFMT_TS_DISCONT
+# The demuxer takes a join for lost data of one of the packets before it.
+_PACKETS_BEFORE_JOIN = 3
 # A video that ends before this part of its announced length was cut off.
 _WHOLE = Fraction(9, 10)
 
 
 def is_video(file: Path) -> bool:
-    """Whether the name is that of a video; all other files are taken for images."""
-    return file.suffix.lower() in VIDEO_SUFFIXES
+    """Whether the name is that of a video, or the content of a file that is named neither way.
+
+    All other files are taken for images.
+    """
+    suffix = file.suffix.lower()
+    if suffix in VIDEO_SUFFIXES or suffix in IMAGE_SUFFIXES:
+        return suffix in VIDEO_SUFFIXES
+    if not file.is_file():  # what a pipe gave would be missing later
+        return False
+    try:
+        with file.open("rb") as stream:
+            return is_transport_stream(stream.read(TRANSPORT_HEAD))
+    except (OSError, ValueError):
+        return False
 
 
-def require_av(file: Path) -> None:
-    """Make sure that PyAV is there to read `file`.
+def require_av(source: object) -> None:
+    """Make sure that PyAV is there to read `source`.
 
     Raises:
         InputError: it is not, or cannot be imported.
@@ -48,48 +67,9 @@ def require_av(file: Path) -> None:
         import av  # noqa: F401
     except ImportError as error:
         raise InputError(
-            f"{file}: expected PyAV, which reads videos, found none ({error}); pip install "
+            f"{source}: expected PyAV, which reads videos, found none ({error}); pip install "
             "'pedseg[video]', or name the images only"
         ) from error
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A decoded frame that is not converted yet.
-
-    Attributes:
-        index: its number, from 0.
-        time: seconds since the first frame.
-        duration: seconds it is shown.
-        decoded: PyAV's frame.
-    """
-
-    index: int
-    time: Fraction
-    duration: Fraction
-    decoded: VideoFrame
-
-    @property
-    def turns(self) -> int:
-        """Quarter turns counterclockwise that put it upright."""
-        return round(self.decoded.rotation / 90) % 4
-
-    def pixels(self) -> NDArray[np.uint8]:
-        """The frame as its camera was held, uint8 [H, W, 3] RGB, contiguous.
-
-        Raises:
-            InputError: its pixels cannot be converted.
-        """
-        import av
-
-        try:
-            pixels = np.asarray(self.decoded.to_ndarray(format="rgb24"), np.uint8)
-        except (av.FFmpegError, ValueError) as error:
-            raise InputError(
-                f"frame {self.index}: expected pixels that convert to RGB, found "
-                f"{self.decoded.format.name} ({_reason(error)}); convert the video"
-            ) from error
-        return np.ascontiguousarray(np.rot90(pixels, self.turns))
 
 
 class VideoReader:
@@ -133,13 +113,15 @@ class VideoReader:
                 stack.enter_context(container)
                 stream = container.streams.best("video")
             except (av.FFmpegError, OSError, ValueError) as error:
-                raise InputError(_unreadable(path, _reason(error))) from error
+                raise InputError(_unreadable(path, reason_of(error))) from error
             if not isinstance(stream, av.VideoStream):
                 raise InputError(_unreadable(path, "no images in it"))
             self._resources = stack.pop_all()
         stream.thread_type = "AUTO"
         self._container, self._stream = container, stream
         self.rate: Fraction = stream.average_rate or stream.guessed_rate or DEFAULT_RATE
+        may_jump = container.format.flags & _DISCONTINUOUS
+        self._jump_ahead: float | Fraction = _JUMP_AHEAD if may_jump else math.inf
         self._length = _announced_length(container, stream)
         self.total = stream.frames or (round(self._length * self.rate) if self._length else None)
         self.pixel_aspect: Fraction = stream.sample_aspect_ratio or Fraction(1)
@@ -162,10 +144,9 @@ class VideoReader:
         return ", ".join([*counts, *self._notes]) or None
 
     @property
-    def colors(self) -> dict[str, int]:
-        """FFmpeg's numbers for matrix, primaries and transfer curve, by its own names."""
-        context = self._stream.codec_context
-        return {name: getattr(context, name) for name in COLORS}
+    def colors(self) -> Colors:
+        """What the stream says of its colors."""
+        return Colors.of(self._stream)
 
     def __iter__(self) -> Iterator[Frame]:
         """The frames in the order they are shown.
@@ -183,22 +164,19 @@ class VideoReader:
             self._notes.append(f"an end after {float(end):.2f} s of {float(self._length):.2f} s")
 
     def _frames(self) -> Iterator[Frame]:
-        """The frames with their times, up to a change of size."""
+        """The frames with their times, which go on where the clock of a stream starts anew."""
         start: Fraction | None = None
-        end, size = Fraction(0), (0, 0)
+        before, end = Fraction(0), Fraction(0)
         for index, decoded in enumerate(self._decoded_frames()):
             base = decoded.time_base or Fraction(0)
-            found = decoded.width, decoded.height
-            if index and found != size:
-                self._notes.append(f"frames of {size} pixels and then, at {index}, of {found}")
-                return
-            size = found
-            time = None if decoded.pts is None else decoded.pts * base
+            stored = None if decoded.pts is None else decoded.pts * base
             if start is None:
-                start = time or Fraction(0)
-            duration = decoded.duration * base or 1 / self.rate
-            frame = Frame(index, end if time is None else time - start, duration, decoded)
-            end = frame.time + duration
+                start = stored or Fraction(0)
+            time = end if stored is None else stored - start
+            if stored is not None and not 0 <= time - before <= self._jump_ahead:
+                time, start = end, stored - end
+            frame = Frame(index, time, decoded.duration * base or 1 / self.rate, decoded)
+            before, end = time, time + frame.duration
             self._counts["damaged frame"] += decoded.is_corrupt
             self.decoded = index + 1
             yield frame
@@ -207,12 +185,21 @@ class VideoReader:
         """Decode packet by packet, so that a damaged one costs its own frames alone."""
         import av
 
+        before: Fraction | None = None
+        suspects: deque[bool] = deque(maxlen=_PACKETS_BEFORE_JOIN)
         for packet in self._packets():
+            time = None if packet.dts is None else packet.dts * packet.time_base
+            step = Fraction(0) if time is None or before is None else time - before
+            if not 0 <= step <= self._jump_ahead:
+                self._counts["damaged packet"] -= sum(suspects)
+                suspects.clear()
+            before = time
             try:
                 frames = packet.decode()
             except av.FFmpegError:
                 self._counts["damaged packet"] += 1
                 continue
+            suspects.append(packet.is_corrupt)
             self._counts["damaged packet"] += packet.is_corrupt
             yield from (frame for frame in frames if isinstance(frame, av.VideoFrame))
 
@@ -223,7 +210,7 @@ class VideoReader:
         try:
             yield from self._container.demux(self._stream)
         except (av.FFmpegError, OSError) as error:
-            self._notes.append(_reason(error))
+            self._notes.append(reason_of(error))
 
 
 def _announced_length(container: InputContainer, stream: VideoStream) -> Fraction | None:
@@ -236,10 +223,6 @@ def _announced_length(container: InputContainer, stream: VideoStream) -> Fractio
     if container.duration and len(container.streams) == 1:
         return Fraction(container.duration, 1_000_000)
     return None
-
-
-def _reason(error: Exception) -> str:
-    return getattr(error, "strerror", None) or " ".join(str(error).split())
 
 
 def _unreadable(path: Path, found: str) -> str:

@@ -219,7 +219,41 @@ def tags(path: Path) -> list[int]:
     """FFmpeg's numbers for the matrix, primaries and transfer curve of the colors."""
     with VideoReader(path) as reader:
         next(iter(reader))
-        return list(reader.colors.values())
+        return list(reader.colors)
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx264rgb"], ids=["untagged", "RGB"])
+def test_hd_without_a_matrix_is_bt709_in_and_out(
+    predict: Callable[..., Prediction], tmp_path: Path, codec: str
+) -> None:
+    plain = np.full((48, 1280, 3), (180, 60, 120), np.uint8)
+    clip = write_video(tmp_path / "clip.mp4", [plain], codec=codec, colorspace=2)
+    predict(clip, score_threshold=0.99)
+    seen = []
+    for path in (clip, tmp_path / "out" / "clip.mp4"):
+        with VideoReader(path) as reader:
+            seen.append(next(iter(reader)).pixels()[24, 32].astype(int))
+    np.testing.assert_allclose(seen[1], seen[0], atol=3)
+    assert tags(tmp_path / "out" / "clip.mp4") == [1, 2, 2]
+
+
+def test_videos_of_one_name_and_links_have_results_of_their_own(
+    predict: Callable[..., Prediction], tmp_path: Path
+) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for name, count in (("vfr.mkv", 2), ("vfr.mp4", 3)):
+        write_video(folder / name, count * [scene(3)])
+    (folder / "link.mp4").symlink_to(folder / "vfr.mp4")
+    files = sorted(folder.iterdir())
+    result = predict(*files, formats=["json"])
+    assert [(item.file.name, item.frames) for item in result.predicted] == [
+        *(("link.mp4", 3), ("vfr.mkv", 2), ("vfr.mp4", 3))
+    ]
+    for item in result.predicted:
+        lines = read_lines(item.outputs["lines"])
+        assert [line["file"] for line in lines] == [str(item.file)] * (item.frames or 0)
+    assert all(item.resumed for item in predict(*files, formats=["json"], resume=True).predicted)
 
 
 def test_rgb_is_not_taken_for_a_matrix_of_yuv(
@@ -278,7 +312,11 @@ def test_json_lines_alone_need_no_other_frames(
         return read(self, image, name)
 
     monkeypatch.setattr(Segmenter, "read", watched)
-    result = predict(clip, formats=["json"], every=3)
+    done: list[int] = []
+    result = predict(
+        clip, formats=["json"], every=3, on_frames=lambda file, count, total: done.append(count)
+    )
+    assert done == [1, 4, 7, 8]  # the last frame is done, though it is not segmented
     assert [name for name in converted if "frame" in name] == ["frame 0", "frame 3", "frame 6"]
     assert result.predicted[0].frames == 8
     assert not (tmp_path / "out" / "clip.mp4").exists()
