@@ -59,8 +59,9 @@ class Device:
 
     @property
     def beside(self) -> str:
-        """The device of torch to compare with: eager PyTorch does not run by OpenVINO."""
-        return "cpu" if self.kind == "openvino" else str(self)
+        """The device for eager PyTorch that is to be compared: it runs by no engine."""
+        engines = {"openvino": "cpu", "tensorrt": f"cuda:{self.index}"}
+        return engines.get(self.kind, str(self))
 
 
 def parse_device(name: str) -> Device:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 BANNED = ("torch", "torchvision", "onnx", "onnxscript", "matplotlib", "safetensors", "av")
-LAZY = ("onnxruntime", "PIL", "pycocotools", "rich", "click", *BANNED)
+LAZY = ("onnxruntime", "openvino", "PIL", "pycocotools", "rich", "click", *BANNED)
 
 IMPORT_EVERYTHING = f"""
 import importlib, pkgutil, sys

@@ -64,11 +64,10 @@ class OpenVinoBackend:
         _check_execution(self._model, device, self._openvino.Type.f32)
         self.placement: Placement = {self.provider: _count_layers(self._model)}
         self._request: Any = self._model.create_infer_request()
-        self._no_image = self._openvino.Tensor(np.zeros((1, 1, 1, 3), np.uint8))
+        shape = artifact.manifest.static_shape or (1, 1, 1)
+        self._no_image = self._openvino.Tensor(np.zeros((*shape, 3), np.uint8))
         self._lock = threading.Lock()
-        self._release = MemoryRelease(
-            resources.max_batch_pixels, always=resources.shrink_memory, adapts=device.target == CPU
-        )
+        self._release = MemoryRelease(resources.max_batch_pixels, always=resources.shrink_memory)
 
     def run(self, images: NDArray[np.uint8]) -> Outputs:
         """Segment uint8 [N, H, W, 3] RGB; see `Backend.run`."""
@@ -85,7 +84,7 @@ class OpenVinoBackend:
                     return tuple(request.get_tensor(name).data.copy() for name in self._names)
                 finally:
                     request.set_tensor(INPUT_NAME, self._no_image)  # let go of the caller's
-                    if releases:
+                    if releases and self.provider == "openvino:CPU":
                         model.release_memory()
         except (RuntimeError, MemoryError) as error:
             reason = type(error)(explain(error))
