@@ -32,6 +32,7 @@ from .contender_rows import contender_rows
 from .contenders import Contender, Image
 from .contenders.base import TorchDevice
 from .contenders.registry import (
+    ENGINES,
     Conditions,
     build_contenders,
     read_manifests,
@@ -238,10 +239,11 @@ def _parse_device(name: str) -> Device:
     device = parse_device(name)
     if device.kind == "auto":
         raise InputError("device: expected cpu, cuda or cuda:N, found auto; say what to measure")
-    if device.kind == "tensorrt":
+    if device.kind in ENGINES:
+        where = "cuda" if device.kind == "tensorrt" else "cpu"
         raise InputError(
-            "device: expected cpu, cuda or cuda:N, found tensorrt; use --device cuda "
-            "--contenders tensorrt, which runs the ONNX artifacts by both"
+            f"device: expected cpu, cuda or cuda:N, found {device.kind}; use --device {where} "
+            f"--contenders {device.kind}, which runs the ONNX artifacts by both"
         )
     resolve_device(str(device))
     return device

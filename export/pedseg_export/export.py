@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pedseg_runtime.artifact.checksum import append_checksum
 from pedseg_runtime.artifact.manifest import Manifest, output_specs
+from pedseg_runtime.devices import parse_device
 from pedseg_runtime.errors import ParityError
 from pedseg_runtime.files import replacing
 from pedseg_runtime.parity import TOLERANCES, ParityReport
@@ -69,7 +70,7 @@ def export_artifact(
         samples: images to compare on, besides the generated ones.
         calibration: images to calibrate on; required for int8.
         gate: labelled images to measure AP on, and the largest acceptable loss.
-        device: where both sides run for the comparison.
+        device: where both sides run for the comparison; eager on the CPU beside OpenVINO.
         notify: called with each progress message, one line.
 
     Raises:
@@ -95,7 +96,9 @@ def export_artifact(
             notify(line)
         manifest = describe(loaded, options, draft)
         reference = EagerSegmenter(
-            loaded.model, class_names=loaded.header.class_names, device=device
+            loaded.model,
+            class_names=loaded.header.class_names,
+            device=parse_device(device).beside,
         )
         with capture_library_output(notify):
             write(draft, temporary, manifest)

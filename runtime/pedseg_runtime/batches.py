@@ -16,7 +16,7 @@ from .images import Source
 
 logger = logging.getLogger(__name__)
 
-_ON_CPU = ("CPUExecutionProvider", "torch:cpu")
+_ON_CPU = ("CPUExecutionProvider", "torch:cpu", "openvino:CPU")
 _BATCH_SIZE = 8  # elsewhere
 
 OnError = Literal["raise", "return"]

@@ -20,8 +20,10 @@ from pathlib import Path
 
 from .errors import InputError
 
-KINDS = ("auto", "cpu", "cuda", "tensorrt")
+KINDS = ("auto", "cpu", "cuda", "tensorrt", "openvino")
 CUDA_EXTRA = "pip install 'pedseg[cuda]'"
+OPENVINO_EXTRA = "pip install 'pedseg[openvino]'"
+_OPENVINO_TARGETS = ("CPU", "GPU", "NPU")
 _CUDNN = "cudnn64_9.dll" if sys.platform == "win32" else "libcudnn.so.9"
 # What onnxruntime's TensorRT provider opens. The wheels of TensorRT keep them in a package that the
 # dynamic loader does not search.
@@ -38,30 +40,55 @@ _VERSION_MISMATCH = (803, 804)
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A parsed device: `kind` is one of `KINDS`; `index` counts the visible GPUs."""
+    """A parsed device.
+
+    Attributes:
+        kind: one of `KINDS`.
+        index: of the GPU, among those that are visible to CUDA.
+        target: of OpenVINO: "CPU", "GPU", "GPU.1", "NPU"; empty for other kinds.
+    """
 
     kind: str
     index: int = 0
+    target: str = ""
 
     def __str__(self) -> str:
+        if self.kind == "openvino":
+            return f"{self.kind}:{self.target}"
         return f"{self.kind}:{self.index}" if self.kind in ("cuda", "tensorrt") else self.kind
+
+    @property
+    def beside(self) -> str:
+        """The device for eager PyTorch that is to be compared: it runs by no engine."""
+        engines = {"openvino": "cpu", "tensorrt": f"cuda:{self.index}"}
+        return engines.get(self.kind, str(self))
 
 
 def parse_device(name: str) -> Device:
-    """Read "auto", "cpu", "cuda", "cuda:N", "tensorrt" or "tensorrt:N".
+    """Read "auto", "cpu", "cuda", "cuda:N", "tensorrt", "openvino" or "openvino:GPU".
+
+    TensorRT takes a number as CUDA does. OpenVINO runs on its CPU device unless another is named:
+    "openvino:CPU", "openvino:GPU", "openvino:GPU.N" or "openvino:NPU".
 
     Raises:
         InputError: any other name.
     """
-    matched = re.fullmatch(r"(auto|cpu)|(cuda|tensorrt)(?::(\d{1,3}))?", name)
+    matched = re.fullmatch(
+        r"(auto|cpu)|(cuda|tensorrt)(?::(\d{1,3}))?|openvino(?::(CPU|NPU|GPU(?:\.\d{1,3})?))?", name
+    )
     if matched is None:
-        close = difflib.get_close_matches(name.lower(), [*KINDS, "cuda:0"], n=1, cutoff=0.5)
-        hint = f"; did you mean {close[0]!r}?" if close else ""
+        known = (*KINDS, "cuda:0", *(f"openvino:{target}" for target in _OPENVINO_TARGETS))
+        names = {each.lower(): each for each in known}
+        close = difflib.get_close_matches(name.lower(), names, n=1, cutoff=0.5)
+        hint = f"; did you mean {names[close[0]]!r}?" if close else ""
         raise InputError(
-            f"device: expected auto, cpu, cuda, cuda:N or tensorrt, found {name!r}{hint}"
+            "device: expected auto, cpu, cuda, cuda:N, tensorrt, openvino or openvino:GPU, found "
+            f"{name!r}{hint}"
         )
-    simple, gpu, index = matched.groups()
-    return Device(simple) if simple else Device(gpu, int(index or 0))
+    simple, gpu, index, target = matched.groups()
+    if simple:
+        return Device(simple)
+    return Device(gpu, int(index or 0)) if gpu else Device("openvino", target=target or "CPU")
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,8 @@ class SegmenterInfo:
         cpu_quota: CPUs' worth of time that containers leave to the process; None without a limit.
             `threads` follows it unless it was set.
         placement: which provider runs how many nodes of each operator, as onnxruntime divided the
-            graph; None for torch, which has one device.
+            graph, or the layers of the graph that OpenVINO compiled; None for torch, which has one
+            device.
         self_test: the outcome of the self-test, see `Segmenter`.
         versions: of Python and of the libraries that run it here.
         exported_with: of the libraries that made the file.

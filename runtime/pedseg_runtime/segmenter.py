@@ -46,7 +46,7 @@ class Segmenter(Closeable):
     Attributes:
         manifest: what the artifact says of itself.
         provider: what really runs it, e.g. `CUDAExecutionProvider`, `CPUExecutionProvider`,
-            `torch:cpu`.
+            `torch:cpu`, `openvino:CPU`.
         max_batch_pixels: most pixels in a run of several images; None sets no limit.
         self_test: outcome of the self-test: `passed on 3 samples`, `not in the artifact` or
             `skipped`.
@@ -93,7 +93,9 @@ class Segmenter(Closeable):
                 runs and else the CPU, `provider` says which. "tensorrt" (or "tensorrt:N") builds
                 engines, which takes minutes for every new image size: for artifacts of a fixed
                 shape. TensorRT multiplies in TF32 unless NVIDIA_TF32_OVERRIDE=0 is in the
-                environment, and the self-test may then refuse a float32 artifact.
+                environment, and the self-test may then refuse a float32 artifact. "openvino" (or
+                "openvino:GPU", "openvino:NPU") runs ONNX artifacts in OpenVINO, in float32: on a
+                CPU usually faster than onnxruntime; needs `pip install 'pedseg[openvino]'`.
             threads: CPU threads for one run; None takes all cores, or as many as the CPU quota of
                 a container is worth.
             gpu_mem_limit: most bytes of GPU memory for the arena of onnxruntime; a run that needs
@@ -101,7 +103,8 @@ class Segmenter(Closeable):
                 torch it holds for the whole process.
             shrink_memory: give memory back after every run rather than keep it for the next. Runs
                 get slower; for processes that share a device. Unusually large runs do so anyway.
-            engine_cache: folder where TensorRT keeps its engines; None builds them at every start.
+            engine_cache: folder where TensorRT and OpenVINO keep what they compile; None compiles
+                at every start.
             max_pixels: larger images are refused; None takes any size.
             max_batch_pixels: most pixels in a run of several images, and in a run whose memory is
                 kept for the next; an image of more pixels runs alone. None sets no limit.
@@ -111,7 +114,7 @@ class Segmenter(Closeable):
 
         Raises:
             ArtifactError: the file is missing, damaged or not an artifact of pedseg.
-            DeviceError: a GPU was asked for and does not run the model.
+            DeviceError: a GPU or OpenVINO was asked for and does not run the model.
             InputError: an argument cannot be used.
             ParityError: on this device the artifact answers otherwise than at its export; it is
                 closed again, and the error carries the report.

@@ -10,8 +10,8 @@ import pytest
 import torch
 from PIL import Image
 
-from pedseg_benchmarks.contenders import NotRunError, artifacts
-from pedseg_benchmarks.contenders.artifacts import Artifact, OpenVino
+from pedseg_benchmarks.contenders import NotRunError
+from pedseg_benchmarks.contenders.artifacts import Artifact
 from pedseg_benchmarks.contenders.base import TorchDevice
 from pedseg_benchmarks.contenders.eager import Eager
 from pedseg_benchmarks.contenders.registry import (
@@ -23,7 +23,7 @@ from pedseg_benchmarks.contenders.registry import (
 from pedseg_benchmarks.contenders.stock import StockOnnx
 from pedseg_benchmarks.harness import timed_call
 from pedseg_benchmarks.workers import WorkerContext
-from pedseg_runtime.errors import ArtifactError, ClosedError, InputError
+from pedseg_runtime.errors import ClosedError, InputError
 from pedseg_runtime.parity import compare
 
 pytestmark = pytest.mark.slow
@@ -146,39 +146,12 @@ def test_an_export_that_fails_is_named_and_leaves_nothing(checkpoint, tmp_path, 
 
 @needs_openvino
 def test_openvino_runs_the_very_file(image):
-    contender = OpenVino(TINY_ONNX, threads=1, paste=True)
+    (contender,) = (each for each in names(["openvino"], path=TINY_ONNX) if each.optional)
+    model = contender.load()
     artifact = Artifact(TINY_ONNX, device="cpu", threads=1, paste=True)
-    assert compare(artifact.infer([image]), contender.infer([image]))
-    assert [len(found) for found in contender.infer([image, 0 * image])] == [1, 0]
-    assert contender.provider.startswith("openvino:CPU 20")
-
-
-def test_without_openvino_the_reason_is_named(monkeypatch):
-    def missing(name):
-        raise ImportError(name)
-
-    monkeypatch.setattr(artifacts.importlib, "import_module", missing)
-    with pytest.raises(NotRunError, match="pip install openvino"):
-        OpenVino(TINY_ONNX, threads=1, paste=True)
-
-
-def test_a_graph_that_openvino_does_not_take_is_a_named_reason(monkeypatch):
-    class Refusing:
-        __version__ = "2030.1-x"
-
-        class Core:
-            def compile_model(self, *_arguments):
-                raise RuntimeError("Check failed\n\nOperator Foo is not supported\n")
-
-    monkeypatch.setattr(artifacts.importlib, "import_module", lambda _name: Refusing)
-    with pytest.raises(NotRunError, match=r"graph: Operator Foo is not supported$"):
-        OpenVino(TINY_ONNX, threads=1, paste=True)
-
-
-def test_openvino_refuses_what_is_no_artifact(tmp_path):
-    (tmp_path / "a.onnx").write_bytes(b"nothing")
-    with pytest.raises(ArtifactError):
-        OpenVino(tmp_path / "a.onnx", threads=1, paste=True)
+    assert compare(artifact.infer([image]), model.infer([image]))
+    assert [len(found) for found in model.infer([image, 0 * image])] == [1, 0]
+    assert (model.provider, model.format) == ("openvino:CPU", "onnx")
 
 
 def test_the_cpu_needs_no_synchronising_and_has_neither_clock_nor_memory_of_its_own():
@@ -235,8 +208,7 @@ def test_artifacts_of_one_name_are_told_apart_by_folder():
     assert artifact_names(paths) == ["a/m.onnx", "b/m.onnx", "n.onnx"]
 
 
-def names(optional, device="cpu", onnx=True):
-    path = Path("m.onnx")
+def names(optional, device="cpu", onnx=True, path=Path("m.onnx")):
     conditions = Conditions(device=device, threads=1, paste=True, cache=Path("stock"))
     return build_contenders(Path("c"), [path], optional, conditions, onnx=[path] if onnx else [])
 

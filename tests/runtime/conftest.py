@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,6 +36,23 @@ def tiny_path() -> Path:
 def fixed_path() -> Path:
     """The same fixed to 2 images of 40x60, with masks of the whole image."""
     return _golden("fixed.onnx")
+
+
+@pytest.fixture(
+    params=[
+        "cpu",
+        pytest.param(
+            "openvino",
+            marks=pytest.mark.skipif(
+                importlib.util.find_spec("openvino") is None, reason="openvino is not installed"
+            ),
+        ),
+    ]
+)
+def cpu_device(request: pytest.FixtureRequest) -> str:
+    """Each device that runs ONNX on the CPU."""
+    device: str = request.param
+    return device
 
 
 @pytest.fixture

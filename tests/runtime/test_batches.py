@@ -15,6 +15,8 @@ from pedseg_runtime.batches import run_isolated, usual_batch_size
     [
         ("CPUExecutionProvider", None, 1),
         ("torch:cpu", None, 1),
+        ("openvino:CPU", None, 1),
+        ("openvino:GPU", None, 8),
         ("CUDAExecutionProvider", None, 8),
         ("torch:cuda:0", None, 8),
         ("CPUExecutionProvider", (4, 64, 64), 4),

@@ -20,6 +20,9 @@ from pedseg_runtime.devices import Device, Driver, explain_cuda, parse_device, p
         ("cuda:3", Device("cuda", 3), "cuda:3"),
         ("tensorrt", Device("tensorrt", 0), "tensorrt:0"),
         ("tensorrt:2", Device("tensorrt", 2), "tensorrt:2"),
+        ("openvino", Device("openvino", target="CPU"), "openvino:CPU"),
+        ("openvino:GPU.1", Device("openvino", target="GPU.1"), "openvino:GPU.1"),
+        ("openvino:NPU", Device("openvino", target="NPU"), "openvino:NPU"),
     ],
 )
 def test_device_names_are_read(name: str, device: Device, shown: str) -> None:
@@ -34,14 +37,21 @@ def test_device_names_are_read(name: str, device: Device, shown: str) -> None:
         ("CPU", "did you mean 'cpu'"),
         ("cuda:", "did you mean 'cuda"),
         ("cuda:-1", "did you mean 'cuda"),
-        ("cuda:1\n", "expected auto, cpu, cuda, cuda:N or tensorrt"),
-        ("tpu", "expected auto, cpu, cuda, cuda:N or tensorrt"),
+        ("cuda:1\n", "expected auto, cpu, cuda, cuda:N, tensorrt, openvino"),
+        ("tpu", "expected auto, cpu, cuda, cuda:N, tensorrt, openvino"),
         ("tensort", "did you mean 'tensorrt'"),
+        ("openvino:gpu", "did you mean 'openvino:GPU'"),
+        ("openvino:1", "did you mean 'openvino"),
     ],
 )
 def test_other_names_are_refused_with_a_suggestion(name: str, hint: str) -> None:
     with pytest.raises(InputError, match=hint):
         parse_device(name)
+
+
+def test_eager_is_compared_where_torch_runs() -> None:
+    names = ("auto", "cuda:1", "tensorrt:1", "openvino:GPU")
+    assert [parse_device(name).beside for name in names] == ["auto", "cuda:1", "cuda:1", "cpu"]
 
 
 @pytest.mark.parametrize(

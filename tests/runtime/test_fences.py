@@ -6,7 +6,9 @@ import subprocess
 import sys
 
 BANNED = ("torch", "torchvision", "onnx", "onnxscript", "matplotlib", "safetensors", "av")
-LAZY = ("onnxruntime", "PIL", "prometheus_client", "pycocotools", "rich", "click", *BANNED)
+LAZY = (
+    "onnxruntime", "openvino", "PIL", "prometheus_client", "pycocotools", "rich", "click", *BANNED
+)  # fmt: skip
 
 IMPORT_EVERYTHING = f"""
 import importlib, pkgutil, sys

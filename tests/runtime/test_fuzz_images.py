@@ -135,11 +135,13 @@ def test_the_seeds_are_images() -> None:
         assert read_image(content).ndim == 3
 
 
-def test_mutated_images_are_an_error_or_an_image(tiny_path: Path, tmp_path: Path) -> None:
+def test_mutated_images_are_an_error_or_an_image(
+    tiny_path: Path, tmp_path: Path, cpu_device: str
+) -> None:
     outcomes: collections.Counter[str] = collections.Counter()
     slowest, middle = 0.0, 0
     started = time.monotonic()
-    with Segmenter.load(tiny_path, device="cpu", max_pixels=MAX_PIXELS) as segmenter:
+    with Segmenter.load(tiny_path, device=cpu_device, max_pixels=MAX_PIXELS) as segmenter:
         for index, data in enumerate(mutants(CASES)):
             faulthandler.dump_traceback_later(SECONDS_PER_CASE, exit=True)
             before = time.monotonic()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,51 @@ def test_a_forked_child_gets_an_error_and_ends(tiny_path: Path) -> None:
         "one; load it again"
     )
     assert rest == ["no info", "3 found by its own", "child 7", "parent 3"]
+
+
+OPENVINO_PROGRAM = """
+import os, sys, warnings
+import numpy as np
+from pedseg_runtime import ClosedError, DeviceError, Segmenter
+
+warnings.simplefilter("ignore", DeprecationWarning)  # of forking with threads: the point here
+image = np.full((64, 64, 3), 200, np.uint8)
+segmenter = Segmenter.load(sys.argv[1], device="openvino", threads=4)
+child = os.fork()
+if child == 0:
+    try:
+        segmenter(image)
+    except ClosedError as error:
+        print("closed", flush=True)
+    try:
+        Segmenter.load(sys.argv[1], device="openvino")
+    except DeviceError as error:
+        print(error, flush=True)
+    print(len(Segmenter.load(sys.argv[1], device="cpu")(image)), "found by another", flush=True)
+    sys.exit(7)
+_, status = os.waitpid(child, 0)
+print("child", os.waitstatus_to_exitcode(status), flush=True)
+print("parent", len(segmenter(image)), flush=True)
+"""
+
+
+@pytest.mark.skipif(find_spec("openvino") is None, reason="openvino is not installed")
+def test_a_forked_child_of_openvino_is_told_to_start_otherwise(tiny_path: Path) -> None:
+    """OpenVINO's TBB would wait for ever for threads that a fork left behind."""
+    done = subprocess.run(
+        [sys.executable, "-c", OPENVINO_PROGRAM, str(tiny_path)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    closed, error, *rest = done.stdout.splitlines()
+    assert closed == "closed"
+    assert error.startswith(
+        "openvino:CPU: expected a process of its own, found one that was forked"
+    )
+    assert rest == ["3 found by another", "child 7", "parent 3"]
 
 
 TELEMETRY = "import os, pedseg_runtime; print(os.environ['ORT_DISABLE_TELEMETRY'])"

@@ -5,6 +5,7 @@ import hashlib
 import io
 import json
 import pickle
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,12 @@ from PIL import Image
 from pedseg_runtime import ArtifactError, ClosedError, InputError, Manifest, Segmenter
 from pedseg_runtime.artifact.reading import Artifact
 from pedseg_runtime.artifact.tensors import Outputs, group_by_size
+
+
+@pytest.fixture
+def segmenter(tiny_path: Path, cpu_device: str) -> Iterator[Segmenter]:
+    with Segmenter.load(tiny_path, device=cpu_device) as loaded:
+        yield loaded
 
 
 class Recorder:
@@ -157,9 +164,11 @@ def test_the_batch_size_must_be_positive(segmenter: Segmenter, batch_size: int) 
         segmenter.predict([], batch_size=batch_size)
 
 
-def test_a_closed_segmenter_says_so(tiny_path: Path, street: NDArray[np.uint8]) -> None:
-    with Segmenter.load(tiny_path, device="cpu") as segmenter:
-        assert repr(segmenter) == "<Segmenter tiny_blobs fp32 onnx on CPUExecutionProvider>"
+def test_a_closed_segmenter_says_so(
+    tiny_path: Path, street: NDArray[np.uint8], cpu_device: str
+) -> None:
+    with Segmenter.load(tiny_path, device=cpu_device) as segmenter:
+        assert repr(segmenter) == f"<Segmenter tiny_blobs fp32 onnx on {segmenter.provider}>"
     segmenter.close()
     assert "closed" in repr(segmenter)
     with pytest.raises(ClosedError, match="found it closed; load it again"):
@@ -186,18 +195,18 @@ def test_warmup_runs_each_size(tiny_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_file_object_is_loaded_as_its_file_is(
-    tiny_path: Path, street: NDArray[np.uint8], tmp_path: Path
+    tiny_path: Path, street: NDArray[np.uint8], tmp_path: Path, cpu_device: str
 ) -> None:
-    with Segmenter.load(tiny_path, device="cpu") as segmenter:
+    with Segmenter.load(tiny_path, device=cpu_device) as segmenter:
         expected = segmenter(street)
         digest = segmenter.info.digest
-    with tiny_path.open("rb") as stream, Segmenter.load(stream, device="cpu") as segmenter:
+    with tiny_path.open("rb") as stream, Segmenter.load(stream, device=cpu_device) as segmenter:
         assert segmenter.info.digest == digest
         np.testing.assert_array_equal(segmenter(street).boxes, expected.boxes)
     damaged = bytearray(tiny_path.read_bytes())
     damaged[len(damaged) // 2] ^= 1
     with pytest.raises(ArtifactError, match="found it changed since"):
-        Segmenter.load(io.BytesIO(damaged), device="cpu")
+        Segmenter.load(io.BytesIO(damaged), device=cpu_device)
 
 
 @pytest.mark.parametrize(
@@ -274,8 +283,10 @@ def test_pasted_masks_that_break_the_contract_are_refused(
         Segmenter(Recorder(pasted(1, masks), mask_format="full"))(np.zeros((4, 5, 3), np.uint8))
 
 
-def test_pasted_masks_are_the_artifacts_own(fixed_path: Path, street: NDArray[np.uint8]) -> None:
-    with Segmenter.load(fixed_path, device="cpu") as segmenter:
+def test_pasted_masks_are_the_artifacts_own(
+    fixed_path: Path, street: NDArray[np.uint8], cpu_device: str
+) -> None:
+    with Segmenter.load(fixed_path, device=cpu_device) as segmenter:
         found, empty = segmenter.predict([street, np.zeros_like(street)])
     assert found.roi_masks is None
     np.testing.assert_array_equal(found.masks(), [street[..., 0] > 0, street[..., 2] > 0])
@@ -284,10 +295,10 @@ def test_pasted_masks_are_the_artifacts_own(fixed_path: Path, street: NDArray[np
 
 
 def test_a_fixed_batch_is_filled_up_and_never_exceeded(
-    fixed_path: Path, street: NDArray[np.uint8]
+    fixed_path: Path, street: NDArray[np.uint8], cpu_device: str
 ) -> None:
     black = np.zeros_like(street)
-    with Segmenter.load(fixed_path, device="cpu") as segmenter:
+    with Segmenter.load(fixed_path, device=cpu_device) as segmenter:
         found = segmenter.predict([street, black, street, street, street], batch_size=8)
         assert [len(one) for one in found] == [2, 0, 2, 2, 2]
         assert len(segmenter(street)) == 2
@@ -354,8 +365,10 @@ def test_one_image_is_not_copied_on_its_way(street: NDArray[np.uint8]) -> None:
     assert np.shares_memory(backend.images, street)
 
 
-def test_larger_images_than_allowed_are_refused(tiny_path: Path, street: NDArray[np.uint8]) -> None:
-    with Segmenter.load(tiny_path, device="cpu", max_pixels=40 * 60) as segmenter:
+def test_larger_images_than_allowed_are_refused(
+    tiny_path: Path, street: NDArray[np.uint8], cpu_device: str
+) -> None:
+    with Segmenter.load(tiny_path, device=cpu_device, max_pixels=40 * 60) as segmenter:
         assert len(segmenter(street)) == 2
         with pytest.raises(InputError, match="pixels"):
             segmenter(np.zeros((41, 60, 3), np.uint8))

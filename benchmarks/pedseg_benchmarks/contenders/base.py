@@ -32,7 +32,7 @@ class ContenderModel(Protocol):
 
     @property
     def format(self) -> str:
-        """`torch`, `onnx`, `torchscript`, `pt2`, `stock-onnx` or `openvino`."""
+        """`torch`, `onnx`, `torchscript`, `pt2` or `stock-onnx`."""
 
     @property
     def precision(self) -> str:

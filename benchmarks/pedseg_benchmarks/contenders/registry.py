@@ -13,7 +13,7 @@ from pedseg_runtime.console import suggestion
 from pedseg_runtime.errors import ArtifactError, InputError
 from pedseg_train.checkpoint import CheckpointHeader
 
-from .artifacts import Artifact, OpenVino
+from .artifacts import Artifact
 from .base import EAGER, Contender, ContenderModel, NotRunError
 from .eager import Eager
 from .stock import StockOnnx
@@ -172,7 +172,7 @@ def _engines(
     on_gpu = conditions.device.startswith("cuda")
     index = conditions.device.partition(":")[2] or "0"
     loaders: dict[str, Callable[[], ContenderModel]] = {
-        "openvino": partial(OpenVino, path, threads=threads, paste=paste),
+        "openvino": partial(Artifact, path, device="openvino", threads=threads, paste=paste),
         "tensorrt": partial(
             Artifact, path, device=f"tensorrt:{index}", threads=threads, paste=paste
         ),

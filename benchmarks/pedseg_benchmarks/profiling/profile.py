@@ -62,6 +62,11 @@ def profile(
             raise InputError(f"{name}: expected a positive number, found {value}")
     if parse_device(device).kind == "auto":
         raise InputError("device: expected cpu, cuda or cuda:N, found auto; say what to profile")
+    if parse_device(device).kind == "openvino":
+        raise InputError(
+            "device: expected cpu, cuda, cuda:N or tensorrt, found openvino, whose layers are not "
+            "timed; use --device cpu"
+        )
     pixels = read_image(image)
     output.mkdir(parents=True, exist_ok=True)
     trace = output / f"{path.stem}-{device.replace(':', '')}.json"

@@ -85,7 +85,9 @@ METHODS = ("entropy", "percentile", "minmax")
     default=True,
     help="Store generated scenes in the artifact, on which it tests itself when loaded.",
 )
-@click.option("--device", default="cpu", show_default=True, help="Where to compare: cpu or cuda.")
+@click.option(
+    "--device", default="cpu", show_default=True, help="Where to compare: cpu, cuda or openvino."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def main(
     checkpoint: Path,

@@ -18,6 +18,7 @@ from pedseg_runtime.console import (
     output,
     progress_bar,
 )
+from pedseg_runtime.devices import parse_device
 from pedseg_runtime.errors import DeviceError, InputError, ParityError
 from pedseg_runtime.files import write_json
 from pedseg_runtime.images import read_image
@@ -85,7 +86,7 @@ class Verification:
 @click.option("--images", type=EXISTING, help="An image or a folder; default: generated scenes.")
 @click.option("--limit", type=click.IntRange(min=1), default=100, show_default=True)
 @click.option("--stages", is_flag=True, help="Name the first stage that disagrees with eager.")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda or cuda:N.")
+@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:N or openvino.")
 @click.option("--report", "report_path", type=EXISTING, help="Write the report as JSON.")
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def main(
@@ -131,7 +132,8 @@ def verify_files(
 ) -> Verification:
     """Compare an artifact file with a checkpoint file on images or on generated scenes.
 
-    Eager uses the sizes and thresholds that the artifact was exported with.
+    Eager uses the sizes and thresholds that the artifact was exported with. Beside an artifact that
+    OpenVINO runs, it runs on the CPU.
 
     Raises:
         ArtifactError: the artifact cannot be used, or its stages have no names.
@@ -148,7 +150,9 @@ def verify_files(
         failed: list[Failure] = []
         samples = select_samples(manifest, images, limit, failed.append)
         reference = EagerSegmenter(
-            loaded.model, class_names=loaded.header.class_names, device=device
+            loaded.model,
+            class_names=loaded.header.class_names,
+            device=parse_device(device).beside,
         )
         task = bar.add_task("comparing", total=len(samples))
         parity = verify(

@@ -20,7 +20,7 @@ def open_backend(
 
     Args:
         path: the artifact: an ONNX file, or an archive of TorchScript or torch.export.
-        device: "auto", "cpu", "cuda", "cuda:N", "tensorrt" or "tensorrt:N".
+        device: see `parse_device`.
         resources: what it may use; None leaves all to the backend.
 
     Raises:
@@ -31,13 +31,17 @@ def open_backend(
     wanted = parse_device(device)
     artifact, resources = read_artifact(path), resources or Resources()
     if not is_archive(artifact.path):
+        if wanted.kind == "openvino":
+            from .openvino import OpenVinoBackend
+
+            return OpenVinoBackend(artifact, wanted, resources)
         from .onnx import OnnxBackend
 
         return OnnxBackend(artifact, wanted, resources)
-    if wanted.kind == "tensorrt":
+    if wanted.kind in ("tensorrt", "openvino"):
         raise InputError(
             f"device: expected auto, cpu or cuda for {artifact.path}, which torch runs, found "
-            f"{device!r}; export with --format onnx for TensorRT"
+            f"{device!r}; export with --format onnx for it"
         )
     if artifact.manifest.format == "pt2":
         from .torch import Pt2Backend

@@ -73,7 +73,7 @@ class Backend(Protocol):
 
     @property
     def provider(self) -> str:
-        """What really runs it: an onnxruntime provider, "torch:cpu" or "torch:cuda:N"."""
+        """What really runs it: an onnxruntime provider, "torch:cuda:N", "openvino:CPU", ..."""
 
     @property
     def library(self) -> str:

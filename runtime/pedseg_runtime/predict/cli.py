@@ -53,7 +53,7 @@ from .video_reading import is_video
     "--device",
     default="auto",
     show_default=True,
-    metavar="auto|cpu|cuda|cuda:N",
+    metavar="auto|cpu|cuda|cuda:N|openvino",
     help="Where to run; cuda fails if it is not what runs, auto falls back to the CPU.",
 )
 @click.option(

@@ -235,11 +235,13 @@ def test_a_run_that_fails_says_what_to_do(
         pytest.param(b"\x93NUMPY\x01\x00", "expected an ONNX model", id="binary"),
     ],
 )
-def test_a_file_of_another_kind_is_named(content: bytes, message: str, tmp_path: Path) -> None:
+def test_a_file_of_another_kind_is_named(
+    content: bytes, message: str, tmp_path: Path, cpu_device: str
+) -> None:
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
     with pytest.raises(ArtifactError, match=message) as caught:
-        Segmenter.load(path, device="cpu")
+        Segmenter.load(path, device=cpu_device)
     assert str(caught.value).startswith(f"{path}: expected")
     assert "\n" not in str(caught.value)
 
@@ -266,22 +268,23 @@ def test_an_artifact_that_breaks_the_contract_is_named(
     tiny_content: bytes,
     tmp_path: Path,
     write_finished: WriteFinished,
+    cpu_device: str,
 ) -> None:
     path = write_finished(tmp_path / "model.onnx", tiny_content.replace(old, new))
     with pytest.raises(ArtifactError, match=message) as caught:
-        Segmenter.load(path, device="cpu")
+        Segmenter.load(path, device=cpu_device)
     assert str(caught.value).startswith(f"{path}: expected")
     assert "\n" not in str(caught.value)
 
 
 def test_a_newer_schema_is_named_before_its_graph_is_tried(
-    tiny_content: bytes, tmp_path: Path, write_finished: WriteFinished
+    tiny_content: bytes, tmp_path: Path, write_finished: WriteFinished, cpu_device: str
 ) -> None:
     """A later pedseg may use operators that this onnxruntime has never heard of."""
     content = tiny_content.replace(b"ReduceMax", b"ReduceMix")
     content = content.replace(b'"schema_version": 1', b'"schema_version": 9')
     with pytest.raises(ArtifactError, match="upgrade pedseg"):
-        Segmenter.load(write_finished(tmp_path / "newer.onnx", content), device="cpu")
+        Segmenter.load(write_finished(tmp_path / "newer.onnx", content), device=cpu_device)
 
 
 def test_a_missing_file_a_folder_and_a_checkpoint_are_named(tmp_path: Path) -> None:
@@ -375,11 +378,11 @@ def test_the_placement_on_the_cpu_counts_every_node(tiny_path: Path) -> None:
 
 
 def test_memory_that_is_given_back_changes_no_answer(
-    tiny_path: Path, street: NDArray[np.uint8]
+    tiny_path: Path, street: NDArray[np.uint8], cpu_device: str
 ) -> None:
     with (
-        Segmenter.load(tiny_path, device="cpu") as keeping,
-        Segmenter.load(tiny_path, device="cpu", shrink_memory=True) as shrinking,
+        Segmenter.load(tiny_path, device=cpu_device) as keeping,
+        Segmenter.load(tiny_path, device=cpu_device, shrink_memory=True) as shrinking,
     ):
         for size in (40, 20, 40):
             found, expected = shrinking(street[:size]), keeping(street[:size])

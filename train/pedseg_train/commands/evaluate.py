@@ -18,9 +18,11 @@ from pedseg_runtime.console import (
     notes,
     output,
 )
+from pedseg_runtime.devices import parse_device
 from pedseg_runtime.errors import InputError
 from pedseg_runtime.files import write_json
 
+from ..checkpoint import is_checkpoint
 from ..data import SegmentationDataset, open_dataset
 from ..evaluation.analysis import Analysis, analyse
 from ..evaluation.bootstrap import RESAMPLES, ApDifference, compare_ap
@@ -105,7 +107,9 @@ class Evaluation:
 )
 @map_option
 @click.option("--image-ids", type=FILE, help="COCO file with the image ids of a MODEL of results.")
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or openvino."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @click.option("--output", "file", type=FILE, help="Also write the JSON to this file.")
 @click.option("--per-image", type=FILE, help="Write a row per image to this .csv or .json file.")
@@ -178,7 +182,8 @@ def evaluate_file(
         categories: of the dataset, for a file of results; all by default.
         class_map: other names for the dataset's categories.
         image_ids: COCO file with the image ids of results, see `read_predictions`.
-        device: "auto", "cpu", "cuda" or "cuda:N".
+        device: "auto", "cpu", "cuda" or "cuda:N"; for an ONNX artifact "openvino" too, beside which
+            a checkpoint as `compare` runs on the CPU.
 
     Raises:
         PedsegError: a file that cannot be used.
@@ -211,7 +216,8 @@ def evaluate_file(
     failed = dict(recording.failed)
     difference = None
     if compare is not None:
-        with open_model(compare, device=device, images=image_ids) as other:
+        beside = parse_device(device).beside if is_checkpoint(compare) else device
+        with open_model(compare, device=beside, images=image_ids) as other:
             _check_same_classes(compare, other, subject.class_names or dataset.class_names)
             reference = other.record(dataset, indices)
         failed |= reference.failed

@@ -46,7 +46,8 @@ def open_model(
 
     Args:
         path: the file.
-        device: "auto", "cpu", "cuda" or "cuda:N"; results need none.
+        device: "auto", "cpu", "cuda" or "cuda:N"; for an artifact see `Segmenter.load`; results
+            need none.
         images: COCO file with the image ids of results, see `read_predictions`.
 
     Raises:
