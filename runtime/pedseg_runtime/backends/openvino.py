@@ -73,7 +73,7 @@ class OpenVinoBackend:
         """Segment uint8 [N, H, W, 3] RGB; see `Backend.run`."""
         model, request = self._model, self._request
         count, height, width = images.shape[:3]
-        pixels = np.require(images, requirements="CW")  # what a tensor can share
+        pixels = np.require(images, requirements=["C", "W"])  # what a tensor can share
         try:
             with self._lock:
                 releases = self._release.after(count * height * width)

@@ -10,9 +10,9 @@
 
 from .inputs import collect_inputs, find_inputs
 from .jobs import FailedFile, PredictedFile, Prediction
+from .live.segment import LivePrediction, predict_live
 from .outputs import DEFAULT_FORMATS, FORMATS
 from .run import predict_files
-from .segment_live import LivePrediction, predict_live
 
 __all__ = [
     "DEFAULT_FORMATS",

@@ -21,11 +21,11 @@ from ..text import pluralize
 from .inputs import count_left_out, describe_left_out, find_inputs
 from .jobs import Prediction
 from .label_tools import LOCAL_FILES
-from .live_cli import run_live
-from .live_sources import find_live_source
+from .live.cli import run_live
+from .live.sources import find_live_source
 from .outputs import DEFAULT_FORMATS, FORMATS
 from .run import predict_files
-from .video_reading import is_video
+from .video.reading import is_video
 
 
 @click.command(cls=Command)

@@ -10,8 +10,8 @@ import numpy as np
 from ..detections import Detections
 from ..errors import InputError
 from .jobs import reason_of
-from .video_frames import Frame
-from .video_writing import VideoWriter
+from .video.frames import Frame
+from .video.writing import VideoWriter
 
 
 class FrameFailures:

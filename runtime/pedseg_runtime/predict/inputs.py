@@ -12,7 +12,7 @@ from ..errors import InputError
 from ..images import SUFFIXES, readable_suffixes
 from ..text import quote
 from .outputs import JOURNAL_FILE, MASKS_FOLDER
-from .video_reading import TRANSPORT_SUFFIXES, VIDEO_SUFFIXES, is_video
+from .video.reading import TRANSPORT_SUFFIXES, VIDEO_SUFFIXES, is_video
 
 HIDDEN, FOLDER = "hidden", "a folder in a folder; name it, or use a pattern of **"
 UNKNOWN = "no suffix of an image or a video; name the file to have it read"

@@ -16,7 +16,7 @@ from ..detections import Detections
 from ..errors import InputError
 from ..files import replacing, write_json
 from .journal import Entry
-from .video_reading import is_video
+from .video.reading import is_video
 
 OVERLAY, MASKS, JSON, COCO = "overlay", "masks", "json", "coco"
 COCO_INSTANCES, LABEL_STUDIO = "coco-instances", "label-studio"

@@ -38,7 +38,7 @@ from .outputs import (
 )
 from .segment_images import segment_images
 from .segment_videos import OnFrames, segment_video
-from .video_reading import is_video, require_av
+from .video.reading import is_video, require_av
 
 
 def predict_files(

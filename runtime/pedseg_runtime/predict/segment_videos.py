@@ -17,9 +17,9 @@ from ..text import pluralize
 from .frame_outputs import FrameFailures, draw_frame, write_line
 from .jobs import FailedFile, Job, PredictedFile, PredictionContext
 from .journal import Entry, Fingerprint
-from .video_frames import Frame
-from .video_reading import VideoReader
-from .video_writing import VideoWriter
+from .video.frames import Frame
+from .video.reading import VideoReader
+from .video.writing import VideoWriter
 
 OnFrames = Callable[[Path, int, int | None], object]
 # Most frames that wait for their batch, decoded: 12 MB each at 3840x2160.

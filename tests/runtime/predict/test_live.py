@@ -22,11 +22,13 @@ import pytest
 from click.testing import CliRunner
 
 from pedseg_runtime import InputError, Segmenter
-from pedseg_runtime.predict import live_cli, live_reading, predict_live
+from pedseg_runtime.predict import predict_live
 from pedseg_runtime.predict.cli import main
-from pedseg_runtime.predict.live_reading import LiveReader
-from pedseg_runtime.predict.live_sources import find_live_source
-from pedseg_runtime.predict.video_reading import VideoReader
+from pedseg_runtime.predict.live import cli as live_cli
+from pedseg_runtime.predict.live import reading as live_reading
+from pedseg_runtime.predict.live.reading import LiveReader
+from pedseg_runtime.predict.live.sources import find_live_source
+from pedseg_runtime.predict.video.reading import VideoReader
 
 av = pytest.importorskip("av", reason="needs PyAV: pip install 'pedseg[video]'")
 

@@ -17,7 +17,7 @@ from pedseg_runtime.content import TRANSPORT_HEAD, is_transport_stream
 from pedseg_runtime.predict import find_inputs, predict_files
 from pedseg_runtime.predict.cli import main
 from pedseg_runtime.predict.inputs import NO_STREAM
-from pedseg_runtime.predict.video_reading import VideoReader
+from pedseg_runtime.predict.video.reading import VideoReader
 
 av = pytest.importorskip("av", reason="needs PyAV: pip install 'pedseg[video]'")
 

@@ -20,7 +20,7 @@ from rich.progress import Progress
 from pedseg_runtime import InputError, Segmenter, read_image
 from pedseg_runtime.predict import Prediction, cli, predict_files
 from pedseg_runtime.predict.cli import main
-from pedseg_runtime.predict.video_reading import VideoReader
+from pedseg_runtime.predict.video.reading import VideoReader
 
 av = pytest.importorskip("av", reason="needs PyAV: pip install 'pedseg[video]'")
 Flags = pytest.importorskip("av.codec.context").Flags
@@ -566,7 +566,7 @@ def test_a_full_disk_leaves_no_half_video(
     predict: Callable[..., Prediction], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     clip = write_video(tmp_path / "clip.mp4", 4 * [scene(3)])
-    from pedseg_runtime.predict.video_writing import VideoWriter
+    from pedseg_runtime.predict.video.writing import VideoWriter
 
     def fail(self: VideoWriter, *arguments: object) -> None:
         raise OSError(28, "No space left on device")

@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 
 from pedseg_runtime import InputError
-from pedseg_runtime.predict.video_frames import BT709, UNTAGGED, Frame, Orientation
-from pedseg_runtime.predict.video_reading import VideoReader
+from pedseg_runtime.predict.video.frames import BT709, UNTAGGED, Frame, Orientation
+from pedseg_runtime.predict.video.reading import VideoReader
 
 av = pytest.importorskip("av", reason="needs PyAV: pip install 'pedseg[video]'")
 

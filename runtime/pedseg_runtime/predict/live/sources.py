@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from ..errors import InputError
-from ..text import quote
+from ...errors import InputError
+from ...text import quote
 
 SCHEMES = frozenset({"http", "https", "rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "tcp", "udp"})
 # What FFmpeg may open for an address: a playlist must not make it read files of this machine.

@@ -11,11 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from ..content import TRANSPORT_HEAD, is_transport_stream
-from ..errors import InputError
-from ..images import SUFFIXES as IMAGE_SUFFIXES
-from ..text import pluralize
-from .video_frames import Colors, Frame, reason_of
+from ...content import TRANSPORT_HEAD, is_transport_stream
+from ...errors import InputError
+from ...images import SUFFIXES as IMAGE_SUFFIXES
+from ...text import pluralize
+from .frames import Colors, Frame, reason_of
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame, VideoStream

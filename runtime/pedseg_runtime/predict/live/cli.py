@@ -13,11 +13,11 @@ from typing import Any
 import click
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from .. import console
-from ..console import notes
-from ..segmenter import Segmenter
-from ..text import pluralize
-from .segment_live import LivePrediction, predict_live
+from ... import console
+from ...console import notes
+from ...segmenter import Segmenter
+from ...text import pluralize
+from .segment import LivePrediction, predict_live
 
 _STOPPING = (signal.SIGINT, signal.SIGTERM)
 

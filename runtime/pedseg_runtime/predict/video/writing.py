@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import InputError
-from .video_frames import Colors, Frame, usual_matrix
+from ...errors import InputError
+from .frames import Colors, Frame, usual_matrix
 
 if TYPE_CHECKING:
     from av import VideoFrame, VideoStream

@@ -12,16 +12,16 @@ from time import monotonic
 from types import TracebackType
 from typing import IO, Any, Self
 
-from ..detections import Detections
-from ..errors import InputError
-from ..segmenter import Segmenter
-from .frame_outputs import FrameFailures, draw_frame, write_line
-from .live_reading import LiveFrame, LiveReader
-from .live_sources import LiveSource, find_live_source
-from .outputs import DEFAULT_FORMATS, JSON, OVERLAY, Names, check_formats, no_video_format
-from .video_frames import Frame
-from .video_reading import require_av
-from .video_writing import VideoWriter
+from ...detections import Detections
+from ...errors import InputError
+from ...segmenter import Segmenter
+from ..frame_outputs import FrameFailures, draw_frame, write_line
+from ..outputs import DEFAULT_FORMATS, JSON, OVERLAY, Names, check_formats, no_video_format
+from ..video.frames import Frame
+from ..video.reading import require_av
+from ..video.writing import VideoWriter
+from .reading import LiveFrame, LiveReader
+from .sources import LiveSource, find_live_source
 
 _LONGEST_WAIT = 0.2  # seconds that a stop may go unnoticed
 _HOPELESS = 10  # frames of which all failed

@@ -10,10 +10,10 @@ from time import monotonic
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
-from ..errors import InputError
-from .live_sources import LiveSource
-from .video_frames import Colors, Frame, reason_of
-from .video_reading import DEFAULT_RATE
+from ...errors import InputError
+from ..video.frames import Colors, Frame, reason_of
+from ..video.reading import DEFAULT_RATE
+from .sources import LiveSource
 
 if TYPE_CHECKING:
     from av import VideoFrame, VideoStream
