@@ -52,7 +52,7 @@ class LiveReader:
         received: how many frames came.
         dropped: how many were offered and not taken.
         connections: how many times frames came from a new connection.
-        damaged: how many packets could not be decoded.
+        damaged: how many packets could not be decoded, or were lost in part.
         rate: frames per second, as the stream says.
         pixel_aspect: the width of a stored pixel by its height.
         colors: what the stream says of its colors.
@@ -191,6 +191,7 @@ class LiveReader:
             except av.FFmpegError:
                 self.damaged += 1
                 continue
+            self.damaged += packet.is_corrupt
             yield from (frame for frame in frames if isinstance(frame, av.VideoFrame))
 
     def _offer(self, decoded: VideoFrame) -> None:

@@ -38,6 +38,7 @@ class LivePrediction:
         received: how many frames came.
         segmented: how many of them were segmented.
         dropped: how many were to be segmented, but newer ones came before their turn.
+        damaged: how many packets could not be decoded, or were lost in part.
         connections: how many times the source was connected to.
         detections: how many were found.
         failed: why it ended, or why frames failed; None if nothing did.
@@ -49,18 +50,20 @@ class LivePrediction:
     received: int
     segmented: int
     dropped: int
+    damaged: int
     connections: int
     detections: int
     failed: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """All of it, ready for JSON."""
-        counts = ("received", "segmented", "dropped", "connections", "detections")
+        counts = ("received", "segmented", "dropped", "damaged", "connections")
         failed = [] if self.failed is None else [{"file": self.source, "reason": self.failed}]
         return {
             "source": self.source,
             "seconds": round(self.seconds, 3),
             **{name: getattr(self, name) for name in counts},
+            "detections": self.detections,
             **{kind: str(path) for kind, path in self.outputs.items()},
             "failed": failed,
         }
@@ -129,6 +132,7 @@ def predict_live(
         received=reader.received,
         segmented=results.segmented,
         dropped=reader.dropped,
+        damaged=reader.damaged,
         connections=reader.connections,
         detections=results.detections,
         failed=reason,

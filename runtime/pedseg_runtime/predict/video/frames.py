@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from av import VideoFrame, VideoStream
 
 # FFmpeg's numbers of color matrices (AVColorSpace), which are those of ITU-T H.273.
-BT709, UNTAGGED, RESERVED = 1, 2, 3
+RGB, BT709, UNTAGGED, RESERVED = 0, 1, 2, 3
 # What players take for high definition where no matrix is named: more than PAL's 720x576.
 _SD_HEIGHT, _HD_WIDTH = 576, 1280
 
@@ -83,15 +83,21 @@ class Frame:
     @property
     def orientation(self) -> Orientation:
         """How it lies, by the display matrix that comes with it."""
-        side_data: Any = self.decoded.side_data  # PyAV's own types say otherwise
-        matrix = side_data.get("DISPLAYMATRIX")
+        from av.sidedata.sidedata import SideDataContainer
+
+        # As `decoded.side_data`, which would make a cycle of it and the frame: frames would wait in
+        # memory for the garbage collector.
+        container: Any = SideDataContainer
+        matrix = container(self.decoded).get("DISPLAYMATRIX")
         return Orientation() if matrix is None else Orientation.of(bytes(matrix))
 
     @property
     def matrix(self) -> int:
         """FFmpeg's number for the matrix of its colors; that of its size if it names none."""
-        named = self.decoded.colorspace
-        return usual_matrix(self.decoded.width, self.decoded.height) if _is_no(named) else named
+        decoded = self.decoded
+        named = int(decoded.colorspace)
+        is_none = named in (UNTAGGED, RESERVED) or (named == RGB and not decoded.format.is_rgb)
+        return usual_matrix(decoded.width, decoded.height) if is_none else named
 
     def pixels(self) -> NDArray[np.uint8]:
         """The frame as its camera was held, uint8 [H, W, 3] RGB, contiguous.
@@ -103,7 +109,8 @@ class Frame:
 
         self.decoded.colorspace = self.matrix
         try:
-            pixels = np.asarray(self.decoded.to_ndarray(format="rgb24"), np.uint8)
+            # More threads, started anew for every frame, are slower and cost memory.
+            pixels = np.asarray(self.decoded.to_ndarray(format="rgb24", threads=1), np.uint8)
         except (av.FFmpegError, ValueError) as error:
             raise InputError(
                 f"frame {self.index}: expected pixels that convert to RGB, found "
@@ -125,7 +132,3 @@ def usual_matrix(width: int, height: int) -> int:
 def reason_of(error: Exception) -> str:
     """What FFmpeg or the system says is wrong, in one line."""
     return getattr(error, "strerror", None) or " ".join(str(error).split())
-
-
-def _is_no(matrix: int) -> bool:
-    return matrix in (UNTAGGED, RESERVED)
