@@ -176,6 +176,8 @@ def main(
                 as_json=as_json,
             )
         return
+    if duration is not None:
+        raise click.UsageError("--duration is for a live source; --every N thins out a video")
     sources = [Path(source) for source in inputs]
     files, left_out = find_inputs(sources, output=folder)
     loaded = load()

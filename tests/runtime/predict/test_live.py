@@ -401,6 +401,7 @@ def test_a_number_is_a_camera_unless_it_is_a_file(
         (["rtsp://u:p@cam:x/"], 1, "cam:x/: expected scheme://host"),
         (["rtsp://cam/", "a.png"], 2, "a live source is followed alone"),
         (["rtsp://cam/", "--resume"], 2, "--resume is for files"),
+        (["a.mp4", "--duration", "3"], 2, "--duration is for a live source"),
         (["rtsp://cam/", "--format", "masks"], 1, "expected the format overlay or json"),
         (["/dev/video9", "--patience", "0.1"], 1, "/dev/video9: expected a live stream, found no"),
         (["tcp://127.0.0.1:1", "--patience", "0.1"], 1, "Connection refused"),

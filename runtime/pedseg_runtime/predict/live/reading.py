@@ -91,9 +91,7 @@ class LiveReader:
         traceback: TracebackType | None,
     ) -> None:
         self._stopped.set()
-        self._thread.join(
-            2 * SILENCE
-        )  # FFmpeg can wait for data so long, and for both of its steps
+        self._thread.join(_PARTING)
 
     def take(self, timeout: float) -> LiveFrame | None:
         """The newest frame, once; None if none came within `timeout` seconds.
