@@ -21,7 +21,9 @@ from ..artifact.reading import Artifact
 from ..artifact.tensors import Outputs
 from ..devices import OPENVINO_EXTRA, Device
 from ..errors import ArtifactError, DeviceError, InputError
+from ..image_limits import resized_size
 from .base import MemoryRelease, Placement, Resources, one_line, run_failure
+from .openvino_graph import SIZE_NAME, make_order_stable, take_size_as_input
 
 CPU = "CPU"
 # What OpenVINO prepares for a new shape it keeps, 5000 pieces by default: 735 MiB after 300 image
@@ -58,6 +60,7 @@ class OpenVinoBackend:
         self.provider = str(device)
         self.threads = resources.threads_on_cpu()
         self._names = [spec["name"] for spec in output_specs(artifact.manifest.mask_format)]
+        self._takes_size = False
         self._model: Any = self._compile(device, resources)
         _check_contract(artifact.path, artifact.manifest, self._model)
         _check_execution(self._model, device, self._openvino.Type.f32)
@@ -77,6 +80,8 @@ class OpenVinoBackend:
             with self._lock:
                 releases = self._release.after(count * height * width)
                 request.set_tensor(INPUT_NAME, self._openvino.Tensor(pixels, shared_memory=True))
+                if self._takes_size:
+                    request.set_tensor(SIZE_NAME, self._openvino.Tensor(self._resized(pixels)))
                 try:
                     request.infer()
                     # Copies: the next run writes to the same memory.
@@ -92,6 +97,13 @@ class OpenVinoBackend:
     def close(self) -> None:
         """Let go of the model; a run under way in another thread finishes."""
         self._model = self._request = None
+
+    def _resized(self, images: NDArray[np.uint8]) -> NDArray[np.int64]:
+        """Height and width that the graph resizes `images` to."""
+        manifest = self.artifact.manifest
+        height, width = images.shape[1:3]
+        size = resized_size((height, width), manifest.min_size, manifest.max_size)
+        return np.array(size, np.int64)
 
     def _compile(self, device: Device, resources: Resources) -> Any:
         """The compiled model."""
@@ -109,6 +121,13 @@ class OpenVinoBackend:
             frontend = importlib.import_module("openvino.frontend")
             reader = frontend.FrontEndManager().load_by_framework("onnx")
             model = reader.convert(reader.load(str(path)))
+            self._takes_size = take_size_as_input(model)
+            make_order_stable(model)
+        except ValueError as error:
+            raise InputError(
+                f"device: expected auto, cpu or cuda for {path}, found {device}, which has no "
+                f"float64: {error}; export with --masks roi"
+            ) from error
         except Exception as error:  # OpenVINO's errors share no narrower base
             raise _unusable(path, self.library, error) from error
         try:
@@ -170,6 +189,7 @@ def _check_contract(path: Path, manifest: Manifest, model: Any) -> None:
     found = {
         port.get_any_name(): np.dtype(port.get_element_type().to_dtype()).name
         for port in (*model.inputs, *model.outputs)
+        if SIZE_NAME not in port.get_names()
     }
     if found != expected:
         raise ArtifactError(
