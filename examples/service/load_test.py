@@ -186,7 +186,8 @@ async def load(
     good = good_uploads(folder)
     bad = hostile_uploads(good[0].body)
     counts = Counts()
-    limits = httpx.Limits(max_connections=clients)
+    # A connection that is kept may be closed by the server just as it is used again.
+    limits = httpx.Limits(max_connections=clients, max_keepalive_connections=0)
     async with httpx.AsyncClient(base_url=address, timeout=60, limits=limits) as http:
         before = await scrape(http)
         until = time.monotonic() + seconds

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -271,7 +272,9 @@ def run_batches(
 ) -> None:
     """What the thread does until the queue is closed and empty."""
     while requests := queue.take(max_batch_size, batch_timeout):
+        start = time.monotonic()
         _answer(requests, queue, segmenter, max_batch_pixels, observer)
+        queue.ran(time.monotonic() - start)
         del requests  # an idle thread would keep its last images
 
 

@@ -46,9 +46,10 @@ class Request:
             return None
         return max(0.0, self.arrived + self.timeout - time.monotonic())
 
-    def expired(self) -> bool:
-        """Whether the deadline has passed."""
-        return self.remaining() == 0.0
+    def expired(self, within: float = 0.0) -> bool:
+        """Whether the deadline has passed, or will within so many seconds."""
+        remaining = self.remaining()
+        return remaining is not None and remaining <= within
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +99,7 @@ class RequestQueue:
         self._closed = ""
         self._drains = False
         self._counts: dict[str, int] = {}
+        self._mean = self._deviation = 0.0  # seconds of a batch
 
     def reserve(self) -> None:
         """Take a place, before anything is spent on the request.
@@ -171,7 +173,9 @@ class RequestQueue:
     def take(self, most: int, batch_timeout: float) -> list[Request]:
         """Wait for requests and take the oldest: `most`, or fewer when the first waited so long.
 
-        Requests that are cancelled or too late are left out.
+        Requests that are cancelled or too late are left out, and so are those that a batch of the
+        usual time would answer too late, if others wait behind them. Under more load than the model
+        can bear all time would go into answers that nobody waits for any more.
 
         Returns:
             The requests, marked as running; none when the queue is closed and empty.
@@ -188,6 +192,14 @@ class RequestQueue:
                 self._count_batch(wanted)
             if wanted or is_over:
                 return wanted
+
+    def ran(self, seconds: float) -> None:
+        """Learn how long a batch takes: running mean, and mean absolute deviation from it."""
+        with self._changed:
+            if self._mean == 0.0:
+                self._mean = seconds
+            self._deviation += (abs(seconds - self._mean) - self._deviation) / 4
+            self._mean += (seconds - self._mean) / 8
 
     def close(self, why: str, *, drain: bool) -> None:
         """Take no more requests; without `drain`, those that wait get a `ClosedError`."""
@@ -224,7 +236,9 @@ class RequestQueue:
         if not request.future.set_running_or_notify_cancel():
             self.end(request, "cancelled")
             return False
-        if request.expired():
+        # The last in the queue is tried in any case: else one slow batch could end all others.
+        usual = self._mean + 2 * self._deviation if self._ready else 0.0
+        if request.expired(within=usual):
             error = deadline_error(request)
             self.end(request, "expired", error)
             request.future.set_exception(error)

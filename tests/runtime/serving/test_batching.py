@@ -173,6 +173,25 @@ def test_a_request_that_is_late_is_not_run(busy: BatchingSegmenter, gated: Gated
     assert busy.stats().expired == 1
 
 
+def test_no_time_goes_into_answers_that_come_too_late() -> None:
+    """A batch takes a second: who has half of one left makes room for who can be answered."""
+    queue, image = RequestQueue(8), np.zeros((4, 4, 3), np.uint8)
+    requests = [Request(0.5, None), Request(0.6, None), Request(60.0, None), Request(None, None)]
+    for _ in range(3):
+        queue.ran(1.0)
+    for request in requests:
+        queue.reserve()
+        queue.put(request, image)
+    assert [queue.take(1, 0) for _ in range(2)] == [[requests[2]], [requests[3]]]
+    for request in requests[:2]:
+        assert isinstance(request.future.exception(0), DeadlineError)
+    assert queue.stats().expired == 2
+    lone = Request(0.5, None)
+    queue.reserve()
+    queue.put(lone, image)
+    assert queue.take(1, 0) == [lone], "times may have changed, which only a run can tell"
+
+
 def test_a_run_that_outlasts_a_deadline_is_not_waited_for(gated: Gated) -> None:
     with BatchingSegmenter(gated, batch_timeout=0) as batching:
         with pytest.raises(DeadlineError):
