@@ -14,8 +14,9 @@ import pytest
 from numpy.typing import NDArray
 
 from pedseg_runtime import ArtifactError, DeviceError, InputError, Manifest, Segmenter
-from pedseg_runtime.backends import Resources, base, open_backend, openvino
+from pedseg_runtime.backends import Resources, base, open_backend, openvino, openvino_graph
 from pedseg_runtime.devices import Device
+from pedseg_runtime.image_limits import resized_size
 
 needs_openvino = pytest.mark.skipif(
     importlib.util.find_spec("openvino") is None, reason="openvino is not installed"
@@ -184,3 +185,59 @@ def test_the_reason_is_taken_out_of_openvinos_report() -> None:
     )
     assert openvino.explain(RuntimeError(report)) == "-- No conversion rule for: Mix-18"
     assert openvino.explain(RuntimeError("Exception from a.cpp:1:\n")) == "Exception from a.cpp:1:"
+
+
+def sized(*computed: str) -> Any:
+    """A graph of images whose height and width go through float64, once per name."""
+    import openvino as library
+    from openvino import opset11 as op
+
+    images = op.parameter([-1, -1, -1, 3], np.uint8, name="images")
+    sides = op.gather(op.shape_of(images, "i64"), np.array([1, 2]), np.array(0))
+    results = []
+    for name in computed:
+        results.append(op.convert(op.floor(op.convert(sides, "f64")), "i64"))
+        results[-1].output(0).set_names({name})
+    return library.Model([op.add(result, np.array(1)) for result in results], [images], "sized")
+
+
+@needs_openvino
+def test_the_size_that_float64_computes_becomes_an_input(tiny_path: Path) -> None:
+    model = sized("size")
+    assert openvino_graph.take_size_as_input(model)
+    assert [port.get_any_name() for port in model.inputs] == ["images", openvino_graph.SIZE_NAME]
+    backend = load(tiny_path)
+    assert not backend._takes_size
+    manifest = backend.artifact.manifest
+    resized = resized_size((7, 9), manifest.min_size, manifest.max_size)
+    assert tuple(backend._resized(np.zeros((1, 7, 9, 3), np.uint8))) == resized
+
+
+@needs_openvino
+def test_a_graph_with_more_float64_is_refused(
+    tiny_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ValueError, match="4 nodes compute in float64"):
+        openvino_graph.take_size_as_input(sized("size", "other"))
+
+    def refuse(model: Any) -> bool:
+        raise ValueError("2 nodes compute in float64, the first is a")
+
+    monkeypatch.setattr(openvino, "take_size_as_input", refuse)
+    with pytest.raises(InputError, match=r"which has no float64: 2 nodes .*; export with --masks"):
+        load(tiny_path)
+
+
+@needs_openvino
+def test_equal_values_keep_their_order() -> None:
+    import openvino as library
+    from openvino import opset11 as op
+
+    values = op.parameter([-1], np.float32, name="values")
+    found = op.topk(values, np.array(3), 0, "max", "value", "i64")
+    found.output(1).set_names({"indices"})
+    model = library.Model([found.output(1)], [values], "order")
+    openvino_graph.make_order_stable(model)
+    (node,) = (node for node in model.get_ordered_ops() if node.get_type_name() == "TopK")
+    assert node.get_attributes()["stable"]
+    assert model.output("indices").get_node().get_type_name() == "Result"
