@@ -175,7 +175,7 @@ class RequestQueue:
 
         Requests that are cancelled or too late are left out, and so are those that a batch of the
         usual time would answer too late, if others wait behind them. Under more load than the model
-        can bear all time would go into answers that nobody waits for any more.
+        can bear all time would go into answers that come too late.
 
         Returns:
             The requests, marked as running; none when the queue is closed and empty.

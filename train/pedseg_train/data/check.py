@@ -105,7 +105,7 @@ def look_at(
         elif isinstance(labelled, PennFudanImages):
             inspection = inspect_pair(labelled.root, labelled.names[index])
         else:
-            break  # a layout of somebody else's, who knows what is in it
+            break  # a layout of another library, whose images are its own affair
         tally.add(inspection)
         if inspection.found is not None:
             look.learnable[index] = int(inspection.found.learnable.sum())

@@ -39,7 +39,7 @@ class LiveFrame(NamedTuple):
 class LiveReader:
     """The newest frame of a live source, decoded by a thread; a context manager.
 
-    A frame that nobody took when the next one comes is dropped: memory holds one, and what is
+    A frame that is not taken before the next one comes is dropped: memory holds one, and what is
     taken is never old. A connection that is lost is made anew, after waits that double.
 
     Args:
