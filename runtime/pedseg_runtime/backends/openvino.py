@@ -31,6 +31,8 @@ CPU = "CPU"
 _NO_CACHE_OF_SHAPES = {"CPU_RUNTIME_CACHE_CAPACITY": "0"}
 _NO_WORK = frozenset({"Const", "Input", "Output"})  # of the compiled graph
 _first_process: int | None = None  # that used OpenVINO
+_core: Any = None
+_core_lock = threading.Lock()
 
 
 class OpenVinoBackend:
@@ -107,7 +109,7 @@ class OpenVinoBackend:
 
     def _compile(self, device: Device, resources: Resources) -> Any:
         """The compiled model."""
-        core = self._openvino.Core()
+        core = _only_core(self._openvino)
         found = core.available_devices
         if not any(name == device.target or name.startswith(f"{device.target}.") for name in found):
             raise DeviceError(
@@ -179,6 +181,20 @@ def _import_openvino(device: Device) -> Any:
         )
     _first_process = os.getpid()
     return openvino
+
+
+def _only_core(openvino: Any) -> Any:
+    """The one `Core` of this process, which is never destroyed.
+
+    Each sets an alternate signal stack for its thread and puts the one before back when it ends.
+    Where two end in the order they began, or in another thread, what is put back was unmapped, and
+    the next signal, a SIGTERM for instance, ends the process with a segmentation fault.
+    """
+    global _core
+    with _core_lock:
+        if _core is None:
+            _core = openvino.Core()
+        return _core
 
 
 def _check_contract(path: Path, manifest: Manifest, model: Any) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+import sys
 import weakref
 from collections.abc import Callable
 from pathlib import Path
@@ -241,3 +243,28 @@ def test_equal_values_keep_their_order() -> None:
     (node,) = (node for node in model.get_ordered_ops() if node.get_type_name() == "TopK")
     assert node.get_attributes()["stable"]
     assert model.output("indices").get_node().get_type_name() == "Result"
+
+
+SIGNALLED = """
+import faulthandler, gc, os, signal, sys
+from pedseg_runtime import Segmenter
+
+faulthandler.enable()  # it has an alternate stack for signals, as OpenVINO does
+first, second = (Segmenter.load(sys.argv[1], device="openvino") for _ in range(2))
+for segmenter in (first, second):
+    segmenter.close()
+del first, second, segmenter
+gc.collect()
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+@needs_openvino
+def test_signals_reach_a_process_that_closed_its_segmenters_in_the_order_it_loaded_them(
+    tiny_path: Path,
+) -> None:
+    """In a process of its own: it was ended by a segmentation fault."""
+    command = [sys.executable, "-c", SIGNALLED, str(tiny_path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stdout) == (0, "handled\n"), result.stderr
