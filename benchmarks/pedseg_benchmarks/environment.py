@@ -20,6 +20,7 @@ import onnxruntime
 import torch
 
 from pedseg_runtime.backends.sessions import CUDA_OPTIONS
+from pedseg_runtime.containers import usable_cpus
 
 LIBRARIES = ("pedseg", "torchvision", "numpy", "onnx", "pillow", "openvino")
 LOOK_SECONDS = 0.3
@@ -39,7 +40,7 @@ def fingerprint(*, threads: int, gpu: int = 0) -> dict[str, Any]:
             "architecture": platform.machine(),
             "capability": torch.backends.cpu.get_cpu_capability(),
             "logical_cores": os.cpu_count(),
-            "usable_cores": _usable_cores(),
+            "usable_cores": usable_cpus(),
             "load_average": _load_average(),
             "busy_cores": _busy_cores(),
             "mhz": _cpu_clock(),
@@ -92,13 +93,6 @@ def _cpu_clock() -> float | None:
         clocks = [float(line.split(":", 1)[1]) for line in lines if line.startswith("cpu MHz")]
         return max(clocks, default=None)
     return None
-
-
-def _usable_cores() -> int | None:
-    """Cores this process may run on, which a container or taskset can restrict."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count()
 
 
 def _load_average() -> list[float] | None:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from pedseg_runtime.console import progress_bar
 from pedseg_runtime.detections import Detections
-from pedseg_runtime.errors import DatasetError, InputError, PedsegError
+from pedseg_runtime.errors import DatasetError, InputError, PedsegError, first_line, summarize
 
 from .contenders import Contender, Image
 from .correctness import CorrectnessCheck, Verdict
@@ -184,7 +184,7 @@ def load_contenders(
             except Exception as error:  # an optional contender may fail in any way it can
                 if not contender.optional:
                     raise
-                missing.append(NotRun(contender.name, _in_one_line(error)))
+                missing.append(NotRun(contender.name, first_line(summarize(error))))
     return loaded, missing
 
 
@@ -225,7 +225,7 @@ def _infer_each(name: str, worker: Worker, images: Sequence[Image]) -> list[Dete
     first = next(iter(errors.values()))
     if len(errors) == len(images):
         raise first
-    reasons = {position: _in_one_line(error) for position, error in errors.items()}
+    reasons = {position: first_line(summarize(error)) for position, error in errors.items()}
     raise ImagesFailedError(name, reasons) from first
 
 
@@ -302,7 +302,7 @@ def run_rounds(
                 try:
                     timing = workers[index].run(timed_call, [image])
                 except Exception as error:  # any: it is this image's
-                    reasons = {position: _in_one_line(error)}
+                    reasons = {position: first_line(summarize(error))}
                     raise ImagesFailedError(f"contender {index + 1}", reasons) from error
                 seconds[index, repetition, position] = timing.seconds
                 if timing.device_seconds is not None:
@@ -321,10 +321,3 @@ def run_rounds(
 
 def _infer_one(worker: Worker, image: Image) -> Detections:
     return worker.run(infer, [image])[0]
-
-
-def _in_one_line(error: Exception) -> str:
-    """The reason that a contender is not available; of a foreign error with its type."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    text = lines[0] if lines else "no message"
-    return text if isinstance(error, PedsegError) else f"{type(error).__name__}: {text}"

@@ -41,7 +41,7 @@ class Closeable(ABC):
         name = type(self).__name__
         raise InputError(
             f"{name}: expected to stay in the process that made it, found it to be copied or "
-            "pickled; send the artifact's path and load it there"
+            "pickled; send the path and load it there"
         )
 
 

@@ -8,7 +8,6 @@ import json
 import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 from rich.markup import escape
@@ -180,8 +179,12 @@ def main(
         raise click.UsageError("--duration is for a live source; --every N thins out a video")
     sources = [Path(source) for source in inputs]
     files, left_out = find_inputs(sources, output=folder)
-    loaded = load()
-    with loaded as segmenter:
+    with load() as segmenter:
+        facts = {
+            "artifact": str(artifact),
+            "provider": segmenter.provider,
+            "self_test": segmenter.self_test,
+        }
         with progress_bar() as bar, _hint_at_resume(bars := _Bars(bar, len(files))):
             prediction = predict_files(
                 segmenter,
@@ -197,22 +200,18 @@ def main(
                 on_done=bars.advance,
                 on_frames=bars.show_frames,
             )
-        provider, tested = segmenter.provider, segmenter.self_test
     if as_json:
-        facts: dict[str, Any] = {
-            "artifact": str(artifact),
-            "provider": provider,
-            "self_test": tested,
-        }
+        document = {**facts, **prediction.to_dict(), "left_out": count_left_out(left_out)}
         # Escaped: a terminal or pipe may not know every character of a file's name.
-        facts |= {**prediction.to_dict(), "left_out": count_left_out(left_out)}
-        output.print_json(json.dumps(facts), ensure_ascii=True)
+        output.print_json(json.dumps(document), ensure_ascii=True)
     else:
-        output.print(_summary(prediction, provider, folder), markup=False)
-    for line in (*describe_left_out(left_out), *prediction.notes):
+        output.print(_summary(prediction, facts["provider"], folder), markup=False)
+    for line in (
+        *describe_left_out(left_out),
+        *prediction.notes,
+        *(f"failed: {failure.reason}" for failure in prediction.failed),
+    ):
         notes.print(line, markup=False)
-    for failure in prediction.failed:
-        notes.print(f"failed: {failure.reason}", markup=False)
     _print_next(artifact, sources, files)
     if prediction.failed:
         raise click.exceptions.Exit(1)

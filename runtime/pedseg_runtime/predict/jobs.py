@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from ..batches import run_isolated
 from ..detections import Detections
-from ..errors import PedsegError, first_line
+from ..errors import PedsegError, summarize
 from ..segmenter import Segmenter
 from .journal import Journal
 
@@ -173,9 +173,8 @@ class Prediction:
 
 def reason_of(error: Exception) -> str:
     """The message of an error made on purpose, or type and first line of any other."""
-    if isinstance(error, PedsegError):
-        return str(error)
-    return f"expected to segment it, found {type(error).__name__}: {first_line(error)}"
+    summary = summarize(error)
+    return summary if isinstance(error, PedsegError) else f"expected to segment it, found {summary}"
 
 
 def prefixed(file: Path, reason: str) -> str:

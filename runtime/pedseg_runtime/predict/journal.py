@@ -10,10 +10,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 from ..errors import InputError
+from ..lifecycle import Closeable
 
 _SCHEMA = {"schema": "pedseg-predictions", "schema_version": 1}
 _OPTIONS = {"score_threshold": "--score-threshold", "formats": "--format", "every": "--every"}
@@ -56,7 +56,7 @@ class Entry(NamedTuple):
     result: dict[str, Any]
 
 
-class Journal:
+class Journal(Closeable):
     """Entries on disk, found by the path of their file; only offsets are held in memory.
 
     Args:
@@ -82,15 +82,8 @@ class Journal:
         if whole == 0:
             self._append({**_SCHEMA, "settings": dict(settings)})
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the file; what was added is in it."""
         self._reader.close()
         self._writer.close()
 

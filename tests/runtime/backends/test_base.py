@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -64,9 +65,13 @@ def test_memory_that_is_too_small_is_given_back_before_the_run() -> None:
 
 
 def test_other_c_libraries_have_nothing_to_trim(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr("ctypes.CDLL", lambda _: SimpleNamespace(malloc_trim=asked.append))
     trim_heap()
-    monkeypatch.setattr("ctypes.CDLL", lambda name: object())
+    assert asked == [0]
+    monkeypatch.setattr("ctypes.CDLL", lambda _: object())
     trim_heap()
+    assert asked == [0]
 
 
 def resident() -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from pedseg_runtime.containers import usable_cpus
 from pedseg_runtime.errors import TrainingError
 
 from ..evaluation.recording import Annotated, Recording, labelled
@@ -183,5 +183,4 @@ def _processor() -> str:
             if line.lower().startswith("model name"):
                 name = line.split(":", 1)[1].strip()
                 break
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return f"{name}, {cores} cores"
+    return f"{name}, {usable_cpus()} cores"

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from fractions import Fraction
 from time import monotonic
-from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from ...errors import InputError
-from ..video.frames import Colors, Frame, reason_of
+from ...lifecycle import Closeable
+from ..video.frames import Colors, Frame, ffmpeg_reason
 from ..video.reading import DEFAULT_RATE
 from .sources import LiveSource
 
@@ -36,7 +36,7 @@ class LiveFrame(NamedTuple):
     received: datetime
 
 
-class LiveReader:
+class LiveReader(Closeable):
     """The newest frame of a live source, decoded by a thread; a context manager.
 
     A frame that is not taken before the next one comes is dropped: memory holds one, and what is
@@ -84,12 +84,8 @@ class LiveReader:
         self._thread.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Stop reading."""
         self._stopped.set()
         self._thread.join(_PARTING)
 
@@ -216,7 +212,7 @@ def _reason(error: Exception) -> str:
 
     if isinstance(error, av.error.ExitError):  # as FFmpeg calls that PyAV interrupted it
         return "no more data"
-    return reason_of(error)
+    return ffmpeg_reason(error)
 
 
 def _refusals() -> tuple[type[Exception], ...]:

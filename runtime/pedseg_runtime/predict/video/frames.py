@@ -114,8 +114,8 @@ class Frame:
         except (av.FFmpegError, ValueError) as error:
             raise InputError(
                 f"frame {self.index}: expected pixels that convert to RGB, found "
-                f"{self.decoded.format.name} of color matrix {self.matrix} ({reason_of(error)}); "
-                "convert the video"
+                f"{self.decoded.format.name} of color matrix {self.matrix} "
+                f"({ffmpeg_reason(error)}); convert the video"
             ) from error
         return self.orientation.apply(pixels)
 
@@ -129,6 +129,6 @@ def usual_matrix(width: int, height: int) -> int:
     return BT709 if height > _SD_HEIGHT or width >= _HD_WIDTH else UNTAGGED
 
 
-def reason_of(error: Exception) -> str:
+def ffmpeg_reason(error: Exception) -> str:
     """What FFmpeg or the system says is wrong, in one line."""
     return getattr(error, "strerror", None) or " ".join(str(error).split())

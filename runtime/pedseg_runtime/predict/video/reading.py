@@ -8,14 +8,14 @@ from collections import Counter, deque
 from collections.abc import Iterator
 from fractions import Fraction
 from pathlib import Path
-from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from ...content import TRANSPORT_HEAD, is_transport_stream
 from ...errors import InputError
 from ...images import SUFFIXES as IMAGE_SUFFIXES
+from ...lifecycle import Closeable
 from ...text import pluralize
-from .frames import Colors, Frame, reason_of
+from .frames import Colors, Frame, ffmpeg_reason
 
 if TYPE_CHECKING:
     from av import Packet, VideoFrame, VideoStream
@@ -72,7 +72,7 @@ def require_av(source: object) -> None:
         ) from error
 
 
-class VideoReader:
+class VideoReader(Closeable):
     """The frames of a video, for one pass; a context manager.
 
     Damage does not end the pass as long as something can be decoded; `damage` tells of it.
@@ -113,7 +113,7 @@ class VideoReader:
                 stack.enter_context(container)
                 stream = container.streams.best("video")
             except (av.FFmpegError, OSError, ValueError) as error:
-                raise InputError(_unreadable(path, reason_of(error))) from error
+                raise InputError(_unreadable(path, ffmpeg_reason(error))) from error
             if not isinstance(stream, av.VideoStream):
                 raise InputError(_unreadable(path, "no images in it"))
             self._resources = stack.pop_all()
@@ -126,15 +126,8 @@ class VideoReader:
         self.total = stream.frames or (round(self._length * self.rate) if self._length else None)
         self.pixel_aspect: Fraction = stream.sample_aspect_ratio or Fraction(1)
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the file."""
         self._resources.close()
 
     @property
@@ -210,7 +203,7 @@ class VideoReader:
         try:
             yield from self._container.demux(self._stream)
         except (av.FFmpegError, OSError) as error:
-            self._notes.append(reason_of(error))
+            self._notes.append(ffmpeg_reason(error))
 
 
 def _announced_length(container: InputContainer, stream: VideoStream) -> Fraction | None:
