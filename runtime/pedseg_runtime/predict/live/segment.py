@@ -12,12 +12,12 @@ from time import monotonic
 from types import TracebackType
 from typing import IO, Any, Self
 
-from ...detections import Detections
+import numpy as np
+
 from ...errors import InputError
 from ...segmenter import Segmenter
-from ..frame_outputs import FrameFailures, draw_frame, write_line
+from ..frame_outputs import FrameFailures, write_line
 from ..outputs import DEFAULT_FORMATS, JSON, OVERLAY, Names, check_formats, no_video_format
-from ..video.frames import Frame
 from ..video.reading import require_av
 from ..video.writing import VideoWriter
 from .reading import LiveFrame, LiveReader
@@ -184,7 +184,8 @@ class _Results:
         """
         frame = item.frame
         try:
-            found = self._segment(frame)
+            image = self._segmenter.read(frame.pixels(), f"frame {frame.index}")
+            found = self._segmenter.predict([image], score_threshold=self._threshold)[0]
         except Exception as error:  # any: it is this frame's
             self.failures.add(frame, error)
             if not self.segmented and self.failures.count == _HOPELESS:
@@ -196,13 +197,9 @@ class _Results:
             received = item.received.isoformat(timespec="milliseconds")
             write_line(self._lines, self._source.name, frame, found, received=received)
         if self._overlay is not None:
-            draw_frame(self._overlay, frame, found)
+            self._overlay.write(np.asarray(found.draw(image)), frame)
         self.segmented += 1
         self.detections += len(found)
-
-    def _segment(self, frame: Frame) -> Detections:
-        image = self._segmenter.read(frame.pixels(), f"frame {frame.index}")
-        return self._segmenter.predict([image], score_threshold=self._threshold)[0]
 
     def _open(self) -> None:
         """Make the files; each line is on its way to the disk when it is written."""
