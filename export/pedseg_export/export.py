@@ -18,7 +18,7 @@ from pedseg_runtime.files import replacing
 from pedseg_runtime.parity import TOLERANCES, ParityReport
 from pedseg_runtime.segmenter import Segmenter
 from pedseg_train.checkpoint import LoadedCheckpoint, load_checkpoint, with_settings
-from pedseg_train.eager import EagerSegmenter
+from pedseg_train.eager import EagerSegmenter, resolve_device
 
 from .accuracy_gate import AccuracyGate
 from .failures import explain_failure
@@ -75,13 +75,16 @@ def export_artifact(
 
     Raises:
         CheckpointError: the checkpoint cannot be used.
-        InputError: options exclude each other.
+        InputError: options exclude each other, or the device has no such name.
+        DeviceError: the device is not there.
         ExportError: the graph could not be converted.
         ParityError: the artifact disagrees with eager, or loses more AP than allowed; nothing is
             left at `output`.
     """
     options = options or ExportOptions()
     clock = _Stopwatch()
+    # A wrong or missing device is known before minutes are spent on a conversion.
+    reference_device = str(resolve_device(parse_device(device).beside))
     loaded = with_settings(load_checkpoint(checkpoint), **options.settings)
     with replacing(output) as temporary:
         notify(f"converting {loaded.header.architecture} to {options.format} {options.precision}")
@@ -98,7 +101,7 @@ def export_artifact(
         reference = EagerSegmenter(
             loaded.model,
             class_names=loaded.header.class_names,
-            device=parse_device(device).beside,
+            device=reference_device,
         )
         with capture_library_output(notify):
             write(draft, temporary, manifest)
