@@ -32,9 +32,8 @@ PROVIDERS = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT}
 # Image sizes vary, so every size is a new shape. HEURISTIC picks a convolution algorithm in
 # milliseconds where onnxruntime's EXHAUSTIVE times all of them anew for each shape. The arena keeps
 # its default growth by powers of two: growing by what is asked for leaves holes that no later
-# shape fits, and memory rises without end (microsoft/onnxruntime#14474). TF32 is off because
-# the artifact's parity was measured in float32.
-CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
+# shape fits, and memory rises without end (microsoft/onnxruntime#14474).
+_CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
 LOG_WARNING, LOG_FATAL = 2, 4
 RECORD = ("session.record_ep_graph_assignment_info", "1")
 # Where nearly all of the time goes. One of them on the CPU is no GPU session.
@@ -57,6 +56,17 @@ def start_session(artifact: Artifact, device: Device, resources: Resources) -> A
         except DeviceError as error:
             logger.warning("running on the CPU although there is a GPU: %s", error)
     return _start_on_cpu(artifact.path, options)
+
+
+def cuda_options(precision: str) -> dict[str, str]:
+    """Options of the CUDA provider for a model of `precision`, one of a manifest's.
+
+    The parity of a float32 artifact was measured in float32, so TF32 is off for it, and for it
+    alone: onnxruntime 1.31.1 takes `use_tf32=0` for "no tensor cores", whatever the type of a
+    convolution (CreateCudnnFeExecutionPlan in its cuda/nn/conv.cc). Half precision would lose
+    them too.
+    """
+    return {**_CUDA_OPTIONS, "use_tf32": "0" if precision == "fp32" else "1"}
 
 
 def run_options(device_index: int, provider: str, *, release: bool) -> Any:
@@ -141,7 +151,7 @@ def _gpu_providers(
     artifact: Artifact, device: Device, resources: Resources
 ) -> list[tuple[str, dict[str, str]]]:
     """What onnxruntime may use, best first; it adds the CPU for what nothing else can run."""
-    cuda = {"device_id": str(device.index), **CUDA_OPTIONS}
+    cuda = {"device_id": str(device.index), **cuda_options(artifact.manifest.precision)}
     if resources.gpu_mem_limit is not None:
         cuda["gpu_mem_limit"] = str(resources.gpu_mem_limit)
     if device.kind == "cuda":

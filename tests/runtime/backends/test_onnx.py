@@ -343,6 +343,23 @@ def test_the_limit_of_gpu_memory_reaches_cuda(gpu_machine: Machine, tiny_path: P
     assert options["gpu_mem_limit"] == str(2 << 30)
 
 
+@pytest.mark.parametrize(("precision", "tf32"), [("fp32", "0"), ("fp16", "1"), ("int8", "1")])
+def test_only_float32_runs_without_tf32(
+    gpu_machine: Machine,
+    tiny_content: bytes,
+    tmp_path: Path,
+    write_finished: WriteFinished,
+    precision: str,
+    tf32: str,
+) -> None:
+    """onnxruntime takes `use_tf32=0` for "no tensor cores", for half convolutions as well."""
+    content = tiny_content.replace(b'"precision": "fp32"', f'"precision": "{precision}"'.encode())
+    path = write_finished(tmp_path / "tiny.onnx", content)
+    open_backend(path, device="cuda")
+    ((_, options),) = gpu_machine.asked
+    assert options["use_tf32"] == tf32
+
+
 def test_tensorrt_keeps_its_engines_by_artifact(
     gpu_machine: Machine, tiny_path: Path, tmp_path: Path
 ) -> None:
