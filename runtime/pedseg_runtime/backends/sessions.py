@@ -36,8 +36,12 @@ PROVIDERS = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT}
 _CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
 LOG_WARNING, LOG_FATAL = 2, 4
 RECORD = ("session.record_ep_graph_assignment_info", "1")
-# Where nearly all of the time goes. One of them on the CPU is no GPU session.
-HEAVY = frozenset({"Conv", "ConvTranspose"})
+# Where nearly all of the time goes, and what the features would have to be copied for. One of them
+# on the CPU is no GPU session.
+HEAVY = frozenset(
+    {"Conv", "ConvTranspose", "Gemm", "MatMul", "NonMaxSuppression", "RoiAlign", "TopK"}
+)
+FUSED = ("Fused", "QLinear")  # what onnxruntime puts before the name of an operator
 
 
 def start_session(artifact: Artifact, device: Device, resources: Resources) -> Any:
@@ -134,14 +138,17 @@ def _start_on_gpu(artifact: Artifact, device: Device, options: Any, resources: R
             )
             if session.get_providers()[0] == wanted and has_cudnn():
                 allowed = frozenset(name for name, _ in providers)
-                found = misplaced(read_placement(session), wanted, allowed)
+                placement = read_placement(session)
+                found = misplaced(placement, wanted, allowed)
                 if not found:
+                    _warn_of_copies(artifact.path, placement)
                     return session
         except Exception as error:  # onnxruntime's errors share no narrower base
             found = one_line(error)
             _start_on_cpu(artifact.path, options)  # raises if the file is at fault
     explain = explain_tensorrt if device.kind == "tensorrt" else explain_cuda
-    cause = explain(device, ort.cuda_version) or f"{found}; see nvidia-smi and free GPU memory"
+    advice = "" if "; " in found else "; see nvidia-smi and free GPU memory"
+    cause = explain(device, ort.cuda_version) or f"{found}{advice}"
     raise DeviceError(
         f"{device}: expected {wanted} to run the model, found that it does not: {cause}"
     )
@@ -218,13 +225,39 @@ def misplaced(placement: Placement, wanted: str, allowed: frozenset[str]) -> str
     Args:
         placement: of the session.
         wanted: the provider that was asked for.
-        allowed: providers that may run convolutions beside it.
+        allowed: providers that may run heavy operators beside it.
     """
     if not placement.get(wanted):
         return "it runs no node of the graph"
     for provider, operators in placement.items():
-        heavy = {name: count for name, count in operators.items() if name in HEAVY}
+        heavy = {name: count for name, count in operators.items() if _plain(name) in HEAVY}
         if heavy and provider not in allowed:
             nodes = ", ".join(f"{count} {name}" for name, count in heavy.items())
-            return f"{provider} runs {nodes} of the graph"
+            return (
+                f"{provider} runs {nodes} of the graph; upgrade onnxruntime-gpu, or export the "
+                "checkpoint again with pedseg-export"
+            )
     return ""
+
+
+def _plain(operator: str) -> str:
+    """The ONNX operator that `operator` is or was made of."""
+    for prefix in FUSED:
+        operator = operator.removeprefix(prefix)
+    return operator
+
+
+def _warn_of_copies(path: Path, placement: Placement) -> None:
+    """Say so if all masks go through the CPU: Pad of bytes has no CUDA kernel.
+
+    Earlier exports with masks of the whole image have it. pedseg's graphs pad nothing small.
+    """
+    padded = placement.get(CPU, {}).get("Pad", 0)
+    if padded:
+        logger.warning(
+            "%s: %s runs %d Pad of the graph, so that masks are copied to the CPU and back; "
+            "export the checkpoint again",
+            path,
+            CPU,
+            padded,
+        )

@@ -315,8 +315,16 @@ def test_threads_must_be_positive(tiny_path: Path) -> None:
             "CPUExecutionProvider runs 2 Conv of the graph",
             id="convolutions on the CPU",
         ),
+        *(
+            pytest.param(
+                [("CUDAExecutionProvider", ["Conv"]), ("CPUExecutionProvider", ["Add", name])],
+                f"CPUExecutionProvider runs 1 {name} of the graph; upgrade",
+                id=f"{name} on the CPU",
+            )
+            for name in ("NonMaxSuppression", "RoiAlign", "TopK", "MatMul", "Gemm", "FusedConv")
+        ),
         pytest.param(
-            [("CPUExecutionProvider", ["Add"])], "it runs no node of the graph", id="nothing"
+            [("CPUExecutionProvider", ["Add"])], "it runs no node of the graph; see", id="nothing"
         ),
     ],
 )
@@ -326,6 +334,16 @@ def test_a_session_that_lists_cuda_and_computes_elsewhere_is_refused(
     gpu_machine.parts = parts
     with pytest.raises(DeviceError, match=found):
         open_backend(tiny_path, device="cuda")
+
+
+def test_full_masks_that_go_through_the_cpu_are_named(
+    gpu_machine: Machine, fixed_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Artifacts of earlier exports load and are slow: Pad of bytes has no CUDA kernel."""
+    gpu_machine.parts = [(sessions.CUDA, ["Conv", "Pad"]), (sessions.CPU, ["Pad", "Add"])]
+    with caplog.at_level(logging.WARNING):
+        open_backend(fixed_path, device="cuda")
+    assert "runs 1 Pad of the graph, so that masks are copied to the CPU and back" in caplog.text
 
 
 def test_shape_arithmetic_may_stay_on_the_cpu(gpu_machine: Machine, tiny_path: Path) -> None:
