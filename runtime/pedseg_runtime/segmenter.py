@@ -90,10 +90,11 @@ class Segmenter(Closeable):
             path: an ONNX, TorchScript or pt2 file made by pedseg-export; or a binary file object,
                 whose content goes through a temporary file.
             device: "cpu", "cuda" or "cuda:N" run there or raise; "auto" takes CUDA where it really
-                runs and else the CPU, `provider` says which. "tensorrt" (or "tensorrt:N") builds
-                engines, which takes minutes for every new image size: for artifacts of a fixed
-                shape. TensorRT multiplies in TF32 unless NVIDIA_TF32_OVERRIDE=0 is in the
-                environment, and the self-test may then refuse a float32 artifact. "openvino" (or
+                runs and else the CPU, `provider` says which. "tensorrt" (or "tensorrt:N") is
+                experimental: no GPU has run it yet. It takes artifacts of a fixed shape and builds
+                an engine for their trunk, which takes minutes; the rest runs on CUDA. TensorRT
+                multiplies in TF32 unless NVIDIA_TF32_OVERRIDE=0 is in the environment, and the
+                self-test may then refuse a float32 artifact. "openvino" (or
                 "openvino:GPU", "openvino:NPU") runs ONNX artifacts in OpenVINO, in float32: on a
                 CPU usually faster than onnxruntime; needs `pip install 'pedseg[openvino]'`.
             threads: CPU threads for one run; None takes all cores, or as many as the CPU quota of

@@ -22,7 +22,7 @@ from ..devices import (
     preload_tensorrt,
     probe_driver,
 )
-from ..errors import ArtifactError, DeviceError
+from ..errors import ArtifactError, DeviceError, InputError
 from .base import Placement, Resources, logger, one_line
 
 CPU = "CPUExecutionProvider"
@@ -34,6 +34,13 @@ PROVIDERS = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT}
 # its default growth by powers of two: growing by what is asked for leaves holes that no later
 # shape fits, and memory rises without end (microsoft/onnxruntime#14474).
 _CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
+# What makes shapes depend on the data stays with CUDA, and so do the small pieces behind it, the
+# heads for a number of boxes that is new in every run: TensorRT would build an engine, for minutes,
+# whenever that number leaves the range it has seen. It gets the trunk and the RPN head.
+TENSORRT_OPTIONS = {
+    "trt_op_types_to_exclude": "NonZero,NonMaxSuppression,RoiAlign",
+    "trt_min_subgraph_size": "40",
+}
 LOG_WARNING, LOG_FATAL = 2, 4
 RECORD = ("session.record_ep_graph_assignment_info", "1")
 # Where nearly all of the time goes, and what the features would have to be copied for. One of them
@@ -50,7 +57,14 @@ def start_session(artifact: Artifact, device: Device, resources: Resources) -> A
     Raises:
         ArtifactError: the file is not a graph that this onnxruntime can run.
         DeviceError: onnxruntime runs the model on something else than `device`.
+        InputError: TensorRT was asked for and the artifact takes images of any size.
     """
+    if device.kind == "tensorrt" and artifact.manifest.static_shape is None:
+        raise InputError(
+            f"device: expected auto, cpu, cuda or openvino for {artifact.path}, which takes images "
+            f"of any size, found {str(device)!r}, which would build engines for every size, for "
+            "minutes each; export with --static NxHxW for it"
+        )
     options = _options(artifact, resources)
     if device.kind in ("cuda", "tensorrt"):
         return _start_on_gpu(artifact, device, options, resources)
@@ -174,6 +188,7 @@ def _tensorrt_options(artifact: Artifact, device: Device, resources: Resources) 
     """
     options = {
         "device_id": str(device.index),
+        **TENSORRT_OPTIONS,
         # An fp32 artifact keeps its promise only without half precision.
         "trt_fp16_enable": "1" if artifact.manifest.precision == "fp16" else "0",
     }

@@ -378,12 +378,30 @@ def test_only_float32_runs_without_tf32(
     assert options["use_tf32"] == tf32
 
 
+def test_tensorrt_gets_no_graph_that_takes_any_size(gpu_machine: Machine, tiny_path: Path) -> None:
+    with pytest.raises(InputError, match="export with --static NxHxW") as caught:
+        Segmenter.load(tiny_path, device="tensorrt")
+    assert "found 'tensorrt:0'" in str(caught.value)
+    assert gpu_machine.asked == []
+
+
+def test_tensorrt_gets_no_operator_whose_shape_depends_on_the_data(
+    gpu_machine: Machine, fixed_path: Path
+) -> None:
+    gpu_machine.reports = [sessions.TENSORRT, sessions.CUDA, sessions.CPU]
+    gpu_machine.parts = [(sessions.TENSORRT, ["Conv"]), (sessions.CUDA, ["NonZero"])]
+    open_backend(fixed_path, device="tensorrt")
+    options = gpu_machine.asked[0][1]
+    assert set(options["trt_op_types_to_exclude"].split(",")) >= {"NonZero", "NonMaxSuppression"}
+    assert int(options["trt_min_subgraph_size"]) > 20  # nodes of the mask head
+
+
 def test_tensorrt_keeps_its_engines_by_artifact(
-    gpu_machine: Machine, tiny_path: Path, tmp_path: Path
+    gpu_machine: Machine, fixed_path: Path, tmp_path: Path
 ) -> None:
     gpu_machine.reports = [sessions.TENSORRT, sessions.CUDA, sessions.CPU]
     gpu_machine.parts = [(sessions.TENSORRT, ["Conv"]), (sessions.CUDA, ["Conv"])]
-    segmenter = Segmenter.load(tiny_path, device="tensorrt", engine_cache=tmp_path)
+    segmenter = Segmenter.load(fixed_path, device="tensorrt", engine_cache=tmp_path)
     assert segmenter.provider == sessions.TENSORRT
     assert [provider for provider, _ in gpu_machine.asked] == [sessions.TENSORRT, sessions.CUDA]
     options = gpu_machine.asked[0][1]
@@ -394,12 +412,12 @@ def test_tensorrt_keeps_its_engines_by_artifact(
 
 
 def test_tensorrt_that_leaves_everything_to_cuda_is_refused(
-    gpu_machine: Machine, tiny_path: Path
+    gpu_machine: Machine, fixed_path: Path
 ) -> None:
     gpu_machine.reports = [sessions.TENSORRT, sessions.CUDA, sessions.CPU]
     gpu_machine.parts = [(sessions.CUDA, ["Conv"])]
     with pytest.raises(DeviceError, match="TensorrtExecutionProvider to run the model"):
-        open_backend(tiny_path, device="tensorrt")
+        open_backend(fixed_path, device="tensorrt")
 
 
 def test_the_placement_on_the_cpu_counts_every_node(tiny_path: Path) -> None:
