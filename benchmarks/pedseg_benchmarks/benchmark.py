@@ -21,12 +21,13 @@ import torch
 from pedseg_export.accuracy_gate import AccuracyGate
 from pedseg_export.verification import rerun
 from pedseg_runtime.artifact.manifest import Manifest
+from pedseg_runtime.backends.float32 import float32_only
 from pedseg_runtime.devices import Device, parse_device
 from pedseg_runtime.errors import InputError
 from pedseg_runtime.files import sha256_of
 from pedseg_runtime.parity import Settings
 from pedseg_train.checkpoint import CheckpointHeader, load_checkpoint, read_header, with_settings
-from pedseg_train.eager import EagerSegmenter, float32_only, resolve_device
+from pedseg_train.eager import EagerSegmenter, resolve_device
 
 from .contender_rows import contender_rows
 from .contenders import Contender, Image
@@ -264,7 +265,7 @@ def _time(options: BenchmarkOptions, prepared: _Prepared) -> _Measured:
     """Load, check and measure all contenders; they are closed at the end."""
     device, threads, images = str(prepared.device), prepared.threads, prepared.images
     with ExitStack() as stack:
-        stack.enter_context(float32_only())
+        stack.enter_context(float32_only(torch))
         stack.enter_context(torch_threads(threads))
         folder = options.cache or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         environment = fingerprint(threads=threads, gpu=prepared.device.index)

@@ -19,7 +19,7 @@ from typing import Any
 import onnxruntime
 import torch
 
-from pedseg_runtime.backends.sessions import CUDA_OPTIONS
+from pedseg_runtime.backends.sessions import cuda_options
 from pedseg_runtime.containers import usable_cpus
 
 LIBRARIES = ("pedseg", "torchvision", "numpy", "onnx", "pillow", "openvino")
@@ -59,7 +59,7 @@ def fingerprint(*, threads: int, gpu: int = 0) -> dict[str, Any]:
         "tf32": {
             "torch_matmul": bool(torch.backends.cuda.matmul.allow_tf32),
             "torch_cudnn": bool(torch.backends.cudnn.allow_tf32),
-            "onnxruntime": CUDA_OPTIONS["use_tf32"] != "0",
+            "onnxruntime": cuda_options("fp32")["use_tf32"] != "0",
         },
         "gpu": _gpu(gpu),
         "onnxruntime_providers": onnxruntime.get_available_providers(),

@@ -16,8 +16,10 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import torch
+
+from pedseg_runtime.backends.float32 import float32_only
 from pedseg_runtime.errors import PedsegError
-from pedseg_train.eager import float32_only
 
 from .contenders import Contender, ContenderModel, NotRunError
 from .contenders.base import Device, TorchDevice
@@ -176,7 +178,7 @@ def _info(context: WorkerContext) -> ContenderInfo:
 
 def _serve(connection: Connection, contender: Contender, device: str, threads: int) -> None:
     """The child's loop: load, report, and run functions until `None` comes."""
-    with float32_only(), torch_threads(threads):
+    with float32_only(torch), torch_threads(threads):
         try:
             context, seconds = _load(contender, TorchDevice(device), time.perf_counter)
         except Exception as error:

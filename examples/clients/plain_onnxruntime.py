@@ -21,8 +21,7 @@ import numpy as np
 import onnxruntime as ort
 from PIL import Image, ImageOps
 
-CUDA = ("CUDAExecutionProvider", {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"})
-CPU = "CPUExecutionProvider"
+CUDA, CPU = "CUDAExecutionProvider", "CPUExecutionProvider"
 
 
 def load(path: Path, device: str) -> tuple[Any, dict[str, Any]]:
@@ -30,11 +29,16 @@ def load(path: Path, device: str) -> tuple[Any, dict[str, Any]]:
     content = path.read_bytes()
     if content[-64:] != hashlib.sha256(content[:-64]).hexdigest().encode():
         raise SystemExit(f"{path}: damaged, edited or no artifact: its checksum does not match")
-    providers = [CUDA, CPU] if device == "cuda" else [CPU]
-    session = ort.InferenceSession(content, providers=providers)
-    if device == "cuda" and session.get_providers()[0] == CPU:  # onnxruntime falls back silently
-        raise SystemExit("CUDA was asked for and does not run: see CUDA and cuDNN of this machine")
-    return session, json.loads(session.get_modelmeta().custom_metadata_map["pedseg_manifest"])
+    session = ort.InferenceSession(content, providers=[CPU])
+    manifest = json.loads(session.get_modelmeta().custom_metadata_map["pedseg_manifest"])
+    if device == "cuda":
+        # Without TF32 float32 stays float32; half precision would lose its tensor cores with it.
+        tf32 = "0" if manifest["precision"] == "fp32" else "1"
+        options = {"use_tf32": tf32, "cudnn_conv_algo_search": "HEURISTIC"}
+        session.set_providers([(CUDA, options), CPU])
+        if session.get_providers()[0] == CPU:  # onnxruntime falls back silently
+            raise SystemExit("CUDA was asked for and does not run: see this machine's CUDA, cuDNN")
+    return session, manifest
 
 
 def read(path: Path) -> np.ndarray:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from .artifact.manifest import Manifest
 from .artifact.reading import artifact_file
-from .artifact.self_test import decode_samples, replay
+from .artifact.self_test import SelfTestSample, decode_samples, replay, warmup_image
 from .artifact.tensors import (
     check_outputs,
     group_by_size,
@@ -90,10 +90,11 @@ class Segmenter(Closeable):
             path: an ONNX, TorchScript or pt2 file made by pedseg-export; or a binary file object,
                 whose content goes through a temporary file.
             device: "cpu", "cuda" or "cuda:N" run there or raise; "auto" takes CUDA where it really
-                runs and else the CPU, `provider` says which. "tensorrt" (or "tensorrt:N") builds
-                engines, which takes minutes for every new image size: for artifacts of a fixed
-                shape. TensorRT multiplies in TF32 unless NVIDIA_TF32_OVERRIDE=0 is in the
-                environment, and the self-test may then refuse a float32 artifact. "openvino" (or
+                runs and else the CPU, `provider` says which. "tensorrt" (or "tensorrt:N") is
+                experimental: no GPU has run it yet. It takes artifacts of a fixed shape and builds
+                an engine for their trunk, which takes minutes; the rest runs on CUDA. TensorRT
+                multiplies in TF32 unless NVIDIA_TF32_OVERRIDE=0 is in the environment, and the
+                self-test may then refuse a float32 artifact. "openvino" (or
                 "openvino:GPU", "openvino:NPU") runs ONNX artifacts in OpenVINO, in float32: on a
                 CPU usually faster than onnxruntime; needs `pip install 'pedseg[openvino]'`.
             threads: CPU threads for one run; None takes all cores, or as many as the CPU quota of
@@ -108,7 +109,9 @@ class Segmenter(Closeable):
             max_pixels: larger images are refused; None takes any size.
             max_batch_pixels: most pixels in a run of several images, and in a run whose memory is
                 kept for the next; an image of more pixels runs alone. None sets no limit.
-            warmup: (height, width) of images to expect; the first run of a new size is slow.
+            warmup: (height, width) of images to expect; the first run of a new size is slow. What
+                is run is a self-test sample, resized: on an image without a person the mask head
+                would stay cold.
             self_test: replay the samples in the artifact, if it has any; that costs one run per
                 image size among them.
 
@@ -131,10 +134,11 @@ class Segmenter(Closeable):
             backend = open_backend(file, device=device, resources=resources)
         segmenter = cls(backend, max_pixels=max_pixels, max_batch_pixels=max_batch_pixels)
         try:
+            samples = segmenter._samples(str(file)) if self_test or sizes else ()
             if self_test:
-                segmenter._replay(str(file))
+                segmenter._replay(samples, str(file))
             for size in sizes:
-                segmenter(np.zeros((*size, 3), np.uint8))  # black, of a size to be expected
+                segmenter(warmup_image(samples, size))
         except BaseException:
             segmenter.close()
             raise
@@ -282,10 +286,13 @@ class Segmenter(Closeable):
             f"{self.manifest.format} on {self.provider}{state}>"
         )
 
-    def _replay(self, source: str) -> None:
-        """Replay the self-test samples and set `self_test`; `source` names the file in errors."""
+    def _samples(self, source: str) -> tuple[SelfTestSample, ...]:
+        """The self-test samples in the artifact; `source` names the file in errors."""
         text = self._open_backend().artifact.self_test
-        samples = decode_samples(text, source) if text is not None else ()
+        return decode_samples(text, source) if text is not None else ()
+
+    def _replay(self, samples: Sequence[SelfTestSample], source: str) -> None:
+        """Replay the self-test samples and set `self_test`; `source` names the file in errors."""
         if not samples:
             self.self_test = "not in the artifact"
             return

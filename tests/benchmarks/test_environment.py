@@ -9,7 +9,7 @@ import torch
 
 from pedseg_benchmarks import environment
 from pedseg_benchmarks.environment import fingerprint, torch_threads
-from pedseg_train.eager import float32_only
+from pedseg_runtime.backends.float32 import float32_only
 
 
 def test_the_fingerprint_is_json_and_names_what_matters():
@@ -56,7 +56,7 @@ def test_the_fingerprint_names_no_user_and_no_path():
 
 def test_tf32_is_off_inside_and_as_before_outside():
     before = torch.backends.cudnn.allow_tf32
-    with float32_only():
+    with float32_only(torch):
         assert not torch.backends.cudnn.allow_tf32
         assert not torch.backends.cuda.matmul.allow_tf32
         assert fingerprint(threads=1)["tf32"]["torch_cudnn"] is False

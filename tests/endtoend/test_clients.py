@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import hashlib
 import importlib.util
 import json
 import re
@@ -13,7 +14,8 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -112,6 +114,33 @@ def plain() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.mark.parametrize(("precision", "tf32"), [("fp32", "0"), ("fp16", "1")])
+def test_the_client_keeps_the_tensor_cores_of_half_precision(
+    plain: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str, tf32: str
+) -> None:
+    class Session:
+        """A session on a machine with a GPU; it keeps what it was asked for."""
+
+        def __init__(self, _content: bytes, providers: list[Any]) -> None:
+            self.providers = providers
+
+        def set_providers(self, providers: list[Any]) -> None:
+            self.providers = providers
+
+        def get_providers(self) -> list[str]:
+            return [each if isinstance(each, str) else each[0] for each in self.providers]
+
+        def get_modelmeta(self) -> Any:
+            manifest = json.dumps({"precision": precision})
+            return SimpleNamespace(custom_metadata_map={"pedseg_manifest": manifest})
+
+    monkeypatch.setattr(plain.ort, "InferenceSession", Session)
+    path = tmp_path / "any.onnx"
+    path.write_bytes(hashlib.sha256(b"").hexdigest().encode())
+    session, _ = plain.load(path, "cuda")
+    assert session.providers[0][1]["use_tf32"] == tf32
 
 
 def test_the_client_reads_images_as_the_runtime_does(plain: ModuleType, tmp_path: Path) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 from torchvision.models.detection import MaskRCNN
 
+from pedseg_runtime.backends.float32 import float32_only
 from pedseg_runtime.containers import memory_limit
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.errors import DeviceError, InputError
@@ -41,22 +41,6 @@ def resolve_device(device: str) -> torch.device:
             "or use --device cpu"
         )
     return found
-
-
-@contextlib.contextmanager
-def float32_only() -> Iterator[None]:
-    """Disable TF32 on CUDA for the whole process while the block runs.
-
-    By default torch lets cuDNN's convolutions round float32 to TF32; eager would then be no float32
-    reference.
-    """
-    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
 
 
 class EagerSegmenter:
@@ -138,7 +122,7 @@ class EagerSegmenter:
         soft_masks: list[torch.Tensor] = []
         hook = self.model.roi_heads.register_forward_hook(self._keep(soft_masks))
         try:
-            with float32_only():
+            with float32_only(torch):
                 found = self.model(tensors)
         finally:
             hook.remove()

@@ -25,7 +25,7 @@ import torch
 import torchvision
 
 from pedseg_export.verification import generated_street
-from pedseg_runtime.backends.sessions import CPU, CUDA, CUDA_OPTIONS, LOG_FATAL
+from pedseg_runtime.backends.sessions import CPU, CUDA, LOG_FATAL, cuda_options
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.devices import parse_device
 from pedseg_runtime.errors import first_line
@@ -179,7 +179,7 @@ def _session(path: Path, device: str, threads: int) -> Any:
     providers: list[Any] = [CPU]
     if place.kind == "cuda":
         ort.preload_dlls()
-        providers = [(CUDA, {"device_id": str(place.index), **CUDA_OPTIONS}), CPU]
+        providers = [(CUDA, {"device_id": str(place.index), **cuda_options("fp32")}), CPU]
     try:
         session = ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime's errors share no narrower base

@@ -68,7 +68,8 @@ class FullMasks(nn.Module):
         beyond = int_vector([count * height * width], masks.device)
         place = torch.where(inside, place, beyond).flatten()
         values = (soft >= self.threshold).to(torch.uint8).flatten()
-        flat = nn.functional.pad(masks.flatten(), [0, 1])
+        # Joined, not padded: onnxruntime pads uint8 on the CPU only, with all masks copied there.
+        flat = torch.cat([masks.flatten(), masks.new_zeros(1)])
         return flat.index_put([place], values)[:-1].view(count, height, width)
 
 

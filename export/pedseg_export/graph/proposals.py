@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
 from torchvision.models.detection import MaskRCNN
@@ -33,8 +31,7 @@ class ProposalStage(nn.Module):
         self.levels, self.anchors_per_cell = int(cells.shape[0]), int(cells.shape[1])
         self.rows_per_cell = self.head.rows
         self.extra_rows = self.rows_per_cell - self.anchors_per_cell
-        # Rows that an index beyond the last level may reach.
-        self.beyond = -(-self.per_level // self.anchors_per_cell) * self.rows_per_cell
+        self.no_logit = float(torch.finfo(torch.float32).min)
         level = torch.arange(self.levels).repeat_interleave(self.per_level)
         self.register_buffer("cells", cells.flatten(0, 1))  # [L * A, 4], centred on the origin
         self.register_buffer("level", level)  # [S]: which level a slot belongs to
@@ -66,12 +63,12 @@ class ProposalStage(nn.Module):
             indices.append(index)
         logits, index = torch.cat(best, 1), torch.cat(indices, 1)  # [N, S]
         grid = self.grid_of_slots([list(level.shape[2:]) for level in features], padded, limits)
-        slot = index.unsqueeze(2)
+        slot = torch.minimum(index.unsqueeze(2).clamp(min=0), grid[:, 1:2])
         cell = torch.div(slot, self.anchors_per_cell, rounding_mode="trunc")
         regressions = self.at_anchors(rows, slot + cell * self.extra_rows + grid[:, :1])
         anchors = self.anchors_at(slot, cell, grid)
         boxes = clip(decode(anchors, regressions, self.bbox_clip), limits)  # [N, S, 4]
-        real = large_enough(boxes, self.min_box) & (logits > -math.inf)
+        real = large_enough(boxes, self.min_box) & (logits > self.no_logit)
         scores = keep_where(real, probability(logits))
 
         rows = scores.view(-1, self.per_level)
@@ -82,27 +79,24 @@ class ProposalStage(nn.Module):
     def best_of_level(self, objectness: Tensor) -> tuple[Tensor, Tensor]:
         """The best P of logits [N, h * w * A] and their anchor index, both [N, P].
 
-        A level with fewer than P anchors is padded with logits of -inf, so that P is the same
-        for every level and every image size. Their indices lie beyond the level.
+        A level with fewer than P anchors is padded with the lowest float32, so that P is the same
+        for every level and every image size. The indices of these slots mean nothing: on CUDA
+        onnxruntime sorts in blocks of 2048, which it fills with the lowest float32 and indices
+        that are not set (RadixTopK in its cuda/math/topk_impl.cuh). They come before -inf and may
+        come before the padding.
         """
         flat = objectness.float()
         missing = shortfall(flat.shape[1], self.per_level)
         if missing > 0:
-            flat = nn.functional.pad(flat, [0, missing], value=-math.inf)
+            flat = nn.functional.pad(flat, [0, missing], value=self.no_logit)
         return flat.topk(self.per_level, dim=1)
 
     def at_anchors(self, rows: list[Tensor], row: Tensor) -> Tensor:
-        """Box regressions float32 [N, S, 4] at `row` [N, S, 1] in the rows of all levels.
-
-        An index beyond its level reads some other row, and the last level is padded for it: the
-        logit of such an index is -inf.
-        """
-        if shortfall(rows[-1].shape[1], self.beyond) > 0:  # the coarsest level has the fewest
-            rows[-1] = nn.functional.pad(rows[-1], [0, 0, 0, self.beyond])
+        """Box regressions float32 [N, S, 4] at `row` [N, S, 1] in the rows of all levels."""
         return torch.cat(rows, 1).gather(1, row.expand(-1, -1, 4)).float()
 
     def grid_of_slots(self, shapes: list[list[int]], padded: list[int], limits: Tensor) -> Tensor:
-        """Geometry of each slot's level, int64 [S, 4]: first row, width, stride in x and in y.
+        """Each slot's level, int64 [S, 5]: first row, last index, width, stride in x and in y.
 
         The stride is `padded // grid`, as in `AnchorGenerator`; it is no power of two for the
         pooled level. All numbers are copied to the device as one tensor.
@@ -110,16 +104,17 @@ class ProposalStage(nn.Module):
         numbers: list[int] = []
         first = 0
         for height, width in shapes:
-            numbers += [first, width, padded[1] // width, padded[0] // height]
+            last = height * width * self.anchors_per_cell - 1
+            numbers += [first, last, width, padded[1] // width, padded[0] // height]
             first += height * width * self.rows_per_cell
-        return int_vector(numbers, limits.device).view(-1, 4).index_select(0, self.level)
+        return int_vector(numbers, limits.device).view(-1, 5).index_select(0, self.level)
 
     def anchors_at(self, index: Tensor, cell: Tensor, grid: Tensor) -> Tensor:
         """Anchors float32 [N, S, 4] by `index` [N, S, 1] within the level: `AnchorGenerator`.
 
         Within a level the order is row, column, anchor of the cell: `cell` is `index // A`.
         """
-        width, strides = grid[:, 1:2], grid[:, 2:]
+        width, strides = grid[:, 2:3], grid[:, 3:]
         row = torch.div(cell, width, rounding_mode="trunc")
         corner = torch.cat([cell - row * width, row], dim=2) * strides
         shape = self.first_cell + (index - cell * self.anchors_per_cell)

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torchvision.models.detection import MaskRCNN
 
-from pedseg_train.eager import float32_only
+from pedseg_runtime.backends.float32 import float32_only
 
 from ..graph.intermediates import (
     BOXES,
@@ -67,7 +67,7 @@ class EagerTracer:
     def __call__(self, image: NDArray[np.uint8]) -> EagerTrace:
         """Trace an image uint8 [H, W, 3] RGB."""
         tensor = torch.from_numpy(np.array(image)).to(self.device).permute(2, 0, 1).float() / 255
-        with float32_only(), _record_outputs(self.model) as recorded:
+        with float32_only(torch), _record_outputs(self.model) as recorded:
             (final,) = self.model([tensor])
         images, _ = recorded["transform"]
         found = recorded["roi_heads"]

@@ -15,12 +15,7 @@ from numpy.typing import NDArray
 
 from pedseg_runtime.artifact.manifest import INPUT_NAME, Manifest
 from pedseg_runtime.backends.base import one_line
-from pedseg_runtime.backends.sessions import (
-    CPU,
-    CUDA,
-    CUDA_OPTIONS,
-    LOG_FATAL,
-)
+from pedseg_runtime.backends.sessions import CPU, CUDA, LOG_FATAL, cuda_options
 from pedseg_runtime.errors import ArtifactError, DeviceError
 
 from ..graph.intermediates import LABELS
@@ -46,7 +41,7 @@ class SplitOnnx:
         names = stage_outputs(levels, manifest.mask_format)
         model = ir.from_proto(onnx.shape_inference.infer_shapes(onnx.load(path)))
         self._stages = [
-            (group, _open_session(path, stage, device))
+            (group, _open_session(path, stage, device, manifest.precision))
             for group, stage in zip(names, split_model(path, model, names), strict=True)
         ]
 
@@ -122,14 +117,16 @@ def _through_float32(graph: ir.Graph, value: ir.Value) -> ir.Value:
     return copy
 
 
-def _open_session(path: Path, stage: ir.Model, device: torch.device) -> Any:
-    """A session for one stage on `device`."""
+def _open_session(path: Path, stage: ir.Model, device: torch.device, precision: str) -> Any:
+    """A session for one stage of an artifact of `precision` on `device`."""
     options = ort.SessionOptions()
     options.log_severity_level = LOG_FATAL
     providers: list[Any] = [CPU]
     if device.type == "cuda":
         ort.preload_dlls()
-        providers.insert(0, (CUDA, {"device_id": str(device.index or 0), **CUDA_OPTIONS}))
+        providers.insert(
+            0, (CUDA, {"device_id": str(device.index or 0), **cuda_options(precision)})
+        )
     try:
         session = ort.InferenceSession(
             ir.to_proto(stage).SerializeToString(), options, providers=providers

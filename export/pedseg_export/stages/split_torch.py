@@ -18,7 +18,7 @@ from torchvision.models.detection.transform import resize_boxes
 
 from pedseg_runtime.artifact.manifest import INPUT_NAME, Manifest, output_specs
 from pedseg_runtime.backends.base import one_line
-from pedseg_train.eager import float32_only
+from pedseg_runtime.backends.float32 import float32_only
 
 from ..graph.intermediates import (
     BOXES,
@@ -74,7 +74,7 @@ class SplitTorchScript:
         given = {name: torch.from_numpy(value).to(self._device) for name, value in eager.items()}
         pixels = torch.from_numpy(images).to(self._device)
         found: dict[str, Any] = {}
-        with float32_only(), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
+        with float32_only(torch), torch.jit.optimized_execution(False):  # type: ignore[attr-defined]
             for names, stage in zip(self._groups, self._stages(pixels, given), strict=True):
                 found.update(_attempt(names, stage))
             if not isinstance(found[FINAL_BOXES], StageFailure):
@@ -187,7 +187,7 @@ class SplitPt2:
         found: dict[str, NDArray[Any] | StageFailure] = {}
         for group, stage in self._stages:
             try:
-                with float32_only():
+                with float32_only(torch):
                     outputs = stage.module(
                         *(
                             feeds.get(name, rows).to(dtype)  # only the number of rows is read

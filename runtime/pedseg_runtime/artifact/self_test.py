@@ -146,6 +146,21 @@ def replay(segmenter: ReplayableSegmenter, samples: Sequence[SelfTestSample]) ->
     return report
 
 
+def warmup_image(samples: Sequence[SelfTestSample], size: tuple[int, int]) -> NDArray[np.uint8]:
+    """An image to warm up with, uint8 [H, W, 3] RGB of `size` = (H, W).
+
+    It is the sample with most detections, resized, so that every part of the network has something
+    to do; without samples it is black.
+    """
+    from PIL import Image
+
+    if not samples:
+        return np.zeros((*size, 3), np.uint8)
+    fullest = max(samples, key=lambda sample: len(sample.detections))
+    resized = Image.fromarray(fullest.image).resize(size[::-1], Image.Resampling.BILINEAR)
+    return np.asarray(resized)
+
+
 def _encode(sample: SelfTestSample) -> dict[str, Any]:
     """One sample as plain values for JSON."""
     from PIL import Image

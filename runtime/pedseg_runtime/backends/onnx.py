@@ -24,8 +24,9 @@ ORT_TYPES = {"uint8": "tensor(uint8)", "int64": "tensor(int64)", "float32": "ten
 class OnnxBackend:
     """An ONNX artifact in an onnxruntime session.
 
-    `run` may be called from several threads at once. That is safe and does not make it faster: a
-    CPU run uses all its threads already, and a CUDA session has one stream.
+    `run` may be called from several threads at once. That is safe and hardly makes it faster: a
+    CPU run uses all its threads already. On CUDA every thread has a stream of its own, but each
+    convolution is launched under a lock and planned anew if the thread before had another size.
     """
 
     library = f"onnxruntime {ort.__version__}"

@@ -22,7 +22,7 @@ from ..devices import (
     preload_tensorrt,
     probe_driver,
 )
-from ..errors import ArtifactError, DeviceError
+from ..errors import ArtifactError, DeviceError, InputError
 from .base import Placement, Resources, logger, one_line
 
 CPU = "CPUExecutionProvider"
@@ -32,13 +32,23 @@ PROVIDERS = {"cpu": CPU, "cuda": CUDA, "tensorrt": TENSORRT}
 # Image sizes vary, so every size is a new shape. HEURISTIC picks a convolution algorithm in
 # milliseconds where onnxruntime's EXHAUSTIVE times all of them anew for each shape. The arena keeps
 # its default growth by powers of two: growing by what is asked for leaves holes that no later
-# shape fits, and memory rises without end (microsoft/onnxruntime#14474). TF32 is off because
-# the artifact's parity was measured in float32.
-CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}
+# shape fits, and memory rises without end (microsoft/onnxruntime#14474).
+_CUDA_OPTIONS = {"cudnn_conv_algo_search": "HEURISTIC"}
+# What makes shapes depend on the data stays with CUDA, and so do the small pieces behind it, the
+# heads for a number of boxes that is new in every run: TensorRT would build an engine, for minutes,
+# whenever that number leaves the range it has seen. It gets the trunk and the RPN head.
+TENSORRT_OPTIONS = {
+    "trt_op_types_to_exclude": "NonZero,NonMaxSuppression,RoiAlign",
+    "trt_min_subgraph_size": "40",
+}
 LOG_WARNING, LOG_FATAL = 2, 4
 RECORD = ("session.record_ep_graph_assignment_info", "1")
-# Where nearly all of the time goes. One of them on the CPU is no GPU session.
-HEAVY = frozenset({"Conv", "ConvTranspose"})
+# Where nearly all of the time goes, and what the features would have to be copied for. One of them
+# on the CPU is no GPU session.
+HEAVY = frozenset(
+    {"Conv", "ConvTranspose", "Gemm", "MatMul", "NonMaxSuppression", "RoiAlign", "TopK"}
+)
+FUSED = ("Fused", "QLinear")  # what onnxruntime puts before the name of an operator
 
 
 def start_session(artifact: Artifact, device: Device, resources: Resources) -> Any:
@@ -47,7 +57,14 @@ def start_session(artifact: Artifact, device: Device, resources: Resources) -> A
     Raises:
         ArtifactError: the file is not a graph that this onnxruntime can run.
         DeviceError: onnxruntime runs the model on something else than `device`.
+        InputError: TensorRT was asked for and the artifact takes images of any size.
     """
+    if device.kind == "tensorrt" and artifact.manifest.static_shape is None:
+        raise InputError(
+            f"device: expected auto, cpu, cuda or openvino for {artifact.path}, which takes images "
+            f"of any size, found {str(device)!r}, which would build engines for every size, for "
+            "minutes each; export with --static NxHxW for it"
+        )
     options = _options(artifact, resources)
     if device.kind in ("cuda", "tensorrt"):
         return _start_on_gpu(artifact, device, options, resources)
@@ -57,6 +74,17 @@ def start_session(artifact: Artifact, device: Device, resources: Resources) -> A
         except DeviceError as error:
             logger.warning("running on the CPU although there is a GPU: %s", error)
     return _start_on_cpu(artifact.path, options)
+
+
+def cuda_options(precision: str) -> dict[str, str]:
+    """Options of the CUDA provider for a model of `precision`, one of a manifest's.
+
+    The parity of a float32 artifact was measured in float32, so TF32 is off for it, and for it
+    alone: onnxruntime 1.31.1 takes `use_tf32=0` for "no tensor cores", whatever the type of a
+    convolution (CreateCudnnFeExecutionPlan in its cuda/nn/conv.cc). Half precision would lose
+    them too.
+    """
+    return {**_CUDA_OPTIONS, "use_tf32": "0" if precision == "fp32" else "1"}
 
 
 def run_options(device_index: int, provider: str, *, release: bool) -> Any:
@@ -124,14 +152,17 @@ def _start_on_gpu(artifact: Artifact, device: Device, options: Any, resources: R
             )
             if session.get_providers()[0] == wanted and has_cudnn():
                 allowed = frozenset(name for name, _ in providers)
-                found = misplaced(read_placement(session), wanted, allowed)
+                placement = read_placement(session)
+                found = misplaced(placement, wanted, allowed)
                 if not found:
+                    _warn_of_copies(artifact.path, placement)
                     return session
         except Exception as error:  # onnxruntime's errors share no narrower base
             found = one_line(error)
             _start_on_cpu(artifact.path, options)  # raises if the file is at fault
     explain = explain_tensorrt if device.kind == "tensorrt" else explain_cuda
-    cause = explain(device, ort.cuda_version) or f"{found}; see nvidia-smi and free GPU memory"
+    advice = "" if "; " in found else "; see nvidia-smi and free GPU memory"
+    cause = explain(device, ort.cuda_version) or f"{found}{advice}"
     raise DeviceError(
         f"{device}: expected {wanted} to run the model, found that it does not: {cause}"
     )
@@ -141,7 +172,7 @@ def _gpu_providers(
     artifact: Artifact, device: Device, resources: Resources
 ) -> list[tuple[str, dict[str, str]]]:
     """What onnxruntime may use, best first; it adds the CPU for what nothing else can run."""
-    cuda = {"device_id": str(device.index), **CUDA_OPTIONS}
+    cuda = {"device_id": str(device.index), **cuda_options(artifact.manifest.precision)}
     if resources.gpu_mem_limit is not None:
         cuda["gpu_mem_limit"] = str(resources.gpu_mem_limit)
     if device.kind == "cuda":
@@ -157,6 +188,7 @@ def _tensorrt_options(artifact: Artifact, device: Device, resources: Resources) 
     """
     options = {
         "device_id": str(device.index),
+        **TENSORRT_OPTIONS,
         # An fp32 artifact keeps its promise only without half precision.
         "trt_fp16_enable": "1" if artifact.manifest.precision == "fp16" else "0",
     }
@@ -208,13 +240,39 @@ def misplaced(placement: Placement, wanted: str, allowed: frozenset[str]) -> str
     Args:
         placement: of the session.
         wanted: the provider that was asked for.
-        allowed: providers that may run convolutions beside it.
+        allowed: providers that may run heavy operators beside it.
     """
     if not placement.get(wanted):
         return "it runs no node of the graph"
     for provider, operators in placement.items():
-        heavy = {name: count for name, count in operators.items() if name in HEAVY}
+        heavy = {name: count for name, count in operators.items() if _plain(name) in HEAVY}
         if heavy and provider not in allowed:
             nodes = ", ".join(f"{count} {name}" for name, count in heavy.items())
-            return f"{provider} runs {nodes} of the graph"
+            return (
+                f"{provider} runs {nodes} of the graph; upgrade onnxruntime-gpu, or export the "
+                "checkpoint again with pedseg-export"
+            )
     return ""
+
+
+def _plain(operator: str) -> str:
+    """The ONNX operator that `operator` is or was made of."""
+    for prefix in FUSED:
+        operator = operator.removeprefix(prefix)
+    return operator
+
+
+def _warn_of_copies(path: Path, placement: Placement) -> None:
+    """Say so if all masks go through the CPU: Pad of bytes has no CUDA kernel.
+
+    Earlier exports with masks of the whole image have it. pedseg's graphs pad nothing small.
+    """
+    padded = placement.get(CPU, {}).get("Pad", 0)
+    if padded:
+        logger.warning(
+            "%s: %s runs %d Pad of the graph, so that masks are copied to the CPU and back; "
+            "export the checkpoint again",
+            path,
+            CPU,
+            padded,
+        )

@@ -11,6 +11,7 @@ Annotations are evaluated here (no `from __future__ import annotations`): TorchS
 import importlib
 import warnings
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from ..artifact.tensors import Outputs
 from ..devices import Device, explain_cuda, probe_driver
 from ..errors import ArtifactError, DeviceError
 from .base import MemoryRelease, Placement, Resources, logger, one_line, run_failure
+from .float32 import float32_only
 
 NAME = "pedseg::suppress"
 SCHEMA = "(Tensor boxes, Tensor scores, float iou_threshold, float floor) -> Tensor"
@@ -31,7 +33,8 @@ class TorchScriptBackend:
     """A TorchScript artifact in this process's torch.
 
     `run` may be called from several threads at once. That is safe and does not make it faster.
-    Torch has no settings per model: `threads` and `gpu_mem_limit` hold for the whole process.
+    Torch has no settings per model: `threads` and `gpu_mem_limit` hold for the whole process, and
+    so does TF32, which is off on CUDA while a float32 artifact runs.
 
     Attributes:
         module: the loaded module; None once it is closed.
@@ -54,6 +57,8 @@ class TorchScriptBackend:
             resources.max_batch_pixels, always=resources.shrink_memory, adapts=False
         )
         self._on_cuda = chosen.kind == "cuda"
+        # TF32 would move the scores of a float32 artifact far beyond the limits of its parity.
+        self._needs_float32 = self._on_cuda and artifact.manifest.precision == "fp32"
         self.library = f"torch {self._torch.__version__}"
         self.provider = f"torch:{self._device}"
         self.threads = resources.threads_on_cpu()
@@ -77,7 +82,11 @@ class TorchScriptBackend:
         count, height, width = images.shape[:3]
         releases = self._release.after(count * height * width)
         try:
-            with torch.inference_mode(), torch.jit.optimized_execution(False):
+            with (
+                float32_only(torch) if self._needs_float32 else nullcontext(),
+                torch.inference_mode(),
+                torch.jit.optimized_execution(False),
+            ):
                 outputs = module(torch.from_numpy(writable).to(self._device))
                 return tuple(output.cpu().numpy() for output in outputs)
         except (RuntimeError, MemoryError) as error:

@@ -70,7 +70,8 @@ def expected_geometry(height: int, width: int, per_level: int) -> list[int]:
     grids.append([(side - 1) // 2 + 1 for side in grids[-1]])
     rows, first = [], 0
     for rows_high, columns in grids:
-        row = [first, columns, padded[1] // columns, padded[0] // rows_high]
+        last = 3 * rows_high * columns - 1
+        row = [first, last, columns, padded[1] // columns, padded[0] // rows_high]
         rows += row * per_level
         first += 4 * rows_high * columns  # three rows of regressions, one of logits
     return [resized[1], resized[0], resized[1], resized[0], *padded, *rows]

@@ -169,6 +169,14 @@ def test_boxes_are_truncated_as_torchvision_expands_them() -> None:
     assert torch.equal(integer_boxes(boxes, 28), expand_boxes(boxes, 30 / 28).to(torch.int64))
 
 
+def test_masks_of_bytes_are_never_padded() -> None:
+    """onnxruntime has no CUDA kernel for Pad of uint8: all masks would be copied to the CPU."""
+    inputs = (torch.zeros(3, 28, 28), torch.zeros(3, 4), 60, 80)
+    program = torch.export.export(FullMasks(), inputs)
+    padded = [node.meta["val"].dtype for node in program.graph.nodes if "pad" in str(node.target)]
+    assert padded == [torch.float32]
+
+
 def test_no_detection_has_no_mask() -> None:
     found = FullMasks()(torch.zeros(0, 28, 28), torch.zeros(0, 4), 60, 80)
     assert found.shape == (0, 60, 80)
@@ -295,4 +303,34 @@ def test_three_classes_keep_their_labels_and_masks() -> None:
             )
         ],
     )
+    assert report, report.summary()
+
+
+def topk_of_cuda(values: torch.Tensor, k: int, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """`topk` as onnxruntime 1.31.1's RadixTopK answers: in blocks filled up with unset entries.
+
+    A block sorts two keys per thread. Entry k of the best goes to thread k % 1024, unset entries
+    are the lowest float32, and equal keys keep the order of threads.
+    """
+    assert dim == 1
+    best, index = torch.topk(values, k, dim=1)
+    threads = 1024
+    keys = best.new_full([len(values), 2 * threads], torch.finfo(torch.float32).min)
+    unset = torch.tensor([-(2**62), 2**62])[torch.arange(2 * threads) % 2].repeat(len(values), 1)
+    keys[:, :k], unset[:, :k] = best, index
+    keys, unset = (each.view(-1, 2, threads).transpose(1, 2).flatten(1) for each in (keys, unset))
+    order = keys.argsort(dim=1, descending=True, stable=True)[:, :k]
+    return keys.gather(1, order), unset.gather(1, order)
+
+
+@pytest.mark.slow
+def test_unset_entries_of_cudas_topk_change_no_detection(
+    loaded: LoadedCheckpoint, eager: EagerSegmenter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every level of a small image has fewer anchors than slots, down to a handful."""
+    image = generated_samples()[0].image
+    expected = [eager(image)]
+    monkeypatch.setattr(torch.Tensor, "topk", topk_of_cuda)
+    found = run(InferenceGraph(loaded.model), [image])
+    report = compare(expected, found, score_threshold=loaded.header.score_threshold)
     assert report, report.summary()

@@ -208,6 +208,30 @@ def test_an_artifact_replays_its_samples_when_it_is_loaded(
     assert len(shapes) == 1
 
 
+@pytest.mark.parametrize("self_test", [True, False])
+def test_the_warm_up_reaches_the_masks(
+    samples: Samples,
+    write_with_samples: Write,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    self_test: bool,
+) -> None:
+    """A black image has no detection, so that on CUDA the first real one would wait for cuDNN."""
+    path = write_with_samples(tmp_path / "self_test.onnx", encode_samples(samples))
+    found = {}
+    run = OnnxBackend.run
+
+    def spy(self: OnnxBackend, images: NDArray[np.uint8]) -> Any:
+        outputs = run(self, images)
+        found[images.shape] = len(outputs[0])
+        return outputs
+
+    monkeypatch.setattr(OnnxBackend, "run", spy)
+    Segmenter.load(path, device="cpu", warmup=[(80, 90), (30, 200)], self_test=self_test)
+    assert found[1, 80, 90, 3] > 0
+    assert found[1, 30, 200, 3] > 0
+
+
 def test_an_artifact_without_samples_says_so(
     tiny_path: Path, write_with_samples: Write, tmp_path: Path
 ) -> None:

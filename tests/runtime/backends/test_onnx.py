@@ -315,8 +315,16 @@ def test_threads_must_be_positive(tiny_path: Path) -> None:
             "CPUExecutionProvider runs 2 Conv of the graph",
             id="convolutions on the CPU",
         ),
+        *(
+            pytest.param(
+                [("CUDAExecutionProvider", ["Conv"]), ("CPUExecutionProvider", ["Add", name])],
+                f"CPUExecutionProvider runs 1 {name} of the graph; upgrade",
+                id=f"{name} on the CPU",
+            )
+            for name in ("NonMaxSuppression", "RoiAlign", "TopK", "MatMul", "Gemm", "FusedConv")
+        ),
         pytest.param(
-            [("CPUExecutionProvider", ["Add"])], "it runs no node of the graph", id="nothing"
+            [("CPUExecutionProvider", ["Add"])], "it runs no node of the graph; see", id="nothing"
         ),
     ],
 )
@@ -326,6 +334,16 @@ def test_a_session_that_lists_cuda_and_computes_elsewhere_is_refused(
     gpu_machine.parts = parts
     with pytest.raises(DeviceError, match=found):
         open_backend(tiny_path, device="cuda")
+
+
+def test_full_masks_that_go_through_the_cpu_are_named(
+    gpu_machine: Machine, fixed_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Artifacts of earlier exports load and are slow: Pad of bytes has no CUDA kernel."""
+    gpu_machine.parts = [(sessions.CUDA, ["Conv", "Pad"]), (sessions.CPU, ["Pad", "Add"])]
+    with caplog.at_level(logging.WARNING):
+        open_backend(fixed_path, device="cuda")
+    assert "runs 1 Pad of the graph, so that masks are copied to the CPU and back" in caplog.text
 
 
 def test_shape_arithmetic_may_stay_on_the_cpu(gpu_machine: Machine, tiny_path: Path) -> None:
@@ -343,12 +361,47 @@ def test_the_limit_of_gpu_memory_reaches_cuda(gpu_machine: Machine, tiny_path: P
     assert options["gpu_mem_limit"] == str(2 << 30)
 
 
+@pytest.mark.parametrize(("precision", "tf32"), [("fp32", "0"), ("fp16", "1"), ("int8", "1")])
+def test_only_float32_runs_without_tf32(
+    gpu_machine: Machine,
+    tiny_content: bytes,
+    tmp_path: Path,
+    write_finished: WriteFinished,
+    precision: str,
+    tf32: str,
+) -> None:
+    """onnxruntime takes `use_tf32=0` for "no tensor cores", for half convolutions as well."""
+    content = tiny_content.replace(b'"precision": "fp32"', f'"precision": "{precision}"'.encode())
+    path = write_finished(tmp_path / "tiny.onnx", content)
+    open_backend(path, device="cuda")
+    ((_, options),) = gpu_machine.asked
+    assert options["use_tf32"] == tf32
+
+
+def test_tensorrt_gets_no_graph_that_takes_any_size(gpu_machine: Machine, tiny_path: Path) -> None:
+    with pytest.raises(InputError, match="export with --static NxHxW") as caught:
+        Segmenter.load(tiny_path, device="tensorrt")
+    assert "found 'tensorrt:0'" in str(caught.value)
+    assert gpu_machine.asked == []
+
+
+def test_tensorrt_gets_no_operator_whose_shape_depends_on_the_data(
+    gpu_machine: Machine, fixed_path: Path
+) -> None:
+    gpu_machine.reports = [sessions.TENSORRT, sessions.CUDA, sessions.CPU]
+    gpu_machine.parts = [(sessions.TENSORRT, ["Conv"]), (sessions.CUDA, ["NonZero"])]
+    open_backend(fixed_path, device="tensorrt")
+    options = gpu_machine.asked[0][1]
+    assert set(options["trt_op_types_to_exclude"].split(",")) >= {"NonZero", "NonMaxSuppression"}
+    assert int(options["trt_min_subgraph_size"]) > 20  # nodes of the mask head
+
+
 def test_tensorrt_keeps_its_engines_by_artifact(
-    gpu_machine: Machine, tiny_path: Path, tmp_path: Path
+    gpu_machine: Machine, fixed_path: Path, tmp_path: Path
 ) -> None:
     gpu_machine.reports = [sessions.TENSORRT, sessions.CUDA, sessions.CPU]
     gpu_machine.parts = [(sessions.TENSORRT, ["Conv"]), (sessions.CUDA, ["Conv"])]
-    segmenter = Segmenter.load(tiny_path, device="tensorrt", engine_cache=tmp_path)
+    segmenter = Segmenter.load(fixed_path, device="tensorrt", engine_cache=tmp_path)
     assert segmenter.provider == sessions.TENSORRT
     assert [provider for provider, _ in gpu_machine.asked] == [sessions.TENSORRT, sessions.CUDA]
     options = gpu_machine.asked[0][1]
@@ -359,12 +412,12 @@ def test_tensorrt_keeps_its_engines_by_artifact(
 
 
 def test_tensorrt_that_leaves_everything_to_cuda_is_refused(
-    gpu_machine: Machine, tiny_path: Path
+    gpu_machine: Machine, fixed_path: Path
 ) -> None:
     gpu_machine.reports = [sessions.TENSORRT, sessions.CUDA, sessions.CPU]
     gpu_machine.parts = [(sessions.CUDA, ["Conv"])]
     with pytest.raises(DeviceError, match="TensorrtExecutionProvider to run the model"):
-        open_backend(tiny_path, device="tensorrt")
+        open_backend(fixed_path, device="tensorrt")
 
 
 def test_the_placement_on_the_cpu_counts_every_node(tiny_path: Path) -> None:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +14,8 @@ import pytest
 from pedseg_runtime import ArtifactError, DeviceError, Manifest, Segmenter
 from pedseg_runtime.artifact.checksum import append_checksum
 from pedseg_runtime.artifact.manifest import MANIFEST_FILE
+from pedseg_runtime.artifact.reading import read_artifact
+from pedseg_runtime.backends import Resources
 from pedseg_runtime.backends import torch as torch_backend
 from pedseg_runtime.devices import Device, Driver, parse_device, probe_driver
 
@@ -73,6 +78,44 @@ def test_auto_takes_cuda_only_where_torch_has_it(script: Path) -> None:
     torch = pytest.importorskip("torch")
     expected = "torch:cuda:0" if torch.cuda.is_available() else "torch:cpu"
     assert Segmenter.load(script).provider == expected
+
+
+class Cuda(Device):
+    """A GPU that computes on the CPU."""
+
+    def __str__(self) -> str:
+        return "cpu"
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("fp32", "ieee"), ("fp16", "tf32")])
+def test_float32_on_cuda_runs_without_tf32(
+    script: Path, monkeypatch: pytest.MonkeyPatch, precision: str, expected: str
+) -> None:
+    torch = pytest.importorskip("torch")
+    monkeypatch.setattr(torch_backend, "_choose", lambda torch, device: Cuda("cuda"))
+    artifact = read_artifact(script)
+    artifact = replace(artifact, manifest=replace(artifact.manifest, precision=precision))
+    backend = torch_backend.TorchScriptBackend(artifact, Device("cuda"), Resources())
+    real, seen = backend.module, []
+
+    def module(images: Any) -> Any:
+        seen.append(torch.backends.cudnn.conv.fp32_precision)
+        return real(images)
+
+    backend.module = module
+    with preserve_precision(torch):
+        torch.backends.cudnn.conv.fp32_precision = "tf32"
+        backend.run(np.zeros((1, 10, 12, 3), np.uint8))
+    assert seen == [expected]
+
+
+@contextlib.contextmanager
+def preserve_precision(torch: Any) -> Iterator[None]:
+    before = torch.backends.cudnn.conv.fp32_precision
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.conv.fp32_precision = before
 
 
 @pytest.mark.skipif(probe_driver().devices > 0, reason="this machine has a GPU")
