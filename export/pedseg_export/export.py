@@ -133,7 +133,12 @@ def convert(loaded: LoadedCheckpoint, options: ExportOptions) -> Draft:
     Raises:
         ExportError: the exporter failed; the message names the module and the line.
     """
-    graph = InferenceGraph(loaded.model, mask_format=options.mask_format, dtype=options.dtype)
+    graph = InferenceGraph(
+        loaded.model,
+        mask_format=options.mask_format,
+        dtype=options.dtype,
+        device_target=options.device_target,
+    )
     opset = options.target.opset()
     try:
         return FORMATS[options.format].convert(
@@ -156,6 +161,7 @@ def describe(loaded: LoadedCheckpoint, options: ExportOptions, draft: Draft) -> 
         mask_format=options.mask_format,
         static_shape=options.static_shape,
         target=str(options.target) if options.format == "onnx" else "",
+        device_target=options.device_target,
         operators=draft.operators,
         outputs=output_specs(options.mask_format),
         min_size=header.min_size,

@@ -95,6 +95,7 @@ class Target:
 
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
 DTYPES = {"fp16": torch.float16, "bf16": torch.bfloat16}
+DEVICE_TARGETS = ("cpu", "cuda")
 SMALLEST_SIDE = 16  # pixels; no pedestrian is visible below
 
 
@@ -108,6 +109,7 @@ class ExportOptions:
         mask_format: `roi` for soft masks [D, 28, 28], `full` for masks uint8 [D, H, W].
         static_shape: (N, H, W) to fix the graph to, None for free sizes.
         target: the onnxruntime that will run it.
+        device_target: `cpu`, or `cuda` for a graph that CUDA runs faster; both run on either.
         min_size, max_size: of the resize rule, in pixels; None keeps the checkpoint's.
         score_threshold, nms_threshold, detections_per_image: of the box head; None likewise.
         self_test: whether samples for the runtime's self-test are stored in the artifact.
@@ -121,6 +123,7 @@ class ExportOptions:
     mask_format: str = "roi"
     static_shape: Shape | None = None
     target: Target = field(default_factory=Target.installed)
+    device_target: str = "cpu"
     min_size: int | None = None
     max_size: int | None = None
     score_threshold: float | None = None
@@ -132,6 +135,7 @@ class ExportOptions:
         _expect("format", self.format, FORMATS)
         _expect("precision", self.precision, PRECISIONS)
         _expect("mask_format", self.mask_format, MASK_SPECS)
+        _expect("device target", self.device_target, DEVICE_TARGETS)
         format = FORMATS[self.format]
         if self.precision not in format.precisions:
             able = [name for name, other in FORMATS.items() if self.precision in other.precisions]
@@ -145,6 +149,11 @@ class ExportOptions:
                     f"static shape: {self.format} artifacts take any size; use --format onnx or pt2"
                 )
             _check_shape(self.static_shape)
+        if self.device_target != "cpu" and self.format != "onnx":
+            raise InputError(
+                f"device target: {self.format} artifacts have one graph for all devices, found "
+                f"{self.device_target}; use --format onnx, or leave --device-target out"
+            )
         if self.format == "onnx":
             self.target.opset()
 

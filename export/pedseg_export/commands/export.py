@@ -22,7 +22,7 @@ from pedseg_runtime.images import find_images, read_image
 from ..accuracy_gate import AccuracyGate
 from ..export import ExportResult, export_artifact
 from ..formats import FORMATS
-from ..options import PRECISIONS, ExportOptions, Target, parse_shape
+from ..options import DEVICE_TARGETS, PRECISIONS, ExportOptions, Target, parse_shape
 from ..quantization.precisions import Calibration
 from ..verification import Sample
 
@@ -53,6 +53,13 @@ METHODS = ("entropy", "percentile", "minmax")
 )
 @click.option("--static", metavar="NxHxW", help="Fix batch, height and width.")
 @click.option("--target", metavar="PACKAGE==X", help="onnxruntime to export for; default: yours.")
+@click.option(
+    "--device-target",
+    type=Choice(DEVICE_TARGETS),
+    default="cpu",
+    show_default=True,
+    help="Device that the ONNX graph shall be fast on; it runs on the other too.",
+)
 @click.option("--min-size", type=int, help="Shorter side in the network, in pixels.")
 @click.option("--max-size", type=int, help="Limit of the longer side, in pixels.")
 @click.option("--score-threshold", type=float, help="Drop detections that score no more.")

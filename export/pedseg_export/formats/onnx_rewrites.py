@@ -20,7 +20,13 @@ from onnxscript import opset18 as op
 from onnxscript import optimizer, rewriter
 from onnxscript.values import Op, Opset
 
-from ..graph import intermediates, nms, roi_align  # noqa: F401  register pedseg's operators
+from ..graph import (  # noqa: F401  register pedseg's operators
+    batched_nms,
+    intermediates,
+    nms,
+    roi_align,
+)
+from .onnx_nms import translate_batched_nms, translate_nms
 
 INTERMEDIATE_DOMAIN = "pedseg.intermediates"
 INTERMEDIATE_TYPES = ["tensor(float)", "tensor(float16)", "tensor(bfloat16)", "tensor(int64)"]
@@ -41,25 +47,12 @@ def translations() -> dict[Any, Translation]:
     """The `custom_translation_table` for `torch.onnx.export`."""
     return {
         torch.ops.pedseg.suppress.default: translate_nms,
+        torch.ops.pedseg.suppress_batched.default: translate_batched_nms,
         torch.ops.pedseg.align.default: translate_roi_align,
         torch.ops.pedseg.mark_intermediate.default: translate_mark,
         torch.ops.aten.div.Tensor_mode: translate_integer_division,
         torch.ops.aten.div.Scalar_mode: translate_integer_division,
     }
-
-
-def translate_nms(boxes: Any, scores: Any, iou_threshold: float, floor: float) -> Any:
-    """NMS per row; the scores of selected boxes are scattered over -1."""
-    rows = op.Unsqueeze(scores, [1])  # [B, 1, P]: ONNX expects a class axis
-    selected = op.NonMaxSuppression(
-        boxes,
-        rows,
-        op.Constant(value_ints=[torch.iinfo(torch.int32).max]),
-        op.Constant(value_floats=[iou_threshold]),
-        op.Constant(value_floats=[floor]),
-    )  # [S, 3]: row, class, entry
-    suppressed = op.Expand(op.Constant(value_float=-1.0), op.Shape(rows))
-    return op.Squeeze(op.ScatterND(suppressed, selected, op.GatherND(rows, selected)), [1])
 
 
 def translate_roi_align(

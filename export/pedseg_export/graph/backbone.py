@@ -44,13 +44,17 @@ class Preprocessing(nn.Module):
         resized, padded = network_size(
             images.shape[1], images.shape[2], self.min_size, self.max_size, self.block
         )
-        pixels = images.permute(0, 3, 1, 2).to(torch.float32) / 255.0
+        pixels = self.channels_first(images) / 255.0
         pixels = (pixels - self.mean) / self.std
         pixels = nn.functional.interpolate(
             pixels, size=resized, mode="bilinear", align_corners=False
         )
         below, right = padded[0] - resized[0], padded[1] - resized[1]
         return nn.functional.pad(pixels, [0, right, 0, below]), resized
+
+    def channels_first(self, images: Tensor) -> Tensor:
+        """Float32 [N, 3, H, W] of uint8 [N, H, W, 3]."""
+        return images.permute(0, 3, 1, 2).to(torch.float32)
 
 
 Module = TypeVar("Module", bound=nn.Module)

@@ -84,6 +84,7 @@ class BoxStage(nn.Module):
         self.head = folded(heads.box_head).to(dtype)
         self.predictor = folded(heads.box_predictor).to(dtype)
         self.predictor.bbox_pred = foreground(self.predictor.bbox_pred, COORDINATES)
+        self.classes = int(self.predictor.bbox_pred.weight.shape[0]) // COORDINATES
         self.min_box = 1e-2  # pixels; fixed in postprocess_detections
         self.score_threshold = float(heads.score_thresh)
         self.iou_threshold = float(heads.nms_thresh)
@@ -131,14 +132,12 @@ class BoxStage(nn.Module):
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """NMS per (image, class), then the best of each image; `entry` [R] is image * K + k."""
         per_image, classes = proposals.shape[1], scores.shape[1]
-        entries = proposals.shape[0] * per_image
-        rows = scores.new_full([entries, classes], -1.0).index_put([entry], scores)
-        row_boxes = boxes.new_zeros([entries, classes, 4]).index_put([entry], boxes)
+        row_boxes, rows = self.at_entries(boxes, scores, entry, proposals)
         if classes > 1:  # one class needs no transposition
             rows = rows.view(-1, per_image, classes).transpose(1, 2)
             row_boxes = row_boxes.view(-1, per_image, classes, 4).transpose(1, 2)
         row_boxes = row_boxes.reshape(-1, per_image, 4)
-        kept = nms(row_boxes, rows.reshape(-1, per_image), self.iou_threshold, self.score_threshold)
+        kept = self.suppress(row_boxes, rows.reshape(-1, per_image))
         best, index = kept.reshape(-1, classes * per_image).topk(
             min(self.detections, per_image * classes), dim=1
         )
@@ -150,6 +149,18 @@ class BoxStage(nn.Module):
             0, image_index * (classes * per_image) + chosen
         )
         return boxes, labels, best.flatten().index_select(0, found), image_index
+
+    def at_entries(
+        self, boxes: Tensor, scores: Tensor, entry: Tensor, proposals: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Boxes [N * K, C, 4] and scores [N * K, C] by entry, with a score of -1 elsewhere."""
+        entries, classes = proposals.shape[0] * proposals.shape[1], scores.shape[1]
+        rows = scores.new_full([entries, classes], -1.0).index_put([entry], scores)
+        return boxes.new_zeros([entries, classes, 4]).index_put([entry], boxes), rows
+
+    def suppress(self, boxes: Tensor, scores: Tensor) -> Tensor:
+        """NMS of boxes [B, K, 4] by scores [B, K], each row on its own."""
+        return nms(boxes, scores, self.iou_threshold, self.score_threshold)
 
 
 class MaskStage(nn.Module):

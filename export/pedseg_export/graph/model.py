@@ -8,6 +8,7 @@ from torchvision.models.detection import MaskRCNN
 
 from . import intermediates  # TorchScript reads constants only through their module
 from .backbone import Backbone, Preprocessing
+from .cuda import CudaBoxStage, CudaMaskStage, CudaPreprocessing, CudaProposalStage
 from .heads import BoxStage, MaskStage
 from .intermediates import mark_intermediate
 from .pasting import FullMasks
@@ -23,7 +24,12 @@ class InferenceGraph(nn.Module):
     """
 
     def __init__(
-        self, model: MaskRCNN, *, mask_format: str = "roi", dtype: torch.dtype = torch.float32
+        self,
+        model: MaskRCNN,
+        *,
+        mask_format: str = "roi",
+        dtype: torch.dtype = torch.float32,
+        device_target: str = "cpu",
     ) -> None:
         """Copy the submodules of `model`, which is not changed.
 
@@ -31,15 +37,17 @@ class InferenceGraph(nn.Module):
             model: in eval mode; its settings (sizes, thresholds) become part of the graph.
             mask_format: `roi` for soft masks [D, 28, 28], `full` for masks uint8 [D, H, W].
             dtype: of the networks.
+            device_target: `cuda` for the stages of `cuda.py`.
         """
         super().__init__()
         self.dtype = dtype
-        self.preprocessing = Preprocessing(model.transform)
+        on_cuda = device_target == "cuda"
+        self.preprocessing = (CudaPreprocessing if on_cuda else Preprocessing)(model.transform)
         # The name is part of the TorchScript format: it is how `stages` finds the backbone.
         self.trunk = Backbone(model.backbone, dtype)
-        self.proposals = ProposalStage(model, dtype)
-        self.boxes = BoxStage(model, dtype)
-        self.masks = MaskStage(model, dtype)
+        self.proposals = (CudaProposalStage if on_cuda else ProposalStage)(model, dtype)
+        self.boxes = (CudaBoxStage if on_cuda else BoxStage)(model, dtype)
+        self.masks = (CudaMaskStage if on_cuda else MaskStage)(model, dtype)
         self.paste = FullMasks() if mask_format == "full" else None
         self.eval().requires_grad_(False)
 

@@ -25,6 +25,7 @@ class ProposalStage(nn.Module):
         self.per_level = int(rpn._pre_nms_top_n["testing"])
         self.per_image = int(rpn._post_nms_top_n["testing"])
         self.iou_threshold = float(rpn.nms_thresh)
+        self.floor = -0.5  # below every probability, above what marks an empty slot
         self.min_box = float(rpn.min_size)  # pixels
         self.bbox_clip = float(rpn.box_coder.bbox_xform_clip)
         cells = torch.stack([cell.float() for cell in rpn.anchor_generator.cell_anchors])
@@ -58,7 +59,10 @@ class ProposalStage(nn.Module):
         best: list[Tensor] = []
         indices: list[Tensor] = []
         for level in range(self.levels):
-            logit, index = self.best_of_level(objectness[level])
+            if level == 0:
+                logit, index = self.best_of_finest(objectness[level])
+            else:
+                logit, index = self.best_of_level(objectness[level])
             best.append(logit)
             indices.append(index)
         logits, index = torch.cat(best, 1), torch.cat(indices, 1)  # [N, S]
@@ -72,9 +76,17 @@ class ProposalStage(nn.Module):
         scores = keep_where(real, probability(logits))
 
         rows = scores.view(-1, self.per_level)
-        kept = nms(boxes.view(-1, self.per_level, 4), rows, self.iou_threshold, -0.5)
+        kept = self.suppress(boxes.view(-1, self.per_level, 4), rows)
         scores, index = kept.view(scores.shape).topk(self.per_image, dim=1)
         return boxes.gather(1, index.unsqueeze(2).expand(-1, -1, 4)), scores
+
+    def suppress(self, boxes: Tensor, scores: Tensor) -> Tensor:
+        """NMS of boxes [B, P, 4] by scores [B, P], each row on its own."""
+        return nms(boxes, scores, self.iou_threshold, self.floor)
+
+    def best_of_finest(self, objectness: Tensor) -> tuple[Tensor, Tensor]:
+        """`best_of_level` of the level with the most anchors."""
+        return self.best_of_level(objectness)
 
     def best_of_level(self, objectness: Tensor) -> tuple[Tensor, Tensor]:
         """The best P of logits [N, h * w * A] and their anchor index, both [N, P].
@@ -86,10 +98,10 @@ class ProposalStage(nn.Module):
         come before the padding.
         """
         flat = objectness.float()
-        missing = shortfall(flat.shape[1], self.per_level)
+        missing = shortfall(flat.shape[-1], self.per_level)
         if missing > 0:
             flat = nn.functional.pad(flat, [0, missing], value=self.no_logit)
-        return flat.topk(self.per_level, dim=1)
+        return flat.topk(self.per_level, dim=-1)
 
     def at_anchors(self, rows: list[Tensor], row: Tensor) -> Tensor:
         """Box regressions float32 [N, S, 4] at `row` [N, S, 1] in the rows of all levels."""

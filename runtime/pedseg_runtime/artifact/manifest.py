@@ -65,6 +65,7 @@ class Manifest:
             of the image, thresholded at 0.5.
         static_shape: (N, H, W) that the graph is fixed to, or None where all three are free.
         target: the runtime that the graph was made for, e.g. `onnxruntime-gpu==1.31.1`.
+        device_target: the device that its operators were chosen for, `cpu` or `cuda`; either runs.
         operators: ONNX operator -> how often the graph has it; empty for other formats.
         min_size, max_size: torchvision's resize rule, in pixels.
         score_threshold, nms_threshold, detections_per_image: as built into the graph.
@@ -88,6 +89,7 @@ class Manifest:
     mask_format: str = "roi"
     static_shape: tuple[int, int, int] | None = None
     target: str = ""
+    device_target: str = "cpu"
     operators: Mapping[str, int] = field(default_factory=dict)
     min_size: int = 800
     max_size: int = 1333

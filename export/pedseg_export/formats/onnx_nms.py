@@ -1,0 +1,158 @@
+"""ONNX of `pedseg::suppress_batched`: see `graph.batched_nms` for the formulation and its proof."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+import torch
+from onnxscript import opset18 as op
+
+NO_SCORE = -1.0  # of entries that take no part, and in the answer of those that are suppressed
+FLOAT = int(ir.DataType.FLOAT)
+
+
+def translate_batched_nms(
+    boxes: Any,
+    scores: Any,
+    iou_threshold: float,
+    floor: float,
+    width: int,
+    is_sorted: bool,
+    rounds: int,
+) -> Any:
+    """Batched NMS of boxes [B, P, 4] and scores [B, P]: scores of survivors, -1 elsewhere."""
+    entries = int(scores.shape[1])
+    threshold = float32_below(iou_threshold)
+    best = op.Where(op.Greater(scores, _float(floor)), scores, _float(NO_SCORE))
+    compared, index = boxes, None
+    if width < entries:
+        best, index = op.TopK(best, _ints([width]), axis=1)
+        place = op.Expand(op.Unsqueeze(index, _ints([2])), _ints([1, 1, 4]))
+        compared = op.GatherElements(boxes, place, axis=1)
+    if is_sorted:
+        suppresses = suppression_in_order(overlap(compared), best, threshold)
+    else:
+        overlaps = op.Greater(overlap(compared), _float(threshold))
+        suppresses = op.Cast(op.And(overlaps, precedence(best, index, width)), to=FLOAT)
+    kept, unsettled = fixed_point(suppresses, rounds)
+    survives = op.Greater(op.Squeeze(kept, _ints([1, 2])), _float(0.5))
+    answer = op.Where(survives, best, _float(NO_SCORE))  # [B, width]
+    if width < entries:
+        nothing = op.Expand(_float(NO_SCORE), op.Shape(scores))
+        answer = op.ScatterElements(nothing, index, answer, axis=1)
+        last = op.Gather(best, op.Constant(value_int=width - 1), axis=1)  # [B]
+        overflows = op.Cast(op.Greater(last, _float(NO_SCORE)), to=FLOAT)
+        unsettled = op.Add(unsettled, overflows)
+    return answer_serially(answer, unsettled, boxes, scores, threshold, floor)
+
+
+def overlap(boxes: Any) -> Any:
+    """IoU [B, 1, W, W] of boxes [B, W, 4], rounded as in torchvision's `nms`."""
+    columns = op.Unsqueeze(op.Transpose(boxes, perm=[0, 2, 1]), _ints([2]))  # [B, 4, 1, W]
+    rows = op.Transpose(columns, perm=[0, 1, 3, 2])  # [B, 4, W, 1]
+    left, right = op.Split(rows, num_outputs=2, axis=1)  # x1 y1 and x2 y2
+    top, bottom = op.Split(columns, num_outputs=2, axis=1)
+    extent = op.Relu(op.Sub(op.Min(right, bottom), op.Max(left, top)))  # [B, 2, W, W]
+    common = product_of_pair(extent)  # [B, 1, W, W]
+    area = product_of_pair(op.Sub(right, left))  # [B, 1, W, 1]
+    union = op.Sub(op.Add(area, op.Transpose(area, perm=[0, 1, 3, 2])), common)
+    return op.Div(common, union)  # NaN of two empty boxes, which is no overlap
+
+
+def product_of_pair(pair: Any) -> Any:
+    """Product [B, 1, ...] of the two entries of axis 1."""
+    first, second = op.Split(pair, num_outputs=2, axis=1)
+    return op.Mul(first, second)
+
+
+def suppression_in_order(overlaps: Any, scores: Any, threshold: float) -> Any:
+    """Float [B, 1, W, W]: 1 where i suppresses j if kept, in rows that stand by falling score.
+
+    Entries without a score suppress nothing: no overlap is above 2.
+    """
+    limit = op.Where(op.Greater(scores, _float(NO_SCORE)), _float(threshold), _float(2.0))
+    above = op.Greater(overlaps, op.Unsqueeze(limit, _ints([1, 3])))
+    return op.Trilu(op.Cast(above, to=FLOAT), op.Constant(value_int=1), upper=1)
+
+
+def precedence(scores: Any, index: Any | None, width: int) -> Any:
+    """Bool [B, 1, W, W]: whether i is treated before j, by falling score and then by index.
+
+    Nothing is presumed of the order of a row: TopK leaves equal scores in any order on CUDA.
+    Entries without a score precede none.
+
+    Args:
+        scores: [B, W].
+        index: of the entries, [B, W]; None for 0, 1, ...
+        width: W.
+    """
+    if index is None:
+        index = op.Unsqueeze(op.Constant(value_ints=list(range(width))), _ints([0]))
+    columns = op.Unsqueeze(scores, _ints([1, 2]))
+    has_score = op.Greater(scores, _float(NO_SCORE))
+    rows = op.Unsqueeze(op.Where(has_score, scores, _float(NO_SCORE - 1)), _ints([1, 3]))
+    earlier = op.Less(op.Unsqueeze(index, _ints([1, 3])), op.Unsqueeze(index, _ints([1, 2])))
+    ties = op.And(op.GreaterOrEqual(rows, columns), earlier)
+    return op.Or(op.Greater(rows, columns), ties)
+
+
+def fixed_point(suppresses: Any, rounds: int) -> tuple[Any, Any]:
+    """`rounds` rounds over float matrices [B, 1, W, W] of zeros and ones.
+
+    A sum of zeros and ones is 0 only if all are, in whatever precision a device adds them.
+
+    Returns:
+        1 where a box survives, float [B, 1, 1, W], and a number [B] above 0 where that is not settled.
+    """
+    before = kept = _suppressed_by_none(op.ReduceSum(suppresses, _ints([2]), keepdims=1))
+    for _ in range(rounds - 1):
+        before, kept = kept, _suppressed_by_none(op.MatMul(kept, suppresses))
+    return kept, op.ReduceSum(op.Sub(kept, before), _ints([1, 2, 3]), keepdims=0)
+
+
+def _suppressed_by_none(count: Any) -> Any:
+    """1 where a count is 0, else 0: max(0, min(1, 1 - count)) as one operator."""
+    return op.HardSigmoid(count, alpha=-1.0, beta=1.0)
+
+
+def answer_serially(
+    answer: Any, unsettled: Any, boxes: Any, scores: Any, threshold: float, floor: float
+) -> Any:
+    """`answer` [B, P] with the rows where `unsettled` [B] by NonMaxSuppression: usually none.
+
+    NonZero makes their number a shape, so that no device copies a condition to the CPU.
+    """
+    row = op.Transpose(op.NonZero(unsettled), perm=[1, 0])  # [U, 1]
+    chosen = op.GatherND(scores, row)  # [U, P]
+    kept = translate_nms(op.GatherND(boxes, row), chosen, threshold, floor)
+    return op.ScatterND(answer, row, kept)
+
+
+def translate_nms(boxes: Any, scores: Any, iou_threshold: float, floor: float) -> Any:
+    """NMS per row by ONNX; the scores of selected boxes are scattered over -1."""
+    rows = op.Unsqueeze(scores, [1])  # [B, 1, P]: ONNX expects a class axis
+    selected = op.NonMaxSuppression(
+        boxes,
+        rows,
+        op.Constant(value_ints=[torch.iinfo(torch.int32).max]),
+        op.Constant(value_floats=[iou_threshold]),
+        op.Constant(value_floats=[floor]),
+    )  # [S, 3]: row, class, entry
+    suppressed = op.Expand(op.Constant(value_float=-1.0), op.Shape(rows))
+    return op.Squeeze(op.ScatterND(suppressed, selected, op.GatherND(rows, selected)), [1])
+
+
+def float32_below(value: float) -> float:
+    """The largest float32 that is at most `value`: torchvision compares in double precision."""
+    rounded = np.float32(value)
+    return float(rounded if float(rounded) <= value else np.nextafter(rounded, np.float32(-1)))
+
+
+def _float(value: float) -> Any:
+    return op.Constant(value_float=value)
+
+
+def _ints(values: list[int]) -> Any:
+    return op.Constant(value_ints=values)
