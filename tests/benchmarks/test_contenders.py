@@ -193,7 +193,7 @@ def test_cuda_is_synchronised_and_its_peak_and_events_read(monkeypatch):
     assert asked[-1] == "record on 7"
 
 
-@pytest.mark.gpu
+@pytest.mark.gpu("torch")
 def test_cuda_events_agree_with_the_host_clock(checkpoint, noise):
     context = WorkerContext(
         Eager(checkpoint, device="cuda"), TorchDevice("cuda"), time.perf_counter

@@ -24,7 +24,8 @@ VARIANTS: Mapping[str, Mapping[str, bool]] = {
     "eager-compile": {"compiled": True},
 }
 STOCK = "stock-onnx"
-ENGINES = ("openvino", "tensorrt")  # the ONNX artifacts once more, by another engine
+# The ONNX artifacts once more: by another engine, or by CUDA with the tensors in NHWC order.
+ENGINES = ("openvino", "tensorrt", "nhwc")
 OPTIONAL = (*VARIANTS, STOCK, *ENGINES)
 SETTINGS = ("min_size", "max_size", "score_threshold", "nms_threshold", "detections_per_image")
 
@@ -176,11 +177,20 @@ def _engines(
         "tensorrt": partial(
             Artifact, path, device=f"tensorrt:{index}", threads=threads, paste=paste
         ),
+        "nhwc": partial(
+            Artifact,
+            path,
+            device=conditions.device,
+            threads=threads,
+            paste=paste,
+            cuda_options={"prefer_nhwc": "1"},
+        ),
     }
     if on_gpu:
         loaders["openvino"] = partial(_refuse, "it runs on the CPU here; use --device cpu")
     else:
-        loaders["tensorrt"] = partial(_refuse, "it needs an NVIDIA GPU; use --device cuda")
+        for engine in ("tensorrt", "nhwc"):
+            loaders[engine] = partial(_refuse, "it needs an NVIDIA GPU; use --device cuda")
     for engine in ENGINES:
         if engine in optional:
             yield Contender(f"{name} ({engine})", loaders[engine], optional=True)

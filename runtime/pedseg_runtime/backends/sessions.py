@@ -141,7 +141,7 @@ def _gpu_providers(
     artifact: Artifact, device: Device, resources: Resources
 ) -> list[tuple[str, dict[str, str]]]:
     """What onnxruntime may use, best first; it adds the CPU for what nothing else can run."""
-    cuda = {"device_id": str(device.index), **CUDA_OPTIONS}
+    cuda = {"device_id": str(device.index), **CUDA_OPTIONS, **resources.cuda_options}
     if resources.gpu_mem_limit is not None:
         cuda["gpu_mem_limit"] = str(resources.gpu_mem_limit)
     if device.kind == "cuda":

@@ -182,17 +182,6 @@ def test_cuda_on_a_machine_without_gpu_is_one_clear_line(
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not has_gpu, reason="needs an NVIDIA GPU")
-def test_cuda_runs_and_agrees_with_the_cpu(tiny_path: Path, street: NDArray[np.uint8]) -> None:
-    with Segmenter.load(tiny_path, device="cuda", warmup=[(40, 60)]) as segmenter:
-        assert segmenter.provider == "CUDAExecutionProvider"
-        found = segmenter(street)
-    expected = Segmenter.load(tiny_path, device="cpu")(street)
-    np.testing.assert_array_equal(found.boxes, expected.boxes)
-    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
-
-
 @pytest.mark.parametrize(
     ("message", "provider", "error", "expected"),
     [
