@@ -10,8 +10,10 @@ from pathlib import Path
 from pedseg_runtime.artifact.manifest import Manifest
 from pedseg_runtime.artifact.reading import read_artifact
 from pedseg_runtime.console import suggestion
+from pedseg_runtime.devices import Device, parse_device
 from pedseg_runtime.errors import ArtifactError, InputError
 from pedseg_train.checkpoint import CheckpointHeader
+from pedseg_train.eager import resolve_device
 
 from .artifacts import Artifact
 from .base import EAGER, Contender, ContenderModel, NotRunError
@@ -28,6 +30,26 @@ STOCK = "stock-onnx"
 ENGINES = ("openvino", "tensorrt", "nhwc")
 OPTIONAL = (*VARIANTS, STOCK, *ENGINES)
 SETTINGS = ("min_size", "max_size", "score_threshold", "nms_threshold", "detections_per_image")
+
+
+def measured_device(name: str) -> Device:
+    """The device of a benchmark, for all contenders.
+
+    Raises:
+        DeviceError: it is not there.
+        InputError: it is neither "cpu" nor "cuda" nor "cuda:N".
+    """
+    device = parse_device(name)
+    if device.kind == "auto":
+        raise InputError("device: expected cpu, cuda or cuda:N, found auto; say what to measure")
+    if device.kind in ENGINES:
+        where = "cuda" if device.kind == "tensorrt" else "cpu"
+        raise InputError(
+            f"device: expected cpu, cuda or cuda:N, found {device.kind}; use --device {where} "
+            f"--contenders {device.kind}, which runs the ONNX artifacts by both"
+        )
+    resolve_device(str(device))
+    return device
 
 
 @dataclass(frozen=True, kw_only=True)

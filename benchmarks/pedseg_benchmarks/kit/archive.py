@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, cast
 
 from pedseg_runtime.errors import InputError
 from pedseg_runtime.files import sha256_of, write_json
@@ -153,7 +153,7 @@ def writing(kit: Path, *, part_bytes: int, facts: Mapping[str, Any]) -> Iterator
         old.unlink()
     with (
         PartWriter(kit, part_bytes) as parts,
-        lzma.LZMAFile(parts, "wb", preset=PRESET) as stream,
+        lzma.LZMAFile(cast("IO[bytes]", parts), "wb", preset=PRESET) as stream,
         tarfile.open(fileobj=stream, mode="w|") as tar,
     ):
         archive = Archive(tar)

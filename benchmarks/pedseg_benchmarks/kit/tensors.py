@@ -39,15 +39,16 @@ def find_tensors(path: Path, content: bytes) -> list[Tensor]:
     """The tensors of at least `SMALLEST` bytes in the order of the file.
 
     Args:
-        path: its suffix tells the format: .safetensors, .onnx, or an archive of torch.
+        path: of a checkpoint, an ONNX graph or an archive of torch; other files have none.
         content: of the file.
     """
+    found: Iterator[Tensor] = iter(())
     if path.suffix == ".safetensors":
         found = _in_safetensors(content)
+    elif zipfile.is_zipfile(path):
+        found = _in_archive(path, content)
     elif path.suffix == ".onnx":
         found = _in_onnx(content)
-    else:
-        found = _in_archive(path, content)
     return sorted((one for one in found if one.size >= SMALLEST), key=lambda one: one.offset)
 
 

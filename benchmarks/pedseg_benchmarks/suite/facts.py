@@ -10,7 +10,7 @@ take empty inputs. The file is written anew after every fact, so that a crash le
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from . import probe_graphs as graphs
 
 SCHEMA, SCHEMA_VERSION = "pedseg-facts", 1
 CALLS = 20
+SMALLER_ON_CPU = 4  # times
 BOXES = (100, 1000, 4000)
 
 
@@ -58,7 +59,7 @@ class Laboratory:
         self._device = device
         self.on_gpu = device.kind == "cuda"
         self.either = "01" if self.on_gpu else "0"  # values of CUDA's options; none elsewhere
-        self._scale = 1 if self.on_gpu else 4
+        self._scale = 1 if self.on_gpu else SMALLER_ON_CPU
         if self.on_gpu:
             ort.preload_dlls()
 
@@ -82,11 +83,11 @@ class Laboratory:
             raise RuntimeError(f"{wanted} did not start")
         return session
 
-    def timed(self, session: Any, feeds: Mapping[str, Any], calls: int = CALLS) -> float:
+    def timed(self, session: Any, feeds: Mapping[str, Any]) -> float:
         """Median milliseconds of a call, inputs and outputs on the device, after one more."""
         binding = self._bound(session, feeds)
         times = []
-        for _ in range(calls + 1):
+        for _ in range(CALLS + 1):
             start = time.perf_counter()
             session.run_with_iobinding(binding)
             binding.synchronize_outputs()
@@ -133,12 +134,20 @@ def top_k(laboratory: Laboratory) -> Iterator[Finding]:
                 session = laboratory.session(graphs.top_k())
                 k = np.array([min(count, 1000)], np.int64)
                 found, indices = session.run(None, {"x": values, "k": k})
-                return _judge_top_k(values, found, indices, finite)
+                return judge_top_k(values, found, indices, finite)
 
             yield _told("TopK of padding", f"{count} numbers, padded by {padding:.3g}", run)
 
 
-def _judge_top_k(values: Any, found: Any, indices: Any, finite: int) -> str:
+def judge_top_k(values: Any, found: Any, indices: Any, finite: int) -> str:
+    """What is wrong with the `found` values and `indices` [1, K] of [1, C] values, or "right".
+
+    Args:
+        values: descending, of which the first `finite` are no padding.
+        found: the largest of them.
+        indices: where they stand.
+        finite: how many are no padding.
+    """
     inside = (indices >= 0) & (indices < values.shape[1])
     faults = []
     if not np.array_equal(found[0, :finite], values[0, :finite]):
@@ -157,43 +166,31 @@ def _judge_top_k(values: Any, found: Any, indices: Any, finite: int) -> str:
 def shapes(laboratory: Laboratory) -> Iterator[Finding]:
     """What does a call cost whose shape was seen before, in turn with others, or never?"""
     session = laboratory.session(graphs.stack())
-    side = laboratory.side
-    sizes = {
-        "always one shape": [(side(200), side(268))] * 2,
-        "two in turn": [(side(200), side(268)), (side(200), side(264))],
-        "eight in turn": [(side(200), side(268 - 4 * step)) for step in range(8)],
-        "always a new one": [(side(200) - step, side(268) - step) for step in range(CALLS)],
+    height, width = laboratory.side(200), laboratory.side(268)
+    cases = {
+        "always one shape": [(1, height, width)],
+        "two in turn": [(1, height, width), (1, height, width - 1)],
+        "eight in turn": [(1, height, width - step) for step in range(8)],
+        "always a new one": [(1, height - 1, width - step) for step in range(CALLS)],
+        "14x14, always 8 rows": [(8, 14, 14)],
+        "14x14, 1 to 8 rows in turn": [(rows, 14, 14) for rows in range(1, 9)],
     }
-    for case, turn in sizes.items():
-
-        def run(turn: list[tuple[int, int]] = turn) -> float:
-            feeds = [{"x": _noise(1, 64, *size)} for size in turn]
-            if len(turn) < CALLS:
-                for each in feeds:
-                    session.run(None, each)
-            times = []
-            for call in range(CALLS):
-                start = time.perf_counter()
-                session.run(None, feeds[call % len(feeds)])
-                times.append(1e3 * (time.perf_counter() - start))
-            return median(times)
-
+    for case, turn in cases.items():
+        feeds = [{"x": _noise(rows, 64, *size)} for rows, *size in turn]
+        run = partial(_in_turn, session, feeds, seen="new" not in case)
         yield _timed("four convolutions, copies included", case, run)
-    rows = {"always 8 rows": [8], "1 to 8 rows in turn": list(range(1, 9))}
-    for case, counts in rows.items():
-        feeds = [{"x": _noise(count, 64, 14, 14)} for count in counts]
 
-        def run_rows(feeds: list[dict[str, Any]] = feeds) -> float:
-            for each in feeds:
-                session.run(None, each)
-            times = []
-            for call in range(CALLS):
-                start = time.perf_counter()
-                session.run(None, feeds[call % len(feeds)])
-                times.append(1e3 * (time.perf_counter() - start))
-            return median(times)
 
-        yield _timed("four convolutions of 14x14", case, run_rows)
+def _in_turn(session: Any, feeds: Sequence[Mapping[str, Any]], *, seen: bool) -> float:
+    """Median milliseconds of a call; `seen` runs every shape once before."""
+    for each in feeds if seen else ():
+        session.run(None, each)
+    times = []
+    for call in range(CALLS):
+        start = time.perf_counter()
+        session.run(None, feeds[call % len(feeds)])
+        times.append(1e3 * (time.perf_counter() - start))
+    return median(times)
 
 
 def empty_inputs(laboratory: Laboratory) -> Iterator[Finding]:

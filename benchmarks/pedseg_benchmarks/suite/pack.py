@@ -168,10 +168,13 @@ def export_steps(checkpoint: Path, models: Path, size: tuple[int, int]) -> list[
         made = models / one.file
         options = [word.format(height=size[0], width=size[1]) for word in one.options]
         words = ["pedseg-export", str(checkpoint), "--output", str(made), *options]
-        steps.append(
-            Step(name=one.file, command=lambda _done, words=words: words, makes=made, seconds=60)
-        )
+        steps.append(Step(name=one.file, command=_always(words), makes=made, seconds=60))
     return steps
+
+
+def _always(words: list[str]) -> Callable[[frozenset[str]], list[str]]:
+    """The command of a step that is the same whatever was done before."""
+    return lambda _done: words
 
 
 def _make_models(
@@ -189,9 +192,7 @@ def _make_models(
             *("--streets", str(_streets(options)), "--height", str(height)),
             *("--width", str(width), "--mantissa-bits", MANTISSA_BITS),
         ]
-        steps.append(
-            Step(name="make-full", command=lambda _done: words, makes=checkpoint, seconds=120)
-        )
+        steps.append(Step(name="make-full", command=_always(words), makes=checkpoint, seconds=120))
     else:
         first = read_image(choose_images(options.images, 1)[0])
         size = (first.shape[0], first.shape[1])
