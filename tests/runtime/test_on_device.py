@@ -31,19 +31,19 @@ SIZES = 100
 MIB = 2**20
 
 
-@pytest.fixture(params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
+@pytest.fixture(scope="module", params=["cpu", pytest.param("cuda", marks=pytest.mark.gpu)])
 def device(request: pytest.FixtureRequest) -> str:
     name: str = request.param
     return name
 
 
-@pytest.fixture(params=ARTIFACTS, ids=lambda path: path.stem)
+@pytest.fixture(scope="module", params=ARTIFACTS, ids=lambda path: path.stem)
 def path(request: pytest.FixtureRequest) -> Path:
     found: Path = request.param
     return found
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def segmenter(path: Path, device: str) -> Iterator[Segmenter]:
     with Segmenter.load(path, device=device) as loaded:
         assert loaded.provider == {"cpu": "CPU", "cuda": "CUDA"}[device] + "ExecutionProvider"

@@ -19,8 +19,8 @@ from .weight_store import WeightStore, rebuild, shuffled
 PLAN, WEIGHTS, RESTS = "files.json", "weights", "rests"
 
 
-def add_files(archive: Archive, files: Sequence[tuple[str, Path]]) -> None:
-    """Add files to an archive, with each weight once.
+def add_files(archive: Archive, files: Sequence[tuple[str, Path]]) -> list[dict[str, Any]]:
+    """Add files to an archive, with each weight once; gives their names, sizes and SHA-256.
 
     Args:
         archive: gets `files.json`, the weights, and of every file the bytes between them.
@@ -52,6 +52,7 @@ def add_files(archive: Archive, files: Sequence[tuple[str, Path]]) -> None:
         archive.add(f"{WEIGHTS}/{number}", shuffled(raw, store.recipes[number].item_size))
     plan = {"files": entries, "weights": store.to_list()}
     archive.add(PLAN, json.dumps(plan).encode())
+    return [{name: entry[name] for name in ("name", "bytes", "sha256")} for entry in entries]
 
 
 def _between(content: bytes, tensors: Sequence[Tensor]) -> Iterator[bytes]:

@@ -138,7 +138,7 @@ def pack(
         notify("packing weights and artifacts")
         models = options.cache / "models"
         named = [(f"models/{one.file}", models / one.file) for one in made]
-        files.add_files(archive, [(CHECKPOINT, checkpoint), *named])
+        facts["models"] = files.add_files(archive, [(CHECKPOINT, checkpoint), *named])
         for name, image in pictures.items():
             archive.add(name, _png(image))
         _add_sources(archive)

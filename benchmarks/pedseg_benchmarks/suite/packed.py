@@ -108,7 +108,7 @@ def run_packed(
     budget = Budget(total=60 * minutes - REPORTING)
     start = time.monotonic()
     notify(f"unpacking {kit_folder}")
-    kit = unpack(kit_folder)
+    kit = unpack(kit_folder.resolve())  # its commands may run elsewhere
     resolve_device(str(place))
     listing = {name: value for name, value in kit.listing.items() if name != "parts"}
     result = PackedResult(

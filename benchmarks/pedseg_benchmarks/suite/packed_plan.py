@@ -13,12 +13,12 @@ STARTING = {"cpu": 6.0, "cuda": 9.0}  # seconds until a command has imported and
 CALL = {"cuda": 0.03}  # seconds of one call of a full-size network
 CPU_CALL, FULL_SIZE_BYTES = 2.5, 176e6  # the same on two cores, by the size of the weights
 COMPILING = {"cpu": 60.0, "cuda": 70.0}
-SLOWER = 3  # times what a step is planned to take after which it is ended
-SHORTEST_LIMIT = 60.0
+PATIENCE = 3.0  # times what a step is expected to take after which it is ended
 BATCHES = (1, 2, 4, 8)
 OPTIONAL = {"cpu": "eager-autocast,eager-channels-last", "cuda": "eager-autocast,nhwc"}
 PROFILED = ("fp32.onnx", "fp16.onnx", "cuda-fp16.onnx")
 GPU_TESTS = ("tests/runtime/test_on_device.py",)
+TEST_CALLS, TEST_LOADS = 150, 6.0  # of an artifact in the tests, and seconds to load it
 VERIFY = "verify-"
 
 
@@ -138,9 +138,17 @@ class PackedPlan:
             *(str(root), "-c", str(root / "pyproject.toml"), "-q", "--no-header"),
             *("-p", "no:cacheprovider", f"--junitxml={made}"),
         ]
-        calls = 120 * len([path for path in self._kit.artifacts() if path.suffix == ".onnx"])
-        step = self._step("tests", lambda _done: words, made, calls=calls, accepts=(0, 1))
-        return [step]
+        files = len([path for path in self._kit.artifacts() if path.suffix == ".onnx"])
+        return [
+            self._step(
+                "tests",
+                lambda _done: words,
+                made,
+                calls=TEST_CALLS * files,
+                more=TEST_LOADS * files,
+                accepts=(0, 1),
+            )
+        ]
 
     def _bench(
         self,
@@ -200,6 +208,6 @@ class PackedPlan:
             makes=makes,
             seconds=seconds,
             accepts=accepts,
-            limit=max(SHORTEST_LIMIT, SLOWER * seconds),
+            patience=PATIENCE,
             instead_of=instead_of,
         )

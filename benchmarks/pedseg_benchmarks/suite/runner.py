@@ -25,6 +25,7 @@ PROGRAMS = {
     "pedseg-bench": "pedseg_benchmarks.cli",
     "pytest": "pytest",
 }
+SHORTEST_LIMIT = 90.0  # seconds; a step with little patience has that much
 SLOWEST_START = 5.0  # seconds; nothing that imports torch is done sooner
 
 
@@ -55,7 +56,7 @@ class Step:
         seconds: what it takes on two cores of a server of 2023, for the budget.
         accepts: exit codes that are a success if `makes` was made.
         prepare: is called before the command, e.g. to remove what an unfinished one left.
-        limit: most seconds it may take, whatever is left of the budget.
+        patience: times what it is expected to take here after which it is ended.
         instead_of: name of a step that it stands in for; it is skipped where that one succeeded.
     """
 
@@ -66,7 +67,7 @@ class Step:
     needs: tuple[str, ...] = ()
     accepts: tuple[int, ...] = (0,)
     prepare: Callable[[], object] = lambda: None
-    limit: float = float("inf")
+    patience: float = float("inf")
     instead_of: str = ""
 
 
@@ -191,7 +192,7 @@ class Runner:
     def _run(self, step: Step, command: list[str], line: str, left: float) -> Outcome:
         start = time.monotonic()
         log = self.log(step)
-        allowed = min(left, step.limit)
+        allowed = min(left, max(SHORTEST_LIMIT, step.patience * self._budget.expected(step)))
         log.parent.mkdir(parents=True, exist_ok=True)
         step.makes.parent.mkdir(parents=True, exist_ok=True)
         step.prepare()

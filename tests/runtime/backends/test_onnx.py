@@ -332,6 +332,16 @@ def test_the_limit_of_gpu_memory_reaches_cuda(gpu_machine: Machine, tiny_path: P
     assert options["gpu_mem_limit"] == str(2 << 30)
 
 
+def test_options_of_cuda_can_be_replaced_for_a_comparison(
+    gpu_machine: Machine, tiny_path: Path
+) -> None:
+    chosen = {"prefer_nhwc": "1", "cudnn_conv_algo_search": "EXHAUSTIVE"}
+    open_backend(tiny_path, device="cuda", resources=Resources(cuda_options=chosen))
+    ((_, options),) = gpu_machine.asked
+    assert chosen.items() <= options.items()
+    assert options["device_id"] == "0"
+
+
 def test_tensorrt_keeps_its_engines_by_artifact(
     gpu_machine: Machine, tiny_path: Path, tmp_path: Path
 ) -> None:
