@@ -22,27 +22,21 @@ from pedseg_export.accuracy_gate import AccuracyGate
 from pedseg_export.verification import rerun
 from pedseg_runtime.artifact.manifest import Manifest
 from pedseg_runtime.backends.float32 import float32_only
-from pedseg_runtime.devices import Device, parse_device
+from pedseg_runtime.devices import Device
 from pedseg_runtime.errors import InputError
 from pedseg_runtime.files import sha256_of
 from pedseg_runtime.parity import Settings
 from pedseg_train.checkpoint import CheckpointHeader, load_checkpoint, read_header, with_settings
-from pedseg_train.eager import EagerSegmenter, resolve_device
+from pedseg_train.eager import EagerSegmenter
 
 from .contender_rows import contender_rows
-from .contenders import Contender, Image
+from .contenders import Contender, Image, registry
 from .contenders.base import TorchDevice
-from .contenders.registry import (
-    ENGINES,
-    Conditions,
-    build_contenders,
-    read_manifests,
-    shared_settings,
-)
+from .contenders.registry import Conditions
 from .correctness import CorrectnessCheck
 from .dataset_selection import LabelledData, choose_images, read_images
 from .environment import fingerprint, torch_threads
-from .harness import ImagesFailedError, load_contenders, time_contenders
+from .harness import ImagesFailedError, Rounds, load_contenders, time_contenders
 from .results import BenchmarkResult, ContenderResult, NotRun
 from .roofline import PeakRateMeter, roofline
 from .scenario_results import ScenarioResults
@@ -102,8 +96,15 @@ class BenchmarkOptions:
                 raise InputError(f"{name}: expected a positive number, found {value}")
 
 
-def benchmark(options: BenchmarkOptions) -> BenchmarkResult:
+def benchmark(
+    options: BenchmarkOptions, *, save: Callable[[BenchmarkResult], object] = lambda _result: None
+) -> BenchmarkResult:
     """Measure a checkpoint and its artifacts on the same images, after checking their detections.
+
+    Args:
+        options: what to measure.
+        save: is given what is known already, every `SAVING` seconds of the rounds and after them;
+            its settings have `interim`.
 
     Raises:
         ArtifactError: an artifact cannot be used, or is of another checkpoint.
@@ -114,7 +115,7 @@ def benchmark(options: BenchmarkOptions) -> BenchmarkResult:
     prepared = _prepare(options)
     while True:
         try:
-            measured = _time(options, prepared)
+            measured = _time(options, prepared, save)
         except ImagesFailedError as failure:  # others do not: measure those, from the start
             prepared = prepared.without(failure.reasons)
         else:
@@ -203,17 +204,19 @@ class _Prepared:
         """All contenders, not yet loaded."""
         onnx = [path for path, manifest in self.manifests.items() if manifest.format == "onnx"]
         options = self.options
-        return build_contenders(
+        return registry.build_contenders(
             options.checkpoint, options.artifacts, options.optional, conditions, onnx=onnx
         )
 
 
 def _prepare(options: BenchmarkOptions) -> _Prepared:
     """Read everything but the models; wrong input ends here."""
-    device = _parse_device(options.device)
+    device = registry.measured_device(options.device)
     header, digest = read_header(options.checkpoint), sha256_of(options.checkpoint)
-    manifests = read_manifests(options.artifacts, None if options.allow_mismatch else digest)
-    settings, overrides = shared_settings(header, manifests)
+    manifests = registry.read_manifests(
+        options.artifacts, None if options.allow_mismatch else digest
+    )
+    settings, overrides = registry.shared_settings(header, manifests)
     files, images, left_out = read_images(
         choose_images(options.images, options.limit),
         min_size=int(settings["min_size"]),
@@ -236,32 +239,21 @@ def _prepare(options: BenchmarkOptions) -> _Prepared:
     )
 
 
-def _parse_device(name: str) -> Device:
-    device = parse_device(name)
-    if device.kind == "auto":
-        raise InputError("device: expected cpu, cuda or cuda:N, found auto; say what to measure")
-    if device.kind in ENGINES:
-        where = "cuda" if device.kind == "tensorrt" else "cpu"
-        raise InputError(
-            f"device: expected cpu, cuda or cuda:N, found {device.kind}; use --device {where} "
-            f"--contenders {device.kind}, which runs the ONNX artifacts by both"
-        )
-    resolve_device(str(device))
-    return device
-
-
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Measured:
-    """All that was measured; see `BenchmarkResult`."""
+    """All that was measured; see `BenchmarkResult`. `interim`: there is more to come."""
 
     environment: Mapping[str, Any]
     rows: list[ContenderResult]
     scenarios: ScenarioResults
     not_run: list[NotRun]
     drift: Drift | None
+    interim: bool = False
 
 
-def _time(options: BenchmarkOptions, prepared: _Prepared) -> _Measured:
+def _time(
+    options: BenchmarkOptions, prepared: _Prepared, save: Callable[[BenchmarkResult], object]
+) -> _Measured:
     """Load, check and measure all contenders; they are closed at the end."""
     device, threads, images = str(prepared.device), prepared.threads, prepared.images
     with ExitStack() as stack:
@@ -286,10 +278,22 @@ def _time(options: BenchmarkOptions, prepared: _Prepared) -> _Measured:
         )
         passed = [contender for contender in loaded if contender.verdict.passed]
         meter = PeakRateMeter(device, threads=threads) if options.plan.roofline else None
+
+        def keep(rounds: Rounds) -> list[ContenderResult]:
+            rows = contender_rows(loaded, rounds)
+            known = _Measured(environment, rows, ScenarioResults(), missing, None, interim=True)
+            save(_assemble(options, prepared, known))
+            return rows
+
         rounds = time_contenders(
-            passed, images, rounds=options.rounds, stability=options.stability, between=meter
+            passed,
+            images,
+            rounds=options.rounds,
+            stability=options.stability,
+            between=meter,
+            save=keep,
         )
-        rows = contender_rows(loaded, rounds)
+        rows = keep(rounds)
         scenarios, lacking = measure_scenarios(
             options.plan, passed, images, conditions, prepared.resize
         )
@@ -329,6 +333,7 @@ def _assemble(
             "paste": options.paste,
             "isolate": options.isolate,
             **prepared.settings,
+            **({"interim": True} if measured.interim else {}),
         },
         environment=measured.environment,
         images=[

@@ -11,6 +11,7 @@ from pedseg_runtime.console import Group, suggestion
 COMMANDS = {
     "run": "Time artifacts against their checkpoint run by eager PyTorch.",
     "suite": "Everything from nothing on a new machine, within a budget.",
+    "pack": "A kit for the suite on a machine without network.",
     "compare": "Say what became slower between two benchmarks; exit code 1 for a regression.",
     "profile": "List the most expensive nodes of an artifact or a checkpoint.",
 }

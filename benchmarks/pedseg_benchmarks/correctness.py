@@ -2,6 +2,7 @@
 
 float32 is held to parity, detection by detection. A lower precision moves all detections a little:
 it is held to AP on labelled images, or without them to finding most of eager's detections again.
+AP alone needs pycocotools.
 """
 
 from __future__ import annotations
@@ -9,15 +10,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pedseg_export.accuracy_gate import AccuracyGate, AccuracyVerdict, Outcome, judge
 from pedseg_export.verification import MIN_AGREEMENT, agrees
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.errors import DatasetError
 from pedseg_runtime.parity import TOLERANCES, ParityReport, Rerun, Settings, compare
-from pedseg_train.evaluation import Recording, Segment, count, record
-from pedseg_train.evaluation.bootstrap import compare_ap
+
+if TYPE_CHECKING:
+    from pedseg_train.evaluation import Recording, Segment
 
 TRUTH, PARITY, AP, AGREEMENT = "truth", "parity", "ap", "agreement"
 
@@ -109,6 +111,8 @@ class CorrectnessCheck:
         if recording is None or self._labelled is None or self._reference_recording is None:
             passed, reason = _agreement(report, precision)
             return Verdict(AGREEMENT, passed, reason, report, None, None)
+        from pedseg_train.evaluation.bootstrap import compare_ap
+
         change = compare_ap(self._reference_recording, recording)
         gate = judge(change, max_drop=self._labelled.max_drop)
         return Verdict(AP, gate.outcome is not Outcome.FAILS, gate.reason, report, gate, accuracy)
@@ -117,6 +121,8 @@ class CorrectnessCheck:
         labelled = self._labelled
         if labelled is None:
             return None
+        from pedseg_train.evaluation import record
+
         recording = record(segment, labelled.dataset, labelled.indices, description=f"AP of {name}")
         if not recording.truth:
             raise DatasetError(
@@ -127,6 +133,8 @@ class CorrectnessCheck:
 
 
 def _accuracy(recording: Recording) -> dict[str, float]:
+    from pedseg_train.evaluation import count
+
     result = count(recording)
     return {
         "bbox": result.bbox["AP"] or 0.0,

@@ -19,10 +19,11 @@ from typing import Any
 import onnxruntime
 import torch
 
+from pedseg_runtime._version import __version__
 from pedseg_runtime.backends.sessions import cuda_options
 from pedseg_runtime.containers import usable_cpus
 
-LIBRARIES = ("pedseg", "torchvision", "numpy", "onnx", "pillow", "openvino")
+LIBRARIES = ("torchvision", "numpy", "onnx", "pillow", "openvino")
 LOOK_SECONDS = 0.3
 GPU_QUERY = "name,driver_version,clocks.sm,clocks.max.sm,power.limit,temperature.gpu"
 
@@ -49,6 +50,7 @@ def fingerprint(*, threads: int, gpu: int = 0) -> dict[str, Any]:
         "os": platform.platform(),
         "python": platform.python_version(),
         "versions": {
+            "pedseg": __version__,
             **{name: _version(name) for name in LIBRARIES},
             "torch": str(torch.__version__),
             "onnxruntime": onnxruntime.__version__,

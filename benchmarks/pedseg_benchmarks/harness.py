@@ -7,6 +7,7 @@ or busy affects them alike, and no contender always follows the same neighbour.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from .statistics import is_stable, window_length
 from .workers import Worker, WorkerContext, peak_rss
 
 DEFAULT_STABILITY = 5.0  # percent
+SAVING = 10.0  # seconds
 
 
 class ImagesFailedError(PedsegError):
@@ -246,6 +248,7 @@ def time_contenders(
     rounds: int,
     stability: float | None = None,
     between: Callable[[], object] | None = None,
+    save: Callable[[Rounds], object] | None = None,
 ) -> Rounds:
     """Time contenders in turn, with a progress bar.
 
@@ -255,6 +258,7 @@ def time_contenders(
         rounds: most timed calls per contender and image.
         stability: see `run_rounds`.
         between: see `run_rounds`.
+        save: see `run_rounds`.
     """
     with progress_bar() as bar:
         task = bar.add_task("timed calls", total=len(contenders) * rounds * len(images))
@@ -265,6 +269,7 @@ def time_contenders(
             stability=stability,
             advance=lambda: bar.advance(task),
             between=between,
+            save=save,
         )
 
 
@@ -276,6 +281,7 @@ def run_rounds(
     stability: float | None = None,
     advance: Callable[[], object] = lambda: None,
     between: Callable[[], object] | None = None,
+    save: Callable[[Rounds], object] | None = None,
 ) -> Rounds:
     """Time every contender on every image, at most `rounds` times.
 
@@ -287,13 +293,14 @@ def run_rounds(
             so many percent, for every contender; None runs all rounds and judges by 5 %.
         advance: called after every timed call.
         between: called after every round, while no contender runs.
+        save: given the rounds so far after the first and then every `SAVING` seconds.
     """
     if rounds < 1:
         raise InputError(f"rounds: expected a positive number, found {rounds}")
     seconds = np.full((len(workers), rounds, len(images)), np.nan)
     device = np.full_like(seconds, np.nan)
     window, percent = window_length(rounds), DEFAULT_STABILITY if stability is None else stability
-    done, turn = 0, 0
+    done, turn, saved = 0, 0, float("-inf")
     stable = [False] * len(workers)
     for repetition in range(rounds):
         for position, image in enumerate(images):
@@ -315,6 +322,16 @@ def run_rounds(
         stable = [is_stable(own[:done], window=window, percent=percent) for own in seconds]
         if stability is not None and all(stable):
             break
+        if save is not None and time.monotonic() - saved > SAVING:
+            save(_rounds(seconds, device, done, stable))
+            saved = time.monotonic()
+    return _rounds(seconds, device, done, stable)
+
+
+def _rounds(
+    seconds: NDArray[np.float64], device: NDArray[np.float64], done: int, stable: list[bool]
+) -> Rounds:
+    """The first `done` rounds."""
     seen = device[:, :done]
     return Rounds(seconds[:, :done], None if np.isnan(seen).any() else seen, stable)
 

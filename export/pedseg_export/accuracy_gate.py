@@ -2,6 +2,8 @@
 
 A comparison detection by detection (`verification`) says nothing useful of fp16, bf16 or int8: all
 detections move a little. What counts is AP on the user's images, and how sure that figure is.
+
+pycocotools, which counts it, is imported by the first measurement: the rest works without it.
 """
 
 from __future__ import annotations
@@ -11,22 +13,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pedseg_runtime.errors import DatasetError, ExportError, InputError
 from pedseg_runtime.segmenter import Segmenter
 from pedseg_train.checkpoint import read_header
-from pedseg_train.data import SegmentationDataset, open_dataset
 from pedseg_train.eager import EagerSegmenter
-from pedseg_train.evaluation import Annotated, Segment, record
-from pedseg_train.evaluation.bootstrap import (
-    CONFIDENCE,
-    RESAMPLES,
-    ApDifference,
-    KindDifference,
-    compare_ap,
-)
-from pedseg_train.evaluation.subject import select_images
+
+if TYPE_CHECKING:
+    from pedseg_train.data import SegmentationDataset
+    from pedseg_train.evaluation import Annotated, Segment
+    from pedseg_train.evaluation.bootstrap import ApDifference, KindDifference
 
 MIN_IMAGES = 20  # below, the bootstrap's intervals are too narrow to prove anything
 FAR_TOO_FEW = 100  # more images than this many times the present ones are not suggested
@@ -71,10 +68,7 @@ def measure(
     reference: Segment,
     dataset: Annotated,
     indices: Sequence[int],
-    *,
-    resamples: int = RESAMPLES,
-    confidence: float = CONFIDENCE,
-    seed: int = 0,
+    **bootstrap: Any,
 ) -> ApDifference:
     """Run an artifact and its checkpoint on labelled images and compare their AP.
 
@@ -84,13 +78,14 @@ def measure(
         dataset: a `SegmentationDataset` without transforms.
         indices: of its images; use those that training has not seen
             (`pedseg_train.evaluation.subject.select_images`).
-        resamples: draws of the bootstrap.
-        confidence: of its intervals, in 0..1.
-        seed: of its draws.
+        bootstrap: `resamples`, `confidence` and `seed` of `compare_ap`.
 
     Raises:
         DatasetError: no image, no label, or a damaged file.
     """
+    from pedseg_train.evaluation import record
+    from pedseg_train.evaluation.bootstrap import compare_ap
+
     if not indices:
         raise DatasetError(
             "expected labelled images to measure AP on, found none in this part of the dataset; "
@@ -103,7 +98,7 @@ def measure(
             "label some, or choose another part of the dataset"
         )
     found = record(candidate, dataset, indices, description="measuring the artifact")
-    return compare_ap(expected, found, resamples=resamples, confidence=confidence, seed=seed)
+    return compare_ap(expected, found, **bootstrap)
 
 
 def judge(difference: ApDifference, *, max_drop: float) -> AccuracyVerdict:
@@ -213,6 +208,9 @@ class AccuracyGate:
         Raises:
             DatasetError: the dataset cannot be used, or has none of the checkpoint's classes.
         """
+        from pedseg_train.data import open_dataset
+        from pedseg_train.evaluation.subject import select_images
+
         names = read_header(checkpoint).class_names
         dataset = open_dataset(data, class_names=names, images=images)
         indices, _ = select_images(checkpoint, dataset)

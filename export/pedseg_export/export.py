@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 
+from pedseg_runtime._version import __version__
 from pedseg_runtime.artifact.checksum import append_checksum
 from pedseg_runtime.artifact.manifest import Manifest, output_specs
 from pedseg_runtime.devices import parse_device
@@ -30,7 +31,7 @@ from .quantization.precisions import FLOAT32_NOTES, Calibration, quantize_draft
 from .self_test import self_test_text
 from .verification import Sample, agrees, generated_samples, verify
 
-LIBRARIES = ("pedseg", "torch", "torchvision", "onnx", "onnxscript", "numpy")
+LIBRARIES = ("torch", "torchvision", "onnx", "onnxscript", "numpy")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +172,10 @@ def describe(loaded: LoadedCheckpoint, options: ExportOptions, draft: Draft) -> 
         detections_per_image=header.detections_per_image,
         opset=draft.opset,
         exporter=draft.exporter,
-        versions={name: metadata.version(name) for name in LIBRARIES},
+        versions={
+            "pedseg": __version__,  # of a checkout too, which has no package metadata
+            **{name: metadata.version(name) for name in LIBRARIES},
+        },
         metrics=header.metrics,
         dataset_digest=dict(header.dataset_digest),
         created=datetime.now(UTC).isoformat(timespec="seconds"),

@@ -193,7 +193,7 @@ def test_cuda_is_synchronised_and_its_peak_and_events_read(monkeypatch):
     assert asked[-1] == "record on 7"
 
 
-@pytest.mark.gpu
+@pytest.mark.gpu("torch")
 def test_cuda_events_agree_with_the_host_clock(checkpoint, noise):
     context = WorkerContext(
         Eager(checkpoint, device="cuda"), TorchDevice("cuda"), time.perf_counter
@@ -235,8 +235,17 @@ def test_eager_comes_first_and_artifacts_are_always_there():
 
 def test_engines_of_another_device_or_without_an_artifact_say_so():
     assert "--device cuda" in reason(names(["tensorrt"])[-1])
+    assert "--device cuda" in reason(names(["nhwc"])[-1])
     assert "--device cpu" in reason(names(["openvino"], device="cuda")[-1])
     assert "none was given" in reason(names(["openvino"], onnx=False)[-1])
+
+
+def test_on_cuda_an_artifact_is_compared_in_nhwc_order_too():
+    plain, nhwc = names(["nhwc"], device="cuda:0")[1:]
+    assert [plain.name, nhwc.name] == ["m.onnx", "m.onnx (nhwc)"]
+    assert nhwc.load.keywords["cuda_options"] == {"prefer_nhwc": "1"}
+    assert nhwc.load.keywords["device"] == "cuda:0"
+    assert "cuda_options" not in plain.load.keywords
 
 
 def test_an_unknown_contender_is_refused_with_a_suggestion():

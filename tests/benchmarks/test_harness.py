@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from pedseg_benchmarks import harness
 from pedseg_benchmarks.harness import run_rounds, timed_call, warm_up
 from pedseg_runtime.errors import InputError
 
@@ -68,6 +69,24 @@ def test_samples_land_at_their_contender_round_and_image(bench, images):
     np.testing.assert_allclose(rounds.seconds[1], expected, atol=1e-9)
     assert rounds.device_seconds is None
     assert len(ticks) == 12
+
+
+def test_rounds_so_far_are_handed_over_at_once_and_then_from_time_to_time(
+    bench, images, monkeypatch
+):
+    def saved(rounds):
+        found: list[int] = []
+        run_rounds(
+            [bench.worker(bench.contender("a"))],
+            images,
+            rounds=rounds,
+            save=lambda so_far: found.append(so_far.seconds.shape[1]),
+        )
+        return found
+
+    assert saved(3) == [1], "three rounds take less than ten seconds"
+    monkeypatch.setattr(harness, "SAVING", -1.0)
+    assert saved(3) == [1, 2, 3]
 
 
 def test_rounds_end_when_all_are_stable(bench, images):

@@ -196,8 +196,14 @@ def test_a_foreign_file_is_no_checkpoint(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [foreign]
 
 
-@pytest.mark.gpu
-@pytest.mark.parametrize("format", ["onnx", "torchscript", "pt2"])
+@pytest.mark.parametrize(
+    "format",
+    [
+        pytest.param("onnx", marks=pytest.mark.gpu),
+        pytest.param("torchscript", marks=pytest.mark.gpu("torch")),
+        pytest.param("pt2", marks=pytest.mark.gpu("torch")),
+    ],
+)
 def test_cuda_answers_as_eager_on_the_cpu(
     format: str, eager: EagerSegmenter, request: pytest.FixtureRequest
 ) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from importlib import metadata
 
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from pedseg_runtime._version import __version__
 from pedseg_runtime.errors import CheckpointError
 from pedseg_runtime.files import sha256_of
 from pedseg_train.checkpoint import (
@@ -50,6 +52,19 @@ def test_round_trip_keeps_weights_header_and_settings(saved, tiny_model, header)
     assert CheckpointHeader.of(loaded.model, architecture=NAME, class_names=CLASSES) == (
         dataclasses.replace(header, epoch=0, metrics={}, created=loaded_now(loaded, header))
     )
+
+
+def test_a_checkout_without_package_metadata_makes_checkpoints_too(tiny_model, monkeypatch):
+    real = metadata.version
+
+    def version(name):
+        if name == "pedseg":
+            raise metadata.PackageNotFoundError(name)
+        return real(name)
+
+    monkeypatch.setattr(metadata, "version", version)
+    header = CheckpointHeader.of(tiny_model, architecture=NAME, class_names=CLASSES)
+    assert header.versions["pedseg"] == __version__
 
 
 def loaded_now(loaded, header):

@@ -20,6 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torchvision.models.detection import MaskRCNN
 
+from pedseg_runtime._version import __version__
 from pedseg_runtime.errors import CheckpointError, InputError
 from pedseg_runtime.files import sha256_of
 
@@ -103,7 +104,10 @@ class CheckpointHeader:
             detections_per_image=model.roi_heads.detections_per_img,
             anchor_sizes=anchor_sizes_of(model),
             mask_width=model.roi_heads.mask_predictor.conv5_mask.out_channels,
-            versions={name: metadata.version(name) for name in ("pedseg", "torch", "torchvision")},
+            versions={
+                "pedseg": __version__,  # of a checkout too, which has no package metadata
+                **{name: metadata.version(name) for name in ("torch", "torchvision")},
+            },
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             **facts,
         )

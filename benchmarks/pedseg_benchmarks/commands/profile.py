@@ -9,6 +9,7 @@ from pathlib import Path
 import click
 
 from pedseg_runtime.console import Command, next_commands, notes, output
+from pedseg_runtime.files import write_json
 
 from ..profiling import profile
 from ..report.profile import profile_caption, profile_grids
@@ -37,6 +38,7 @@ FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
 )
 @click.option("--warmup", default=3, show_default=True, help="Runs that do not count.")
 @click.option("--runs", default=5, show_default=True, help="Runs that the times are means of.")
+@click.option("--report", type=click.Path(path_type=Path), help="Write the profile as JSON.")
 @click.option("--json", "as_json", is_flag=True, help="Print the profile as JSON.")
 def main(
     path: Path,
@@ -47,6 +49,7 @@ def main(
     threads: int | None,
     warmup: int,
     runs: int,
+    report: Path | None,
     as_json: bool,
 ) -> None:
     """List what takes the time in CHECKPOINT_OR_ARTIFACT on one image.
@@ -64,6 +67,8 @@ def main(
             warmup=warmup,
             runs=runs,
         )
+    if report is not None:
+        write_json(report, found.to_dict(top=top))
     if as_json:
         click.echo(json.dumps(found.to_dict(top=top), indent=2, allow_nan=False))
     else:

@@ -202,9 +202,13 @@ def main(
     contender fail, are left out for all and listed at the end.
     """
     chosen = read_options(beside=file, **options)
-    result = benchmark(chosen)
-    if file is not None:
-        write_json(file, result.to_dict())
+
+    def save(found: BenchmarkResult) -> None:
+        if file is not None:
+            write_json(file, found.to_dict())
+
+    result = benchmark(chosen, save=save)
+    save(result)
     for path, render in ((page, markdown), (web_page, html)):
         if path is not None:
             with replacing(path) as temporary:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pedseg_runtime.artifact.manifest import Manifest
+from pedseg_runtime.backends import Resources, open_backend
 from pedseg_runtime.detections import Detections
 from pedseg_runtime.segmenter import Segmenter
 
@@ -23,7 +24,15 @@ class Artifact:
 
     compile_seconds = None
 
-    def __init__(self, path: Path, *, device: str, threads: int, paste: bool) -> None:
+    def __init__(
+        self,
+        path: Path,
+        *,
+        device: str,
+        threads: int,
+        paste: bool,
+        cuda_options: Mapping[str, str] | None = None,
+    ) -> None:
         """Load the artifact.
 
         Args:
@@ -31,9 +40,11 @@ class Artifact:
             device: "cpu", "cuda", "cuda:N", "tensorrt" or "openvino".
             threads: CPU threads for one run.
             paste: whether `infer` also pastes the masks into image pixels, as eager does.
+            cuda_options: of onnxruntime's CUDA provider, instead of the runtime's own.
         """
+        resources = Resources(threads=threads, cuda_options=cuda_options or {})
         # Without the self-test, which would warm up what the first call is to measure.
-        self.segmenter = Segmenter.load(path, device=device, threads=threads, self_test=False)
+        self.segmenter = Segmenter(open_backend(path, device=device, resources=resources))
         self._paste = paste
         self.path = path
         self.manifest: Manifest = self.segmenter.manifest

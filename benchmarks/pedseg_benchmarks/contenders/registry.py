@@ -10,8 +10,10 @@ from pathlib import Path
 from pedseg_runtime.artifact.manifest import Manifest
 from pedseg_runtime.artifact.reading import read_artifact
 from pedseg_runtime.console import suggestion
+from pedseg_runtime.devices import Device, parse_device
 from pedseg_runtime.errors import ArtifactError, InputError
 from pedseg_train.checkpoint import CheckpointHeader
+from pedseg_train.eager import resolve_device
 
 from .artifacts import Artifact
 from .base import EAGER, Contender, ContenderModel, NotRunError
@@ -24,9 +26,30 @@ VARIANTS: Mapping[str, Mapping[str, bool]] = {
     "eager-compile": {"compiled": True},
 }
 STOCK = "stock-onnx"
-ENGINES = ("openvino", "tensorrt")  # the ONNX artifacts once more, by another engine
+# The ONNX artifacts once more: by another engine, or by CUDA with the tensors in NHWC order.
+ENGINES = ("openvino", "tensorrt", "nhwc")
 OPTIONAL = (*VARIANTS, STOCK, *ENGINES)
 SETTINGS = ("min_size", "max_size", "score_threshold", "nms_threshold", "detections_per_image")
+
+
+def measured_device(name: str) -> Device:
+    """The device of a benchmark, for all contenders.
+
+    Raises:
+        DeviceError: it is not there.
+        InputError: it is neither "cpu" nor "cuda" nor "cuda:N".
+    """
+    device = parse_device(name)
+    if device.kind == "auto":
+        raise InputError("device: expected cpu, cuda or cuda:N, found auto; say what to measure")
+    if device.kind in ENGINES:
+        where = "cuda" if device.kind == "tensorrt" else "cpu"
+        raise InputError(
+            f"device: expected cpu, cuda or cuda:N, found {device.kind}; use --device {where} "
+            f"--contenders {device.kind}, which runs the ONNX artifacts by both"
+        )
+    resolve_device(str(device))
+    return device
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,11 +199,20 @@ def _engines(
         "tensorrt": partial(
             Artifact, path, device=f"tensorrt:{index}", threads=threads, paste=paste
         ),
+        "nhwc": partial(
+            Artifact,
+            path,
+            device=conditions.device,
+            threads=threads,
+            paste=paste,
+            cuda_options={"prefer_nhwc": "1"},
+        ),
     }
     if on_gpu:
         loaders["openvino"] = partial(_refuse, "it runs on the CPU here; use --device cpu")
     else:
-        loaders["tensorrt"] = partial(_refuse, "it needs an NVIDIA GPU; use --device cuda")
+        for engine in ("tensorrt", "nhwc"):
+            loaders[engine] = partial(_refuse, "it needs an NVIDIA GPU; use --device cuda")
     for engine in ENGINES:
         if engine in optional:
             yield Contender(f"{name} ({engine})", loaders[engine], optional=True)

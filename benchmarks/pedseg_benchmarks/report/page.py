@@ -50,7 +50,7 @@ def benchmark_html(result: BenchmarkResult) -> str:
 
 def suite_html(
     title: str, caption: str, *, steps: Grid, commands: Sequence[tuple[str, str]],
-    parts: Sequence[tuple[str, BenchmarkResult]],
+    parts: Sequence[tuple[str, BenchmarkResult]], tables: Sequence[Grid] = (),
 ) -> str:  # fmt: skip
     """A page of several benchmarks.
 
@@ -60,6 +60,7 @@ def suite_html(
         steps: what was done.
         commands: names of steps with what a person would type.
         parts: the benchmarks by name.
+        tables: what else was found, above the benchmarks.
     """
     return render(
         __package__,
@@ -68,6 +69,7 @@ def suite_html(
         caption=caption,
         steps=steps,
         commands=commands,
+        tables=[Section(one.title, note=one.note, grids=[one]) for one in tables],
         parts=[(name, part_of(result)) for name, result in parts],
     )
 

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from json import JSONDecodeError, loads
@@ -23,7 +23,9 @@ PROGRAMS = {
     "pedseg-export": "pedseg_export.commands.export",
     "pedseg-verify": "pedseg_export.commands.verify",
     "pedseg-bench": "pedseg_benchmarks.cli",
+    "pytest": "pytest",
 }
+SHORTEST_LIMIT = 90.0  # seconds; a step with little patience has that much
 SLOWEST_START = 5.0  # seconds; nothing that imports torch is done sooner
 
 
@@ -54,6 +56,8 @@ class Step:
         seconds: what it takes on two cores of a server of 2023, for the budget.
         accepts: exit codes that are a success if `makes` was made.
         prepare: is called before the command, e.g. to remove what an unfinished one left.
+        patience: times what it is expected to take here after which it is ended.
+        instead_of: name of a step that it stands in for; it is skipped where that one succeeded.
     """
 
     name: str
@@ -63,6 +67,8 @@ class Step:
     needs: tuple[str, ...] = ()
     accepts: tuple[int, ...] = (0,)
     prepare: Callable[[], object] = lambda: None
+    patience: float = float("inf")
+    instead_of: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,10 +132,24 @@ class Budget:
 
 
 class Runner:
-    """Runs steps in a folder, remembers in it what was done, and writes every output to a log."""
+    """Runs steps in a folder, remembers in it what was done, and writes every output to a log.
 
-    def __init__(self, folder: Path, budget: Budget, notify: Callable[[str], object]) -> None:
+    Args:
+        folder: for markers and logs.
+        budget: for all steps together.
+        notify: is told which step begins.
+        environment: variables that the commands get beside this process's own.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        budget: Budget,
+        notify: Callable[[str], object],
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         self._markers, self._logs = folder / "steps", folder / "logs"
+        self._environment = environment or {}
         self._budget = budget
         self._notify = notify
         self._became: dict[str, Status] = {}
@@ -145,7 +165,14 @@ class Runner:
         """Names of the steps whose files can be used."""
         return frozenset(name for name, status in self._became.items() if status in SUCCESSES)
 
+    def log(self, step: Step) -> Path:
+        """Where the output of a step's command is."""
+        return self._logs / f"{step.name}.log"
+
     def _decide(self, step: Step) -> Outcome:
+        if step.instead_of in self.succeeded:
+            reason = f"{step.instead_of} succeeded"
+            return Outcome(name=step.name, status=Status.SKIPPED, reason=reason)
         missing = [name for name in step.needs if name not in self.succeeded]
         if missing:
             reason = f"it needs {', '.join(missing)}"
@@ -164,15 +191,17 @@ class Runner:
 
     def _run(self, step: Step, command: list[str], line: str, left: float) -> Outcome:
         start = time.monotonic()
-        log = self._logs / f"{step.name}.log"
+        log = self.log(step)
+        allowed = min(left, max(SHORTEST_LIMIT, step.patience * self._budget.expected(step)))
         log.parent.mkdir(parents=True, exist_ok=True)
         step.makes.parent.mkdir(parents=True, exist_ok=True)
         step.prepare()
         before = _stamp(step.makes)
-        code = run_command(command, log, timeout=left)
+        code = run_command(command, log, timeout=allowed, environment=self._environment)
         seconds = time.monotonic() - start
         if code is None:
-            reason = f"it did not finish in the {left:.0f} s that were left"
+            kind = "that were left" if allowed == left else "that it may take"
+            reason = f"it did not finish in the {allowed:.0f} s {kind}"
             return Outcome(
                 name=step.name,
                 status=Status.DROPPED,
@@ -228,7 +257,9 @@ def carried_mark(path: Path) -> Path:
     return path.with_name(f"{path.name}.carried")
 
 
-def run_command(command: Sequence[str], log: Path, *, timeout: float) -> int | None:
+def run_command(
+    command: Sequence[str], log: Path, *, timeout: float, environment: Mapping[str, str]
+) -> int | None:
     """Run a command with its output in `log`; None if it was ended because time was up."""
     program, *arguments = command
     words = [sys.executable, *arguments]
@@ -236,7 +267,11 @@ def run_command(command: Sequence[str], log: Path, *, timeout: float) -> int | N
         words = [sys.executable, "-m", PROGRAMS[program], *arguments]
     with log.open("wb") as stream:
         process = subprocess.Popen(
-            words, stdout=stream, stderr=subprocess.STDOUT, start_new_session=True
+            words,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, **environment},
         )
         try:
             return process.wait(timeout)

@@ -71,7 +71,7 @@ def as_markdown(result: SuiteResult, parts: Mapping[str, BenchmarkResult]) -> st
     """The steps, and every part in full."""
     text = [f"# {_title(result)}", _caption(result), grid_table(_steps(result.steps))]
     for name, part in parts.items():
-        text.append(f"# {name}\n\n{_demoted(markdown(part))}".rstrip())
+        text.append(f"# {name}\n\n{demoted(markdown(part))}".rstrip())
     return "\n\n".join(text) + "\n"
 
 
@@ -115,11 +115,11 @@ def _steps(steps: Sequence[Outcome]) -> Grid:
     )
 
 
-def _demoted(text: str) -> str:
+def demoted(text: str) -> str:
+    """Headings one level down, so that a part stands under its name."""
     return "\n".join(_demoted_lines(text))
 
 
 def _demoted_lines(text: str) -> Iterator[str]:
-    """Headings one level down, so that every part stands under its name."""
     for line in text.splitlines():
         yield f"#{line}" if line.startswith("#") else line

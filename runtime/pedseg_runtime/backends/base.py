@@ -8,7 +8,7 @@ import re
 import threading
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
@@ -44,6 +44,8 @@ class Resources:
         max_batch_pixels: most pixels in one run whose memory is kept for the next.
         profile: where onnxruntime shall write what every node takes, as the start of a file name;
             None for not at all. For `pedseg-bench profile`: it costs time.
+        cuda_options: of onnxruntime's CUDA provider, instead of the runtime's own. For
+            `pedseg-bench run`, which compares them.
     """
 
     threads: int | None = None
@@ -52,6 +54,7 @@ class Resources:
     max_batch_pixels: int | None = DEFAULT_MAX_BATCH_PIXELS
     engine_cache: Path | None = None
     profile: Path | None = None
+    cuda_options: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         for name in ("threads", "gpu_mem_limit", "max_batch_pixels"):

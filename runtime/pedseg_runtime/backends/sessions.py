@@ -172,7 +172,11 @@ def _gpu_providers(
     artifact: Artifact, device: Device, resources: Resources
 ) -> list[tuple[str, dict[str, str]]]:
     """What onnxruntime may use, best first; it adds the CPU for what nothing else can run."""
-    cuda = {"device_id": str(device.index), **cuda_options(artifact.manifest.precision)}
+    cuda = {
+        "device_id": str(device.index),
+        **cuda_options(artifact.manifest.precision),
+        **resources.cuda_options,
+    }
     if resources.gpu_mem_limit is not None:
         cuda["gpu_mem_limit"] = str(resources.gpu_mem_limit)
     if device.kind == "cuda":

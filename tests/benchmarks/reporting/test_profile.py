@@ -122,8 +122,10 @@ def test_the_command_lists_nodes_totals_and_where_the_trace_is(run, tmp_path):
     assert str(tmp_path / "traces" / "tiny-cpu.json") in outcome.stderr.replace("\n", "")
 
 
-def test_json_holds_as_many_nodes_as_were_asked_for(run):
-    values = json.loads(run(TINY_ONNX, "--top", 2, "--json").stdout)
+def test_json_holds_as_many_nodes_as_were_asked_for(run, tmp_path):
+    report = tmp_path / "profile.json"
+    values = json.loads(run(TINY_ONNX, "--top", 2, "--json", "--report", report).stdout)
+    assert json.loads(report.read_text()) == values
     assert values["schema"] == "pedseg-profile"
     assert len(values["nodes"]) == 2
     assert {"name", "operator", "shape", "provider", "calls", "ms", "share"} == set(

@@ -1,6 +1,6 @@
 """Batched NMS in ONNX against torchvision's: bit for bit, on ordinary and on adversarial rows.
 
-    PEDSEG_NMS_ROWS=10000000 pytest -n0 -s tests/export/formats/test_onnx_nms.py
+PEDSEG_NMS_ROWS=10000000 pytest -n0 -s tests/export/formats/test_onnx_nms.py
 """
 
 from __future__ import annotations

@@ -182,17 +182,6 @@ def test_cuda_on_a_machine_without_gpu_is_one_clear_line(
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.gpu
-@pytest.mark.skipif(not has_gpu, reason="needs an NVIDIA GPU")
-def test_cuda_runs_and_agrees_with_the_cpu(tiny_path: Path, street: NDArray[np.uint8]) -> None:
-    with Segmenter.load(tiny_path, device="cuda", warmup=[(40, 60)]) as segmenter:
-        assert segmenter.provider == "CUDAExecutionProvider"
-        found = segmenter(street)
-    expected = Segmenter.load(tiny_path, device="cpu")(street)
-    np.testing.assert_array_equal(found.boxes, expected.boxes)
-    np.testing.assert_allclose(found.scores, expected.scores, atol=1e-6)
-
-
 @pytest.mark.parametrize(
     ("message", "provider", "error", "expected"),
     [
@@ -394,6 +383,16 @@ def test_tensorrt_gets_no_operator_whose_shape_depends_on_the_data(
     options = gpu_machine.asked[0][1]
     assert set(options["trt_op_types_to_exclude"].split(",")) >= {"NonZero", "NonMaxSuppression"}
     assert int(options["trt_min_subgraph_size"]) > 20  # nodes of the mask head
+
+
+def test_options_of_cuda_can_be_replaced_for_a_comparison(
+    gpu_machine: Machine, tiny_path: Path
+) -> None:
+    chosen = {"prefer_nhwc": "1", "cudnn_conv_algo_search": "EXHAUSTIVE"}
+    open_backend(tiny_path, device="cuda", resources=Resources(cuda_options=chosen))
+    ((_, options),) = gpu_machine.asked
+    assert chosen.items() <= options.items()
+    assert options["device_id"] == "0"
 
 
 def test_tensorrt_keeps_its_engines_by_artifact(
