@@ -18,7 +18,8 @@ PACKAGE = "onnxruntime-web"
 VERSION = "1.30.0"
 # Of the package as npm's registry has it, in npm's own notation.
 INTEGRITY = (
-    "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3jL02Vb7QmRMDs1SigqR4CXAfKYQ=="
+    "sha512-q0y+JrrtukXSzsBWEMccVfqX25LRmosXHF+CaRJmg8pZClzcV7svNc4rKY3j"
+    "L02Vb7QmRMDs1SigqR4CXAfKYQ=="
 )
 WASM_FILES = (
     "ort.wasm.min.mjs",

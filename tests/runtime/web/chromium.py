@@ -36,7 +36,7 @@ class Chromium:
         assert program is not None
         (child_in, self._out), (self._in, child_out) = os.pipe(), os.pipe()
         command = [
-            *(program, "--headless", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe"),
+            *(program, "--headless", "--no-sandbox", "--remote-debugging-pipe"),
             *("--disable-background-networking", "--no-first-run", f"--user-data-dir={profile}"),
             *(*flags, "about:blank"),
         ]
