@@ -29,14 +29,15 @@ HEADERS = {
 _SOFT_STEPS = 65535  # the page divides by it
 
 
-def write_page(path: Path, folder: Path, *, library: bytes, webgpu: bool = True) -> list[Path]:
+def write_page(path: Path, folder: Path, *, library: bytes, webgpu: bool = False) -> list[Path]:
     """Write an artifact as a static web page.
 
     Args:
         path: an ONNX artifact of any image size with soft masks.
         folder: where to write; made if missing. One that was written earlier is renewed.
         library: the package of onnxruntime-web, see `fetch_library`.
-        webgpu: whether the page shall offer WebGPU; its part of onnxruntime-web is 27 MB.
+        webgpu: whether the page shall offer WebGPU beside WebAssembly, which takes over where
+            WebGPU does not run the artifact; its part of onnxruntime-web is 27 MB.
 
     Returns:
         The files that were written.

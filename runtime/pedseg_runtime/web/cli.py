@@ -25,10 +25,9 @@ FILE = click.Path(path_type=Path)
     help=f"What 'npm pack {PACKAGE}@{VERSION}' wrote, if it was fetched elsewhere.",
 )
 @click.option(
-    "--webgpu/--no-webgpu",
-    default=True,
-    show_default=True,
-    help="Offer WebGPU in the page; takes 27 MB more in the folder.",
+    "--webgpu",
+    is_flag=True,
+    help="Let the page try WebGPU too; takes 27 MB more.  onnxruntime-web 1.30 refuses the graph.",
 )
 @click.option(
     "--serve",

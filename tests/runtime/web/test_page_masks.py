@@ -25,7 +25,8 @@ import { readFileSync } from "node:fs";
 const { size, image, cases } = JSON.parse(readFileSync(0, "utf8"));
 const floats = (text) => new Float32Array(Uint8Array.from(Buffer.from(text, "base64")).buffer);
 const answers = cases.map(({ soft, box, threshold }) => {
-  const { top, left, height, width, bits } = pasteMask(floats(soft), size, floats(box), image, threshold);
+  const pasted = pasteMask(floats(soft), size, floats(box), image, threshold);
+  const { top, left, height, width, bits } = pasted;
   return [top, left, height, width, Buffer.from(bits).toString("base64")];
 });
 process.stdout.write(JSON.stringify(answers));

@@ -32,16 +32,18 @@ async function start(backend) {
     say(`WebGPU does not run this artifact here, WebAssembly does: ${error.message}`, "bad");
     return;
   }
-  const { manifest, threads } = segmenter;
+  const { backends, manifest, threads } = segmenter;
+  element("engine").hidden = backends.length === 1;
   const slider = element("threshold");
   slider.min = manifest.score_threshold;
   if (shown === null) slider.value = Math.max(0.5, manifest.score_threshold);
-  const engine = backend === "webgpu" ? "WebGPU" : `WebAssembly, ${threads} ${threads === 1 ? "thread" : "threads"}`;
+  const engine = backend === "webgpu" ? "WebGPU" :
+    `WebAssembly, ${threads} ${threads === 1 ? "thread" : "threads"}`;
   element("artifact").textContent = `${manifest.architecture}, ${manifest.precision}, ` +
     `finds ${manifest.class_names.slice(1).join(", ")}; ${engine}`;
   element("self-test").textContent = segmenter.selfTest;
   say(self.crossOriginIsolated || backend === "webgpu" ? "" :
-    "One thread only: the server does not isolate this page; see the page of the documentation.");
+    "One thread only: the server does not isolate this page by COOP and COEP headers.");
   setReady(true);
   showThreshold();
   if (shown !== null) await segmentImage(shown.image);
@@ -88,7 +90,8 @@ async function openFile(file) {
       await segmentImage(fitted(bitmap, bitmap.width, bitmap.height), current);
     }
   } catch (error) {
-    if (current === source) say(`${file.name}: expected an image or a video that this browser reads (${error.message})`, "bad");
+    const expected = "expected an image or a video that this browser reads";
+    if (current === source) say(`${file.name}: ${expected} (${error.message})`, "bad");
   }
 }
 
@@ -96,7 +99,7 @@ async function openCamera() {
   const current = stopSource();
   say("");
   try {
-    if (!navigator.mediaDevices) throw new Error("a camera needs https, or a page from this machine");
+    if (!navigator.mediaDevices) throw new Error("it needs https, or a page of this device");
     const wanted = { facingMode: "environment", width: { ideal: 640 } };
     video.srcObject = await navigator.mediaDevices.getUserMedia({ video: wanted });
     await follow(current);

@@ -21,11 +21,12 @@ export function drawDetections(canvas, image, detections) {
   const scale = Math.hypot(image.width, image.height);
   const stroke = Math.max(1, Math.round(scale / 500));
   const painted = new ImageData(new Uint8ClampedArray(image.data), image.width, image.height);
-  const order = detections.map((detection, index) => [detection, PALETTE[index % PALETTE.length]]).reverse();
+  const order = detections.map((one, index) => [one, PALETTE[index % PALETTE.length]]).reverse();
   for (const [detection, color] of order) paintMask(painted, detection.mask(), color, stroke);
   context.putImageData(painted, 0, 0);
   context.lineWidth = Math.max(1, stroke / 2);
-  context.font = `${Math.min(Math.max(Math.round(6 + scale / 100), 10), 40)}px system-ui, sans-serif`;
+  const size = Math.min(Math.max(Math.round(6 + scale / 100), 10), 40);
+  context.font = `${size}px system-ui, sans-serif`;
   context.textBaseline = "top";
   for (const [detection, color] of order) drawBox(context, detection, color);
 }

@@ -22,14 +22,14 @@ export class Segmenter {
    * @param {object} options
    * @param {string} options.folder address of the folder; that of this module by default.
    * @param {"wasm" | "webgpu"} options.backend what runs the artifact.
-   * @param {number} options.threads of WebAssembly; one where the page is not cross-origin isolated.
+   * @param {number} options.threads of WebAssembly; one where the page is not isolated.
    * @param {(received: number, total: number | null) => void} options.onProgress called with the
    *   bytes of the artifact that have arrived.
    * @throws {Error} a file is missing or damaged, the backend does not run the artifact, or it
    *   answers otherwise than at its export.
    */
   static async load({ folder = ".", backend = "wasm", threads, onProgress } = {}) {
-    const segmenter = new Segmenter(new URL(`${folder}/`.replace("//", "/"), import.meta.url));
+    const segmenter = new Segmenter(new URL(folder.replace(/\/?$/, "/"), import.meta.url));
     try {
       await segmenter.#load(backend, threads, onProgress);
       segmenter.selfTest = await segmenter.#replay();
@@ -52,9 +52,9 @@ export class Segmenter {
    *
    * @param {ImageData} image its pixels, upright; they are not resized.
    * @returns {Promise<{detections: Array, milliseconds: number, width: number, height: number}>}
-   *   the best score first. Each has `box` (float32 x1 y1 x2 y2 in pixels), `label`, `name`, `score`,
-   *   `soft` (float32, the soft mask in the frame of the box) and `mask(threshold = 0.5)`, its
-   *   pixels, see `pasteMask`.
+   *   the best score first. Each has `box` (float32 x1 y1 x2 y2 in pixels), `label`, `name`,
+   *   `score`, `soft` (float32, the soft mask in the frame of the box) and `mask(threshold = 0.5)`,
+   *   its pixels, see `pasteMask`.
    */
   async segment(image) {
     const { width, height } = image;
@@ -77,9 +77,12 @@ export class Segmenter {
   async #load(backend, threads, onProgress) {
     const address = new URL("pedseg.json", this.folder);
     const response = await fetch(address, { cache: "no-cache" });
-    if (!response.ok) throw new Error(`${address.pathname}: expected what pedseg-web wrote, found ${response.status}`);
-    const { artifact, digest, manifest, limits, samples } = await response.json();
-    Object.assign(this, { manifest, digest, limits, samples });
+    if (!response.ok) {
+      const found = response.status;
+      throw new Error(`${address.pathname}: expected what pedseg-web wrote, found ${found}`);
+    }
+    const { artifact, digest, ...facts } = await response.json();
+    Object.assign(this, { digest, ...facts }); // manifest, backends, limits and samples
     const most = threads ?? Math.min(MOST_THREADS, navigator.hardwareConcurrency || 1);
     const request = { folder: this.folder.href, artifact, digest, backend, threads: most };
     Object.assign(this, await this.#ask("load", request, onProgress));
@@ -94,10 +97,12 @@ export class Segmenter {
       const { detections } = await this.segment(image);
       const result = compare(expected, detections, this.limits, this.manifest.score_threshold);
       if (!result.passed) {
-        throw new Error(`self-test: expected the answers of the export on ${sample.name}, found others ` +
-          `(${result.unpaired} without a partner; apart by ${result.scores.toPrecision(2)} in scores, ` +
-          `${result.boxes.toPrecision(2)} pixels in boxes, ${result.roi_masks.toPrecision(2)} in masks); ` +
-          "a browser that disguises the pixels of pictures does that too");
+        throw new Error(
+          `self-test: expected the answers of the export on ${sample.name}, found others ` +
+          `(${result.unpaired} without a partner; apart by ${result.scores.toPrecision(2)} in ` +
+          `scores, ${result.boxes.toPrecision(2)} pixels in boxes, ` +
+          `${result.roi_masks.toPrecision(2)} in masks); another browser may do better, and one ` +
+          "that disguises the pixels of images for privacy cannot");
       }
     }
     return `passed on ${this.samples.length} ${this.samples.length === 1 ? "sample" : "samples"}`;

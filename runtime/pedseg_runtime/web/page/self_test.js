@@ -2,7 +2,8 @@
 
 /** The largest index of `values`, or -1 where none is above `floor`. */
 function best(values, floor) {
-  return values.reduce((at, value, index) => (value > (at < 0 ? floor : values[at]) ? index : at), -1);
+  const better = (at, value, index) => (value > (at < 0 ? floor : values[at]) ? index : at);
+  return values.reduce(better, -1);
 }
 
 /** Intersection over union of the boxes `a` and `b`, x1 y1 x2 y2. */
@@ -43,8 +44,8 @@ export function compare(expected, found, limits, scoreThreshold) {
   const left = [...found];
   const alone = [];
   for (const one of expected) {
-    const overlaps = left.map((other) => (other.label === one.label ? boxIou(one.box, other.box) : 0));
-    const index = best(overlaps, 0.5);
+    const overlap = (other) => (other.label === one.label ? boxIou(one.box, other.box) : 0);
+    const index = best(left.map(overlap), 0.5);
     if (index < 0) {
       alone.push(one);
       continue;

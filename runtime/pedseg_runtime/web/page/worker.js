@@ -6,7 +6,7 @@ let session = null;
 self.onmessage = async ({ data: { id, kind, ...request } }) => {
   try {
     const answer = kind === "load" ? await load(request, id) : await run(request);
-    self.postMessage({ id, answer }, kind === "run" ? Object.values(answer.outputs).map((v) => v.buffer) : []);
+    self.postMessage({ id, answer });
   } catch (error) {
     self.postMessage({ id, error: error?.message ?? String(error) });
   }
@@ -15,7 +15,7 @@ self.onmessage = async ({ data: { id, kind, ...request } }) => {
 /** Fetch the artifact and make a session of it. */
 async function load({ folder, artifact, digest, backend, threads }, id) {
   const library = new URL("onnxruntime/", folder).href;
-  ort = await import(`${library}${backend === "webgpu" ? "ort.webgpu.min.mjs" : "ort.wasm.min.mjs"}`);
+  ort = await import(`${library}ort.${backend}.min.mjs`);
   ort.env.wasm.wasmPaths = library;
   // Without cross-origin isolation there is no memory that threads could share.
   ort.env.wasm.numThreads = self.crossOriginIsolated ? threads : 1;
@@ -49,7 +49,9 @@ async function run({ pixels, width, height }) {
 /** The bytes behind an address, with their number reported as they come. */
 async function download(address, progress) {
   const response = await fetch(address);
-  if (!response.ok) throw new Error(`${address.pathname}: expected the artifact, found ${response.status} ${response.statusText}`);
+  if (!response.ok) {
+    throw new Error(`${address.pathname}: expected the artifact, found ${response.status}`);
+  }
   const total = Number(response.headers.get("Content-Length")) || null;
   const parts = [];
   let received = 0;
@@ -65,7 +67,10 @@ async function download(address, progress) {
 /** Make sure that the artifact is what was exported: it ends with the SHA-256 of the rest. */
 async function verify(content, digest) {
   if (!self.crypto?.subtle) return; // over plain http, other than from this machine
-  const hash = await crypto.subtle.digest("SHA-256", content.subarray(0, -64));
-  const found = [...new Uint8Array(hash)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
-  if (found !== digest) throw new Error(`artifact: expected SHA-256 ${digest.slice(0, 12)}..., found ${found.slice(0, 12)}...; copy the folder anew`);
+  const hash = new Uint8Array(await crypto.subtle.digest("SHA-256", content.subarray(0, -64)));
+  const found = Array.from(hash, (byte) => byte.toString(16).padStart(2, "0")).join("");
+  if (found !== digest) {
+    const [expected, other] = [digest, found].map((digits) => `${digits.slice(0, 12)}...`);
+    throw new Error(`artifact: expected SHA-256 ${expected}, found ${other}; copy the folder anew`);
+  }
 }
