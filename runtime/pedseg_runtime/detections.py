@@ -160,6 +160,16 @@ class Detections:
 
         return draw_detections(image, self)
 
+    def blur(self, image: Image.Image | NDArray[np.uint8]) -> Image.Image:
+        """A copy of `image` (PIL or uint8 [H, W, 3] RGB) on which nobody found can be recognised.
+
+        Raises:
+            InputError: the image has another size than the detections.
+        """
+        from .blur import blur_masks
+
+        return blur_masks(image, self.crops(), self.image_size)
+
     def to_supervision(self, *, compact: bool = False) -> sv.Detections:
         """The same for the package supervision: for its trackers, zones, slicer and annotators.
 
