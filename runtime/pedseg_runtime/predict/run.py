@@ -249,8 +249,8 @@ def _check_arguments(
         require_av(video)
         if BLURRED in formats and every > 1:
             raise InputError(
-                f"every: expected 1 for the format {BLURRED} of a video, found {every}; people leave "
-                "their blur on frames that are not segmented"
+                f"every: expected 1 for the format {BLURRED} of a video, found {every}; people "
+                "leave their blur on frames that are not segmented"
             )
 
 
