@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from .errors import InputError
 
 if TYPE_CHECKING:
+    import supervision as sv
     from PIL import Image
 
     from .masks import PastedMask
@@ -158,6 +159,52 @@ class Detections:
         from .draw import draw_detections
 
         return draw_detections(image, self)
+
+    def blur(self, image: Image.Image | NDArray[np.uint8]) -> Image.Image:
+        """A copy of `image` (PIL or uint8 [H, W, 3] RGB) on which nobody found can be recognised.
+
+        Raises:
+            InputError: the image has another size than the detections.
+        """
+        from .blur import blur_masks
+
+        return blur_masks(image, self.crops(), self.image_size)
+
+    def to_supervision(self, *, compact: bool = False) -> sv.Detections:
+        """The same for the package supervision: for its trackers, zones, slicer and annotators.
+
+        `class_id` has the labels, 1 for the first class, and `data["class_name"]` the names.
+
+        Args:
+            compact: masks as a `CompactMask` of the size of the boxes, rather than as a bool array
+                [D, H, W], which every tool takes.
+
+        Raises:
+            InputError: supervision is not installed.
+        """
+        from .supervision_bridge import to_supervision
+
+        return to_supervision(self, compact=compact)
+
+    @classmethod
+    def from_supervision(
+        cls, found: sv.Detections, class_names: Sequence[str] = ("background", "person")
+    ) -> Detections:
+        """Detections of the package supervision, put in the order of their scores.
+
+        Masks become `full_masks`, D*H*W bytes; without `confidence` every score is 1.
+
+        Args:
+            found: with masks; `class_id` counts from 1, as `to_supervision` has it.
+            class_names: one name per label, background first.
+
+        Raises:
+            InputError: supervision is not installed, `found` has no masks or no classes, or a class
+                without a name.
+        """
+        from .supervision_bridge import from_supervision
+
+        return cls(**from_supervision(found, class_names))
 
     @classmethod
     def empty(

@@ -138,6 +138,7 @@ def main(
 
     \b
     --format overlay  images and videos with the detections drawn on them; videos lose their sound
+             blurred  images and videos with what was found blurred, to show them to others
              masks    PedMasks/NAME_mask.png per image: instance ids 1..N, the best score first
              json     detections.json: all images, masks run-length encoded;
                       NAME.jsonl per video: a line per segmented frame

@@ -7,6 +7,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from ..blur import blur_whole
 from ..detections import Detections
 from ..errors import InputError
 from .jobs import reason_of
@@ -50,6 +51,23 @@ def draw_frame(overlay: VideoWriter, frame: Frame, latest: Detections) -> InputE
     fits = latest.image_size == pixels.shape[:2]
     overlay.write(np.asarray(latest.draw(pixels)) if fits else pixels, frame)
     return None
+
+
+def blur_frame(blurred: VideoWriter, frame: Frame, found: Detections | None) -> None:
+    """Write a frame with what was found on it blurred; with None all of it is.
+
+    A frame without pixels is left out.
+
+    Raises:
+        InputError: the encoder takes no such frame.
+        OSError: the file cannot be written.
+    """
+    try:
+        pixels = frame.pixels()
+    except InputError:  # noted where it was to be segmented
+        return
+    shown = blur_whole(pixels) if found is None else found.blur(pixels)
+    blurred.write(np.asarray(shown), frame)
 
 
 def write_line(

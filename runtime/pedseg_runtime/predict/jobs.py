@@ -84,7 +84,7 @@ class PredictedFile:
 
     Attributes:
         file: the input.
-        outputs: what was written for it, by kind: "overlay", "mask", "lines".
+        outputs: what was written for it, by kind: "overlay", "blurred", "mask", "lines".
         detections: how many were found; of a video, on all frames that were segmented.
         frames: how many frames of a video were decoded; None for an image.
         damage: what was wrong with a video that could be decoded in part; None if nothing was.
@@ -156,6 +156,7 @@ class Prediction:
         names = {"json": "detections_file", "coco": "coco_file", "coco_images": "coco_images_file"}
         facts |= {names[key]: str(path) for key, path in self.results.items()}
         facts["overlays"] = _outputs(images, "overlay")
+        facts["blurred"] = _outputs(images, "blurred")
         facts["masks"] = _outputs(images, "mask")
         facts["videos"] = [
             {

@@ -18,9 +18,10 @@ from ..files import replacing, write_json
 from .journal import Entry
 from .video.reading import is_video
 
-OVERLAY, MASKS, JSON, COCO = "overlay", "masks", "json", "coco"
+OVERLAY, BLURRED, MASKS, JSON, COCO = "overlay", "blurred", "masks", "json", "coco"
 COCO_INSTANCES, LABEL_STUDIO = "coco-instances", "label-studio"
-FORMATS = (OVERLAY, MASKS, JSON, COCO, COCO_INSTANCES, LABEL_STUDIO)
+FORMATS = (OVERLAY, BLURRED, MASKS, JSON, COCO, COCO_INSTANCES, LABEL_STUDIO)
+VIDEO_FORMATS = (OVERLAY, BLURRED, JSON)
 DEFAULT_FORMATS = (OVERLAY, JSON)
 COCO_IMAGES = "coco_images"  # comes with COCO
 LABEL_INTERFACE = "label_interface"  # comes with LABEL_STUDIO
@@ -48,6 +49,12 @@ _JPEG = frozenset({".jpeg", ".jpg"})
 _LONGEST_STEM = 200
 _JPEG_QUALITY = 92
 _COCO_KEYS = ("category_id", "bbox", "score", "segmentation")
+# Of a video: format -> kind of output, and its name with {} for the stem.
+VIDEO_PATTERNS = {
+    OVERLAY: ("overlay", "{}.mp4"),
+    BLURRED: ("blurred", "{}_blurred.mp4"),
+    JSON: ("lines", "{}.jsonl"),
+}
 
 
 class Names:
@@ -79,15 +86,18 @@ class Names:
 def plan_outputs(file: Path, formats: Collection[str], names: Names) -> dict[str, str]:
     """The files that come of one input, by kind and relative to the output folder.
 
-    Kinds are "overlay" (an image or a video), "mask" (of an image) and "lines" (of a video). The
-    other formats collect images in files of their own.
+    Kinds are "overlay" and "blurred" (an image or a video), "mask" (of an image) and "lines" (of a
+    video). The other formats collect images in files of their own.
     """
     if is_video(file):
-        patterns = {OVERLAY: ("overlay", "{}.mp4"), JSON: ("lines", "{}.jsonl")}
+        patterns = VIDEO_PATTERNS
     else:
-        overlay = "{}.jpg" if file.suffix.lower() in _JPEG else "{}.png"
-        mask = f"{MASKS_FOLDER}/{{}}_mask.png"
-        patterns = {OVERLAY: ("overlay", overlay), MASKS: ("mask", mask)}
+        suffix = ".jpg" if file.suffix.lower() in _JPEG else ".png"
+        patterns = {
+            OVERLAY: ("overlay", f"{{}}{suffix}"),
+            BLURRED: ("blurred", f"{{}}_blurred{suffix}"),
+            MASKS: ("mask", f"{MASKS_FOLDER}/{{}}_mask.png"),
+        }
     return {
         kind: names.take(pattern, file.stem)
         for format_, (kind, pattern) in patterns.items()
@@ -105,7 +115,7 @@ def check_formats(formats: Collection[str], files: Iterable[Path]) -> None:
     if unknown or not formats:
         found = repr(unknown[0]) if unknown else "none"
         raise InputError(f"formats: expected some of {', '.join(FORMATS)}, found {found}")
-    if not {OVERLAY, JSON} & set(formats):
+    if not set(VIDEO_FORMATS) & set(formats):
         clip = next((file for file in files if is_video(file)), None)
         if clip is not None:
             raise no_video_format(clip, formats)
@@ -114,7 +124,7 @@ def check_formats(formats: Collection[str], files: Iterable[Path]) -> None:
 def no_video_format(source: object, formats: Collection[str]) -> InputError:
     """The error of a video or live source for which no format holds results."""
     return InputError(
-        f"{source}: expected the format {OVERLAY} or {JSON} for a video, found "
+        f"{source}: expected the format overlay, blurred or json for a video, found "
         f"{' and '.join(formats)} alone; add one, or name the images only"
     )
 
@@ -123,6 +133,12 @@ def write_overlay(path: Path, image: NDArray[np.uint8], detections: Detections) 
     """Write a copy of `image`, uint8 [H, W, 3] RGB, with the detections on it."""
     with replacing(path) as temporary:
         detections.draw(image).save(temporary, quality=_JPEG_QUALITY)
+
+
+def write_blurred(path: Path, image: NDArray[np.uint8], detections: Detections) -> None:
+    """Write a copy of `image`, uint8 [H, W, 3] RGB, with what was found on it blurred."""
+    with replacing(path) as temporary:
+        detections.blur(image).save(temporary, quality=_JPEG_QUALITY)
 
 
 def write_mask(path: Path, detections: Detections) -> None:

@@ -14,6 +14,7 @@ from .jobs import FailedFile, Job, PredictedFile, Prediction, PredictionContext
 from .journal import Journal, read_settings
 from .label_tools import LOCAL_FILES, write_coco_instances, write_label_studio
 from .outputs import (
+    BLURRED,
     COCO,
     COCO_IMAGES,
     COCO_IMAGES_FILE,
@@ -67,8 +68,9 @@ def predict_files(
         segmenter: a loaded artifact.
         files: images and videos, e.g. of `collect_inputs`.
         output: folder for the results; it is made if missing.
-        formats: some of "overlay" (a drawing per image, a video per video), "masks" (a PNG of
-            instance ids per image, in PedMasks), "json" (detections.json for the images, JSON
+        formats: some of "overlay" (a drawing per image, a video per video), "blurred" (the same
+            with what was found blurred, not marked), "masks" (a PNG of instance ids per image, in
+            PedMasks), "json" (detections.json for the images, JSON
             lines per video), "coco" (coco_results.json and coco_images.json for the images),
             "coco-instances" (coco_instances.json, which CVAT imports) and "label-studio"
             (label_studio.json and label_studio.xml).
@@ -242,10 +244,14 @@ def _check_arguments(
         if value is not None and value < 1:
             raise InputError(f"{name}: expected a positive number, found {value}")
     check_formats(formats, files)
-    for file in files:
-        if is_video(file):
-            require_av(file)
-            break
+    video = next((file for file in files if is_video(file)), None)
+    if video is not None:
+        require_av(video)
+        if BLURRED in formats and every > 1:
+            raise InputError(
+                f"every: expected 1 for the format {BLURRED} of a video, found {every}; people "
+                "leave their blur on frames that are not segmented"
+            )
 
 
 def _refuse_foreign_masks(output: Path) -> None:

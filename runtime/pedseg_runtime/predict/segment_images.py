@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from ..detections import Detections
 from .jobs import FailedFile, Job, PredictedFile, PredictionContext
 from .journal import Entry, Fingerprint
-from .outputs import write_mask, write_overlay
+from .outputs import write_blurred, write_mask, write_overlay
 
 
 def segment_images(
@@ -72,6 +72,8 @@ def _write(
     paths = job.paths(context.output)
     if "overlay" in paths:
         write_overlay(paths["overlay"], image, detections)
+    if "blurred" in paths:
+        write_blurred(paths["blurred"], image, detections)
     if "mask" in paths:
         write_mask(paths["mask"], detections)
 

@@ -1,11 +1,11 @@
-"""Segmenting videos: a video with the detections drawn on it, and JSON lines."""
+"""Segmenting videos: videos with the detections drawn or blurred, and JSON lines."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from ..detections import Detections
 from ..errors import InputError
 from ..files import replacing
 from ..text import pluralize
-from .frame_outputs import FrameFailures, draw_frame, write_line
+from .frame_outputs import FrameFailures, blur_frame, draw_frame, write_line
 from .jobs import FailedFile, Job, PredictedFile, PredictionContext
 from .journal import Entry, Fingerprint
 from .video.frames import Frame
@@ -74,7 +74,8 @@ def _predict_frames(
 ) -> tuple[int, FrameFailures]:
     """Segment and write all frames there are.
 
-    A frame that fails keeps the detections before it in the overlay, and has no JSON line.
+    A frame that fails keeps the detections before it in the overlay, is blurred all over, and has
+    no JSON line.
 
     Returns:
         The number of detections, and why frames failed.
@@ -85,7 +86,7 @@ def _predict_frames(
     count, segmented = 0, 0
     failures = FrameFailures()
     latest = Detections.empty((0, 0))
-    with _sinks(job.paths(context.output), reader) as (overlay, lines):
+    with _sinks(job.paths(context.output), reader) as (overlay, blurred, lines):
         for window in _windows(reader, context, gapless=overlay is not None):
             found = _segment(context, window, failures)
             segmented += len(found)
@@ -96,6 +97,8 @@ def _predict_frames(
                     error = draw_frame(overlay, frame, latest)
                     if error is not None and not context.is_due(frame.index):
                         failures.add(frame, error)
+                if blurred is not None:
+                    blur_frame(blurred, frame, found.get(frame.index))
                 if lines is not None and frame.index in found:
                     write_line(lines, str(job.file), frame, latest)
             if on_frames is not None:
@@ -105,20 +108,30 @@ def _predict_frames(
     return count, failures
 
 
+class _Sinks(NamedTuple):
+    """What takes the results of the frames, each if it is wanted."""
+
+    overlay: VideoWriter | None
+    blurred: VideoWriter | None
+    lines: IO[str] | None
+
+
 @contextlib.contextmanager
-def _sinks(
-    paths: Mapping[str, Path], like: VideoReader
-) -> Iterator[tuple[VideoWriter | None, IO[str] | None]]:
-    """What takes the overlay and the JSON lines, if wanted; both appear whole at the end."""
-    overlay, lines = None, None
+def _sinks(paths: Mapping[str, Path], like: VideoReader) -> Iterator[_Sinks]:
+    """The sinks of those kinds that have a path; all files appear whole at the end."""
     with contextlib.ExitStack() as stack:
-        if "overlay" in paths:
-            temporary = stack.enter_context(replacing(paths["overlay"]))
-            overlay = stack.enter_context(VideoWriter(temporary, like=like))
-        if "lines" in paths:
-            temporary = stack.enter_context(replacing(paths["lines"]))
-            lines = stack.enter_context(temporary.open("w", encoding="utf-8"))
-        yield overlay, lines
+        temporary = {
+            kind: stack.enter_context(replacing(path)) for kind, path in sorted(paths.items())
+        }
+
+        def video(kind: str) -> VideoWriter | None:
+            path = temporary.get(kind)
+            return None if path is None else stack.enter_context(VideoWriter(path, like=like))
+
+        lines = None
+        if "lines" in temporary:
+            lines = stack.enter_context(temporary["lines"].open("w", encoding="utf-8"))
+        yield _Sinks(video("overlay"), video("blurred"), lines)
 
 
 def _windows(

@@ -70,6 +70,22 @@ def test_a_mask_file_holds_as_many_ids_as_it_must(tmp_path: Path, count: int, mo
     np.testing.assert_array_equal(ids.ravel(), [*range(1, count + 1), *[0] * (300 - count)])
 
 
+def test_a_blurred_image_is_written_beside_the_overlay(
+    segmenter: Segmenter, photos: list[Path], tmp_path: Path
+) -> None:
+    result = predict_files(
+        segmenter, photos, output=tmp_path / "out", formats=["overlay", "blurred"]
+    )
+    facts = result.to_dict()
+    assert [Path(name).name for name in facts["blurred"]] == [
+        *("a_blurred.png", "b_blurred.png", "c_blurred.png")
+    ]
+    with Image.open(facts["blurred"][0]) as image, Image.open(photos[0]) as original:
+        expected = segmenter(photos[0]).blur(original)
+        assert np.array_equal(np.asarray(image), np.asarray(expected))
+        assert not np.array_equal(np.asarray(image), np.asarray(original))
+
+
 def test_masks_make_a_dataset_of_their_images(
     segmenter: Segmenter, photos: list[Path], tmp_path: Path
 ) -> None:

@@ -255,14 +255,24 @@ class Pose:
         return math.hypot(lateral * math.cos(self.yaw), sagittal * math.sin(self.yaw))
 
 
-def random_pose(rng: np.random.Generator, *, build: float, yaw: float | None = None) -> Pose:
-    """A random pose, three in four walking; `yaw` is drawn unless it is given."""
+def random_pose(
+    rng: np.random.Generator,
+    *,
+    build: float,
+    yaw: float | None = None,
+    phase: float | None = None,
+) -> Pose:
+    """A random pose, three in four walking; `yaw` and `phase` are drawn unless they are given.
+
+    A pose of the same `rng` and the next `phase`, 0 to 2 pi, is a moment later in the same walk.
+    """
     if yaw is None:
         side = pick(rng, (0.0, math.pi / 2, math.pi / 2, math.pi, -math.pi / 2, -math.pi / 2))
         yaw = side + float(rng.normal(0, 0.3))
     walking = chance(rng, 0.75)
     stride = float(rng.uniform(0.28, 0.52) if walking else rng.uniform(0.02, 0.1))
-    phase = float(rng.uniform(0, 2 * math.pi))
+    drawn_phase = float(rng.uniform(0, 2 * math.pi))
+    phase = drawn_phase if phase is None else phase
     legs = [_leg(side, phase + (side < 0) * math.pi, stride, build) for side in (1.0, -1.0)]
     ground = min(min(heel[2], toe[2]) for _, _, _, heel, toe in legs)
     lift = 0.012 - ground

@@ -17,7 +17,14 @@ import numpy as np
 from ...errors import InputError
 from ...segmenter import Segmenter
 from ..frame_outputs import FrameFailures, write_line
-from ..outputs import DEFAULT_FORMATS, JSON, OVERLAY, Names, check_formats, no_video_format
+from ..outputs import (
+    DEFAULT_FORMATS,
+    VIDEO_FORMATS,
+    VIDEO_PATTERNS,
+    Names,
+    check_formats,
+    no_video_format,
+)
 from ..video.reading import require_av
 from ..video.writing import VideoWriter
 from .reading import LiveFrame, LiveReader
@@ -33,7 +40,7 @@ class LivePrediction:
 
     Attributes:
         source: what was read, without password.
-        outputs: what was written, by kind: "overlay", "lines".
+        outputs: what was written, by kind: "overlay", "blurred", "lines".
         seconds: how long it took.
         received: how many frames came.
         segmented: how many of them were segmented.
@@ -94,7 +101,7 @@ def predict_live(
         source: `rtsp://...` or another address of a stream, a device, or a camera's number; see
             `find_live_source`.
         output: folder for the results; it is made if missing.
-        formats: "overlay", "json", or both; others are not for videos.
+        formats: some of "overlay", "blurred" and "json"; others are not for videos.
         score_threshold: keep detections above it; None keeps what the artifact yields.
         every: of the frames that come, segment none but every so many.
         duration: seconds from the first frame after which to stop; None goes on.
@@ -162,6 +169,7 @@ class _Results:
         self._output, self._formats = output, formats
         self._stack = contextlib.ExitStack()
         self._overlay: VideoWriter | None = None
+        self._blurred: VideoWriter | None = None
         self._lines: IO[str] | None = None
 
     def __enter__(self) -> Self:
@@ -198,18 +206,24 @@ class _Results:
             write_line(self._lines, self._source.name, frame, found, received=received)
         if self._overlay is not None:
             self._overlay.write(np.asarray(found.draw(image)), frame)
+        if self._blurred is not None:
+            self._blurred.write(np.asarray(found.blur(image)), frame)
         self.segmented += 1
         self.detections += len(found)
 
     def _open(self) -> None:
         """Make the files; each line is on its way to the disk when it is written."""
         self.paths = _new_paths(self._output, self._source.stem, self._formats)
-        if "overlay" in self.paths:
-            writer = VideoWriter(self.paths["overlay"], like=self._like, endless=True)
-            self._overlay = self._stack.enter_context(writer)
+        self._overlay, self._blurred = self._video("overlay"), self._video("blurred")
         if "lines" in self.paths:
             stream = self.paths["lines"].open("w", encoding="utf-8", buffering=1)
             self._lines = self._stack.enter_context(stream)
+
+    def _video(self, kind: str) -> VideoWriter | None:
+        if kind not in self.paths:
+            return None
+        writer = VideoWriter(self.paths[kind], like=self._like, endless=True)
+        return self._stack.enter_context(writer)
 
 
 def _follow(
@@ -244,10 +258,9 @@ def _new_paths(folder: Path, stem: str, formats: Collection[str]) -> dict[str, P
     """Where to write, by kind; a recording never replaces another."""
     folder.mkdir(parents=True, exist_ok=True)
     names = Names(path.name for path in folder.iterdir())
-    patterns = {OVERLAY: ("overlay", "{}.mp4"), JSON: ("lines", "{}.jsonl")}
     return {
         kind: folder / names.take(pattern, stem)
-        for format_, (kind, pattern) in patterns.items()
+        for format_, (kind, pattern) in VIDEO_PATTERNS.items()
         if format_ in formats
     }
 
@@ -267,6 +280,6 @@ def _check_arguments(
         if value is not None and not value > 0:
             raise InputError(f"{name}: expected a positive number, found {value}")
     check_formats(formats, [])
-    if not {OVERLAY, JSON} & set(formats):
+    if not set(VIDEO_FORMATS) & set(formats):
         raise no_video_format(source.name, formats)
     require_av(source.name)

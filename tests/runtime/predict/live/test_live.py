@@ -111,6 +111,7 @@ def test_a_lost_stream_is_found_again_until_patience_ends(
             segmenter,
             f"tcp://127.0.0.1:{port}",
             output=tmp_path,
+            formats=["overlay", "blurred", "json"],
             score_threshold=0.5,
             patience=1.5,
             on_note=notes.append,
@@ -131,8 +132,9 @@ def test_a_lost_stream_is_found_again_until_patience_ends(
     assert lines[0]["file"] == f"tcp://127.0.0.1:{port}"
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT[\d:.]{12}\+00:00", lines[0]["received"])
     assert sum(len(line["detections"]) for line in lines) == result.detections > 0
-    with VideoReader(tmp_path / "127.0.0.1.mp4") as reader:
-        assert len(list(reader)) == result.segmented
+    for name in ("127.0.0.1.mp4", "127.0.0.1_blurred.mp4"):
+        with VideoReader(tmp_path / name) as reader:
+            assert len(list(reader)) == result.segmented
 
 
 def test_the_latest_frame_wins_and_memory_holds_one(
@@ -363,7 +365,7 @@ def test_frames_that_fail_are_told_and_do_not_go_on_for_ever(
         (["rtsp://cam/", "a.png"], 2, "a live source is followed alone"),
         (["rtsp://cam/", "--resume"], 2, "--resume is for files"),
         (["a.mp4", "--duration", "3"], 2, "--duration is for a live source"),
-        (["rtsp://cam/", "--format", "masks"], 1, "expected the format overlay or json"),
+        (["rtsp://cam/", "--format", "masks"], 1, "expected the format overlay, blurred or json"),
         (["/dev/video9", "--patience", "0.1"], 1, "/dev/video9: expected a live stream, found no"),
         (["tcp://127.0.0.1:1", "--patience", "0.1"], 1, "Connection refused"),
     ],

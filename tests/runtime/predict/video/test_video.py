@@ -527,12 +527,64 @@ def test_a_video_that_was_stopped_begins_anew(
     assert len(read_lines(tmp_path / "out" / "b.jsonl")) == 6
 
 
+def test_on_every_frame_of_a_blurred_video_nobody_is_recognised(
+    predict: Callable[..., Prediction], tmp_path: Path
+) -> None:
+    stripes = np.zeros((48, 64, 3), np.uint8)
+    stripes[10:34, 20:44, 0] = 200 * (np.arange(24) % 2)
+    clip = write_video(tmp_path / "clip.mp4", [stripes] * 4)
+    result = predict(clip, formats=["blurred"])
+    assert result.videos[0].outputs == {"blurred": tmp_path / "out" / "clip_blurred.mp4"}
+    frames, times, _ = read_video(tmp_path / "out" / "clip_blurred.mp4")
+    assert len(frames) == len(times) == 4
+    originals, _, _ = read_video(clip)
+    for original, frame in zip(originals, frames, strict=True):
+        middle = (slice(18, 26), slice(28, 36), 0)  # the soft mask of the artifact is a disc
+        assert np.ptp(original[middle].astype(int)) > 150
+        assert np.ptp(frame[middle].astype(int)) < 60
+        assert np.abs(frame[:5].astype(int) - original[:5]).max() < 20
+
+
+def test_a_frame_that_fails_is_blurred_all_over(
+    predict: Callable[..., Prediction], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pedseg_runtime.backends.onnx import OnnxBackend
+
+    run, runs = OnnxBackend.run, iter([True, False, True])
+
+    def failing(self: Any, images: Any) -> Any:
+        if next(runs):
+            return run(self, images)
+        raise InputError("frame: expected another one, found this")
+
+    monkeypatch.setattr(OnnxBackend, "run", failing)
+    stripes = np.zeros((48, 64, 3), np.uint8)
+    stripes[:, ::2] = 100  # grey: its score is below the threshold
+    clip = write_video(tmp_path / "clip.mp4", [stripes] * 3)
+    predict(clip, formats=["blurred"], batch_size=1)
+    frames, _, _ = read_video(tmp_path / "out" / "clip_blurred.mp4")
+    spread = [np.ptp(frame[20, 20:40].astype(int)) for frame in frames]
+    assert len(spread) == 3
+    assert spread[1] < 30 < min(spread[0], spread[2])
+
+
+def test_frames_between_would_not_be_blurred(
+    predict: Callable[..., Prediction], tmp_path: Path
+) -> None:
+    clip = write_video(tmp_path / "clip.mp4", [scene(3)])
+    with pytest.raises(InputError, match="every: expected 1 for the format blurred of a video"):
+        predict(clip, formats=["blurred"], every=2)
+    assert not (tmp_path / "out").exists()
+
+
 @pytest.mark.parametrize("formats", [["masks"], ["coco"], ["masks", "coco"]])
 def test_formats_of_images_alone_are_refused_for_a_video(
     predict: Callable[..., Prediction], tmp_path: Path, formats: list[str]
 ) -> None:
     clip = write_video(tmp_path / "clip.mp4", [scene(3)])
-    with pytest.raises(InputError, match="expected the format overlay or json for a video"):
+    with pytest.raises(
+        InputError, match="expected the format overlay, blurred or json for a video"
+    ):
         predict(clip, formats=formats)
     assert not (tmp_path / "out").exists()
 
