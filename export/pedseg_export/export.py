@@ -165,6 +165,8 @@ def describe(loaded: LoadedCheckpoint, options: ExportOptions, draft: Draft) -> 
         versions={name: metadata.version(name) for name in LIBRARIES},
         metrics=header.metrics,
         dataset_digest=dict(header.dataset_digest),
+        split=header.split,
+        license=options.license,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
