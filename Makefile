@@ -36,7 +36,7 @@ demo-weights: $(BASE)  ## make the checkpoint that the demo starts from anew; ho
 	$(BIN)/python -m examples.demo.make_weights build/weights
 
 docs: $(READY)  ## build the handbook into build/handbook; a broken link or reference fails
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 test: $(READY)  ## run all tests, two at a time; JOBS=0 runs one after the other
 	OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest --numprocesses $(JOBS) $(ARGS)
