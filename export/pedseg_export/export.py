@@ -178,6 +178,8 @@ def describe(loaded: LoadedCheckpoint, options: ExportOptions, draft: Draft) -> 
         },
         metrics=header.metrics,
         dataset_digest=dict(header.dataset_digest),
+        split=header.split,
+        license=options.license,
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 

@@ -113,6 +113,7 @@ class ExportOptions:
         min_size, max_size: of the resize rule, in pixels; None keeps the checkpoint's.
         score_threshold, nms_threshold, detections_per_image: of the box head; None likewise.
         self_test: whether samples for the runtime's self-test are stored in the artifact.
+        license: of the weights, an identifier such as `bsd-3-clause`; empty says nothing.
 
     Raises:
         InputError: options exclude each other.
@@ -130,6 +131,7 @@ class ExportOptions:
     nms_threshold: float | None = None
     detections_per_image: int | None = None
     self_test: bool = True
+    license: str = ""
 
     def __post_init__(self) -> None:
         _expect("format", self.format, FORMATS)
@@ -156,6 +158,11 @@ class ExportOptions:
             )
         if self.format == "onnx":
             self.target.opset()
+        if self.license and not re.fullmatch(r"[\w.+-]+", self.license, re.ASCII):
+            raise InputError(
+                "license: expected an identifier such as bsd-3-clause, cc-by-4.0 or other, found "
+                f"{self.license!r}"
+            )
 
     @property
     def dtype(self) -> torch.dtype:

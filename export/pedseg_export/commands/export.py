@@ -22,6 +22,7 @@ from pedseg_runtime.images import find_images, read_image
 from ..accuracy_gate import AccuracyGate
 from ..export import ExportResult, export_artifact
 from ..formats import FORMATS
+from ..model_card import write_model_card
 from ..options import DEVICE_TARGETS, PRECISIONS, ExportOptions, Target, parse_shape
 from ..quantization.precisions import Calibration
 from ..verification import Sample
@@ -95,6 +96,12 @@ METHODS = ("entropy", "percentile", "minmax")
 @click.option(
     "--device", default="cpu", show_default=True, help="Where to compare: cpu, cuda or openvino."
 )
+@click.option("--license", help="Of the weights, for the model card: bsd-3-clause, cc-by-4.0, ...")
+@click.option(
+    "--model-card/--no-model-card",
+    default=True,
+    help="Describe the artifact in a Markdown file beside it.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def main(
     checkpoint: Path,
@@ -107,6 +114,7 @@ def main(
     data_images: Path | None,
     max_ap_drop: float,
     device: str,
+    model_card: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -141,16 +149,22 @@ def main(
             device=device,
             notify=notify,
         )
+    card = write_model_card(result.path, result.manifest) if model_card else None
     if as_json:
-        output.print_json(json.dumps(summary(result)))
+        output.print_json(json.dumps({**summary(result), "model_card": card and str(card)}))
     else:
         show(result)
+        if card is not None:
+            output.print(f"described in {card}", markup=False)
     show_next_commands(target, checkpoint)
 
 
-def read_options(*, static: str | None, target: str | None, **options: Any) -> ExportOptions:
+def read_options(
+    *, static: str | None, target: str | None, license: str | None, **options: Any
+) -> ExportOptions:
     """Parse the command line's options."""
     return ExportOptions(
+        license=license or "",
         static_shape=parse_shape(static) if static else None,
         target=Target.parse(target) if target else Target.installed(),
         **options,

@@ -76,6 +76,8 @@ class Manifest:
         parity: the verdict the artifact shipped with (`ParityReport.to_dict()`), or None.
         accuracy: what a lower precision cost in AP on the user's images, or None.
         dataset_digest: folder -> sha256 of the training data, empty if the checkpoint knew none.
+        split: of the training data: images of each part, and which part chose the epoch.
+        license: of the weights, as an SPDX identifier or a model hub's; empty if nobody said.
         created: ISO 8601 time of the export, UTC.
         input, outputs: names, dtypes and shapes of the contract.
     """
@@ -103,6 +105,8 @@ class Manifest:
     parity: Mapping[str, Any] | None = None
     accuracy: Mapping[str, Any] | None = None
     dataset_digest: Mapping[str, str] = field(default_factory=dict)
+    split: Mapping[str, Any] = field(default_factory=dict)
+    license: str = ""
     created: str = ""
     input: Mapping[str, Any] = field(default_factory=lambda: dict(INPUT_SPEC))
     outputs: tuple[Mapping[str, Any], ...] = OUTPUT_SPECS

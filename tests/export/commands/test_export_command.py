@@ -37,9 +37,13 @@ def test_export_compares_on_given_images_and_prints_json(
 ) -> None:
     target = tmp_path / "out" / "model.torchscript"
     arguments = [str(checkpoint), "--format", "torchscript", "--output", str(target)]
-    result = runner.invoke(main, [*arguments, "--images", str(image_folder), "--json"])
+    arguments += ["--images", str(image_folder), "--license", "bsd-3-clause", "--json"]
+    result = runner.invoke(main, arguments)
     assert result.exit_code == 0, result.output
     summary = json.loads(result.stdout)
+    assert summary["manifest"]["license"] == "bsd-3-clause"
+    assert summary["model_card"] == f"{target}.md"
+    assert "license: bsd-3-clause" in Path(summary["model_card"]).read_text()
     assert summary["bytes"] == target.stat().st_size
     assert summary["manifest"]["parity"]["counts"]["images"] == len(generated_samples()) + 3
     assert f"pedseg-predict {target}" in result.stderr
@@ -53,9 +57,10 @@ def test_export_compares_on_given_images_and_prints_json(
         (["{checkpoint}", "--images", "nowhere"], 1, "nowhere"),
         (["{checkpoint}", "--device", "tpu"], 1, "tpu"),
         (["{artifact}"], 1, "pedseg-train"),
+        (["{checkpoint}", "--license", "my: own"], 1, "bsd-3-clause"),
         ([], 2, "CHECKPOINT"),
     ],
-    ids=["format", "missing", "no images", "device", "an artifact", "nothing"],
+    ids=["format", "missing", "no images", "device", "an artifact", "license", "nothing"],
 )
 def test_bad_input_is_reported_in_one_line(
     runner: CliRunner,

@@ -168,3 +168,14 @@ def test_an_interrupted_run_keeps_the_earlier_synthesis(tmp_path, monkeypatch):
 def test_numbers_that_make_no_sense_are_refused(tmp_path, options):
     with pytest.raises(InputError, match=r"expected .*found"):
         synthesize(tmp_path / "streets", **{"images": 1, **options})
+
+
+def test_night_is_dark_and_noisy_and_has_people(tmp_path):
+    nights = [draw_scene(6, index, min_size=160, max_size=200, night=True) for index in range(12)]
+    days = [draw_scene(6, index, min_size=160, max_size=200) for index in range(12)]
+    brightness = [np.mean([image.mean() for image, _ in scenes]) for scenes in (nights, days)]
+    assert brightness[0] < 0.65 * brightness[1]
+    assert sum(int(ids.max()) for _, ids in nights) > 12
+    again, _ = draw_scene(6, 3, min_size=160, max_size=200, night=True)
+    assert np.array_equal(again, nights[3][0])
+    assert small(tmp_path / "night", night=True)["night"] is True

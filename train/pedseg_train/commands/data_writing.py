@@ -55,6 +55,7 @@ OTHER_BOXES = {
 @click.option(
     "--max-size", type=int, default=420, show_default=True, help="Largest side in pixels."
 )
+@click.option("--night", is_flag=True, help="Draw them after dark, under street lamps.")
 @click.option("--force", is_flag=True, help="Also replace a dataset that was not synthesized.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 def synthesize(
@@ -63,6 +64,7 @@ def synthesize(
     seed: int,
     min_size: int,
     max_size: int,
+    night: bool,
     force: bool,
     as_json: bool,
 ) -> None:
@@ -77,6 +79,7 @@ def synthesize(
             seed=seed,
             min_size=min_size,
             max_size=max_size,
+            night=night,
             force=force,
             progress=reporter(bar, "Drawing streets"),
         )

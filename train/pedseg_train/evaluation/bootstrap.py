@@ -47,6 +47,7 @@ class KindDifference:
         reference, candidate: AP in 0..1, equal to COCOeval's.
         difference: candidate - reference in points (hundredths of AP); negative is a loss.
         low, high: bounds of the difference's interval, in points.
+        candidate_interval: bounds of the candidate's own AP, in 0..1.
     """
 
     reference: float
@@ -54,6 +55,7 @@ class KindDifference:
     difference: float
     low: float
     high: float
+    candidate_interval: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,6 +193,7 @@ def compare_ap(
             difference=float(100 * (whole[1] - whole[0])),
             low=low,
             high=high,
+            candidate_interval=_interval(drawn[:, 1], confidence),
         )
         counted = len(drawn)
     return ApDifference(

@@ -6,6 +6,7 @@ Each module imports only those above it:
     scenery      the camera, sky and weather, and a canvas for the background
     appearance   how a person looks, and the joints of a walking or standing person
     people       a whole person, drawn from appearance and pose
+    night        a scene after dark, under street lamps
     objects      street furniture, plants, cars, bicycles and a dog
     buildings    rows of houses
     places       streets, squares and parks

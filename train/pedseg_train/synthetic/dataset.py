@@ -39,7 +39,7 @@ Drawn by `pedseg-data synthesize` without photographs. Free to use.
 
 
 def draw_scene(
-    seed: int, index: int, *, min_size: int = 240, max_size: int = 420
+    seed: int, index: int, *, min_size: int = 240, max_size: int = 420, night: bool = False
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Draw scene number `index` of the dataset with `seed`, independent of the other scenes.
 
@@ -48,13 +48,14 @@ def draw_scene(
         index: from 0.
         min_size: the smallest width and height in pixels.
         max_size: the largest width and height in pixels.
+        night: whether it is dark but for street lamps.
 
     Returns:
         The image, uint8 [H, W, 3] RGB, and the ids of the people, uint8 [H, W], 0 background.
     """
     rng = np.random.default_rng(np.random.SeedSequence([seed, index]))
     width, height = (int(side) for side in rng.integers(min_size, max_size, 2, endpoint=True))
-    return draw_street(rng, width=width, height=height)
+    return draw_street(rng, width=width, height=height, night=night)
 
 
 def synthesize(
@@ -64,6 +65,7 @@ def synthesize(
     seed: int = 0,
     min_size: int = 240,
     max_size: int = 420,
+    night: bool = False,
     force: bool = False,
     progress: Progress | None = None,
 ) -> dict[str, int | str]:
@@ -78,6 +80,7 @@ def synthesize(
         seed: the same seed gives the same images, byte for byte with the same numpy and pillow.
         min_size: the smallest width and height of an image in pixels.
         max_size: the largest width and height of an image in pixels.
+        night: draw scenes after dark.
         force: also use a folder that holds other files; a dataset in it is replaced.
         progress: called after each image with the number done and the total.
 
@@ -97,7 +100,7 @@ def synthesize(
             (fresh / folder).mkdir(parents=True)
         people, empty = 0, 0
         for index in range(images):
-            image, ids = draw_scene(seed, index, min_size=min_size, max_size=max_size)
+            image, ids = draw_scene(seed, index, min_size=min_size, max_size=max_size, night=night)
             name = f"street_{index + 1:05d}"
             Image.fromarray(image).save(image_path(fresh, name))
             Image.fromarray(ids).save(mask_path(fresh, name))
@@ -111,6 +114,7 @@ def synthesize(
             "images": images,
             "min_size": min_size,
             "max_size": max_size,
+            "night": night,
             "instances": people,
             "empty_streets": empty,
             "numpy": np.__version__,

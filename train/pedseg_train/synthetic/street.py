@@ -12,6 +12,7 @@ from PIL import Image, ImageChops, ImageFilter
 
 from . import objects
 from .appearance import random_appearance, random_pose
+from .night import after_dark, night_weather
 from .paint import Cutout, chance, pick
 from .people import draw_person
 from .places import Place, Zone, draw_place
@@ -223,7 +224,7 @@ _GREENERY: tuple[objects.DrawObject, ...] = (
 
 
 def draw_street(
-    rng: np.random.Generator, *, width: int, height: int
+    rng: np.random.Generator, *, width: int, height: int, night: bool = False
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Draw one street scene.
 
@@ -231,12 +232,14 @@ def draw_street(
         rng: the only source of randomness; the same state gives the same scene.
         width: of the image in pixels.
         height: of the image in pixels.
+        night: whether it is dark but for street lamps.
 
     Returns:
         The image, uint8 [H, W, 3] RGB, and the ids, uint8 [H, W]: 0 for the background, 1..N on
         the visible pixels of people. N may be 0.
     """
-    camera, weather = random_camera(rng, width=width, height=height), random_weather(rng)
+    camera = random_camera(rng, width=width, height=height)
+    weather = night_weather(rng) if night else random_weather(rng)
     canvas = Canvas(camera, weather)
     place = draw_place(rng, canvas)
     image = add_texture(rng, canvas.render(), camera)
@@ -246,9 +249,10 @@ def draw_street(
     things.sort(key=lambda thing: -thing.z)
     things = without_hidden_people(things, (height, width))
     image = draw_shadows(rng, image, things, camera, weather)
-    return _simulate_camera(rng, paste_things(image, things, weather)), ids_of(
-        things, (height, width)
-    )
+    image = paste_things(image, things, weather)
+    if night:
+        image = after_dark(rng, image, camera)
+    return _simulate_camera(rng, image), ids_of(things, (height, width))
 
 
 def _place_objects(
