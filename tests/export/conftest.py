@@ -125,6 +125,25 @@ def trap() -> Sample:
     return Sample("float32 trap", generated_street(0, *FLOAT32_TRAP, people=True))
 
 
+@pytest.fixture(scope="session")
+def static_artifact(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """For two images of 96x128 pixels."""
+    path = tmp_path_factory.mktemp("static") / "static.onnx"
+    return export_to(checkpoint, path, static_shape=(2, 96, 128), self_test=False)
+
+
+@pytest.fixture(scope="session")
+def fp16_artifact(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    path = tmp_path_factory.mktemp("fp16") / "fp16.onnx"
+    return export_to(checkpoint, path, precision="fp16", self_test=False)
+
+
+@pytest.fixture(scope="session")
+def full_artifact(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    path = tmp_path_factory.mktemp("full") / "full.onnx"
+    return export_to(checkpoint, path, mask_format="full", self_test=False)
+
+
 @pytest.fixture(
     scope="session",
     params=[("onnx", None), ("torchscript", None), ("pt2", (2, *FLOAT32_TRAP))],
@@ -135,6 +154,9 @@ def full_masks(
 ) -> Exported:
     """Artifacts that paste their masks themselves."""
     format, shape = request.param
+    if format == "onnx":
+        exported: Exported = request.getfixturevalue("full_artifact")
+        return exported
     path = tmp_path_factory.mktemp("full") / "full.bin"
     options = {"format": format, "static_shape": shape, "mask_format": "full", "self_test": False}
     return export_to(checkpoint, path, **options)

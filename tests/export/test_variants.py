@@ -29,10 +29,10 @@ def opened(checkpoint: Path, path: Path, self_test: bool = False, **options: obj
     return Segmenter.load(result.path, device="cpu")
 
 
-def test_a_fixed_shape_leaves_no_shape_arithmetic(checkpoint: Path, tmp_path: Path) -> None:
-    segmenter = opened(checkpoint, tmp_path / "fixed.onnx", static_shape=(2, 96, 128))
+def test_a_fixed_shape_leaves_no_shape_arithmetic(static_artifact) -> None:
+    segmenter = static_artifact.segmenter
     operators = segmenter.manifest.operators
-    (images,) = onnx.load(tmp_path / "fixed.onnx").graph.input
+    (images,) = onnx.load(static_artifact.result.path).graph.input
     assert [dim.dim_value for dim in images.type.tensor_type.shape.dim] == [2, 96, 128, 3]
     assert operators["Shape"] <= 2, "only the numbers of proposals and detections are not known"
     assert operators["Floor"] == 1, "of the proposals' places"
@@ -82,12 +82,20 @@ def coordinates_of(model: ir.Model) -> set[str]:
     }
 
 
-@pytest.mark.parametrize(("format", "precision"), [("onnx", "fp16"), ("torchscript", "bf16")])
+@pytest.mark.parametrize("precision", ["fp16", "bf16"])
 def test_a_lower_precision_tells_what_it_keeps_in_float32(
-    format: str, precision: str, checkpoint: Path, eager: EagerSegmenter, tmp_path: Path
+    precision: str,
+    checkpoint: Path,
+    eager: EagerSegmenter,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
 ) -> None:
     try:
-        segmenter = opened(checkpoint, tmp_path / "low.bin", format=format, precision=precision)
+        if precision == "fp16":
+            segmenter = request.getfixturevalue("fp16_artifact").segmenter
+        else:
+            path = tmp_path / "low.torchscript"
+            segmenter = opened(checkpoint, path, format="torchscript", precision=precision)
     except ParityError as error:  # of random weights more may flip than of trained ones
         pytest.fail(error.report.summary())
     assert segmenter.manifest.precision == precision
@@ -98,8 +106,9 @@ def test_a_lower_precision_tells_what_it_keeps_in_float32(
     assert report.counts.matched > 0.8 * report.counts.reference
     scores = next(field for field in report.fields if field.name == "scores")
     assert scores.max > 1e-6, "were the networks lowered at all?"
-    if format == "onnx":
-        assert coordinates_of(ir.load(tmp_path / "low.bin")) == {"FLOAT"}
+    if precision == "fp16":
+        path = request.getfixturevalue("fp16_artifact").result.path
+        assert coordinates_of(ir.load(path)) == {"FLOAT"}
 
 
 def test_overridden_settings_are_recorded_and_followed(

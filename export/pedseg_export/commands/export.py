@@ -16,14 +16,16 @@ from pedseg_runtime.console import (
     notes,
     output,
 )
-from pedseg_runtime.errors import InputError
+from pedseg_runtime.errors import DeviceError, InputError
 from pedseg_runtime.images import find_images, read_image
 
+from .. import placement
 from ..accuracy_gate import AccuracyGate
 from ..export import ExportResult, export_artifact
 from ..formats import FORMATS
 from ..model_card import write_model_card
 from ..options import DEVICE_TARGETS, PRECISIONS, ExportOptions, Target, parse_shape
+from ..placement import CudaPlacement
 from ..quantization.precisions import Calibration
 from ..verification import Sample
 
@@ -102,6 +104,12 @@ METHODS = ("entropy", "percentile", "minmax")
     default=True,
     help="Describe the artifact in a Markdown file beside it.",
 )
+@click.option(
+    "--explain-placement",
+    is_flag=True,
+    help="Print which nodes onnxruntime would run on CUDA, without a GPU; CHECKPOINT may then be "
+    "an ONNX artifact, which is explained as it is.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 def main(
     checkpoint: Path,
@@ -115,6 +123,7 @@ def main(
     max_ap_drop: float,
     device: str,
     model_card: bool,
+    explain_placement: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -122,6 +131,11 @@ def main(
 
     Nothing is written if the two disagree.
     """
+    if explain_placement:
+        check_placement_can_be_explained(options["format"])
+        if checkpoint.suffix == FORMATS["onnx"].suffix:
+            show_placement_of(checkpoint, as_json=as_json)
+            return
     chosen = read_options(**options)
     target = path or default_path(checkpoint, chosen)
     samples = read_samples(images, limit) if images else []
@@ -150,10 +164,13 @@ def main(
             notify=notify,
         )
     card = write_model_card(result.path, result.manifest) if model_card else None
+    placed = placement.explain_placement(target) if explain_placement else None
     if as_json:
-        output.print_json(json.dumps({**summary(result), "model_card": card and str(card)}))
+        output.print_json(json.dumps({**summary(result, placed), "model_card": card and str(card)}))
     else:
         show(result)
+        if placed is not None:
+            show_placement(placed)
         if card is not None:
             output.print(f"described in {card}", markup=False)
     show_next_commands(target, checkpoint)
@@ -222,6 +239,38 @@ def show(result: ExportResult) -> None:
     output.print(f"wrote {result.path} ({megabytes:.1f} MB{nodes}, {seconds:.0f} s)", markup=False)
 
 
+def check_placement_can_be_explained(format: str) -> None:
+    """Refuse `--explain-placement` where it cannot work, before any slow step.
+
+    Raises:
+        DeviceError: onnxruntime has no CUDA provider here, or there is no C compiler.
+        InputError: another format than ONNX.
+    """
+    if format != "onnx":
+        raise InputError(
+            f"explain placement: expected --format onnx, which onnxruntime runs, found {format}"
+        )
+    missing = placement.unavailable()
+    if missing:
+        raise DeviceError(f"explain placement: {missing}")
+
+
+def show_placement_of(artifact: Path, *, as_json: bool) -> None:
+    """Print where the nodes of an artifact run, for a terminal or as JSON."""
+    placed = placement.explain_placement(artifact)
+    if as_json:
+        found = {"path": str(artifact), "placement": placed.to_dict()}
+        output.print_json(json.dumps(found))
+    else:
+        show_placement(placed)
+
+
+def show_placement(placed: CudaPlacement) -> None:
+    """Print where the nodes run for a terminal."""
+    for line in placed.lines():
+        output.print(line, markup=False)
+
+
 def show_next_commands(target: Path, checkpoint: Path) -> None:
     """Print the commands that are useful next."""
     artifact, source = shlex.quote(str(target)), shlex.quote(str(checkpoint))
@@ -234,9 +283,10 @@ def show_next_commands(target: Path, checkpoint: Path) -> None:
     )
 
 
-def summary(result: ExportResult) -> dict[str, object]:
+def summary(result: ExportResult, placed: CudaPlacement | None = None) -> dict[str, object]:
     """What `--json` prints."""
     return {
+        **({} if placed is None else {"placement": placed.to_dict()}),
         "path": str(result.path),
         "bytes": result.path.stat().st_size,
         "seconds": result.seconds,

@@ -29,8 +29,8 @@ def convert_onnx(
 ) -> Draft:
     """Convert `graph`, with free or fixed sizes, to ONNX opset 18 or later."""
     mask_format = "roi" if graph.paste is None else "full"
-    for pool in (graph.boxes.pool, graph.masks.pool):
-        pool.exports_operator = True
+    for part in (graph.boxes.pool, graph.masks.pool, graph.proposals):
+        part.exports_operator = True
     program = torch.onnx.export(
         trace(graph, static_shape),
         (),

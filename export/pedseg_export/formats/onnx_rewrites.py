@@ -49,6 +49,7 @@ def translations() -> dict[Any, Translation]:
         torch.ops.pedseg.suppress.default: translate_nms,
         torch.ops.pedseg.suppress_batched.default: translate_batched_nms,
         torch.ops.pedseg.align.default: translate_roi_align,
+        torch.ops.pedseg.size_of.default: lambda features: op.Shape(features, start=2),
         torch.ops.pedseg.mark_intermediate.default: translate_mark,
         torch.ops.aten.div.Tensor_mode: translate_integer_division,
         torch.ops.aten.div.Scalar_mode: translate_integer_division,
@@ -101,6 +102,7 @@ def translate_integer_division(
 MAX_FOLDED = 1 << 18  # elements of a constant that is folded into others
 MAX_ROUNDS = 8  # one rule may enable another; three rounds are usual
 RESHAPING = ("Reshape", "Squeeze", "Unsqueeze")
+ARITHMETIC = ("Add", "Sub", "Mul", "Div")
 
 
 class Replacement(NamedTuple):
@@ -127,11 +129,13 @@ def simplify(model: ir.Model, keep: Sequence[ir.Value] = ()) -> None:
     rewriter.rewrite(model)
     for _ in range(MAX_ROUNDS):
         changed = [apply_rule(model.graph, rule) for rule in RULES]
+        changed += [lift_arithmetic(model.graph), drop_selections(model.graph)]
         common.CommonSubexpressionEliminationPass()(model)
         common.RemoveUnusedNodesPass()(model)
         if not any(changed):
             break
     optimizer.optimize_ir(model, input_size_limit=MAX_FOLDED, output_size_limit=MAX_FOLDED)
+    drop_selections(model.graph)
     del model.graph.outputs[output_count:]
 
 
@@ -146,6 +150,68 @@ def apply_rule(graph: ir.Graph, rule: Rule) -> int:
         if found is not None:
             value = _insert(graph, node, found) if found.operator else found.source
             ir.convenience.replace_all_uses_with(node.outputs[0], value)
+            graph.remove(node, safe=True)
+            count += 1
+    return count
+
+
+def lift_arithmetic(graph: ir.Graph) -> int:
+    """Compute vectors of one where scalars are computed only to become such; return how many.
+
+    Where the scalars come from vectors, as sizes do, the other rules then leave these alone.
+    """
+    count = 0
+    for node in list(graph):
+        source = node.inputs[0] if node.inputs else None
+        if source is None or _rank(source) != 0 or _rank(node.outputs[0]) != 1:
+            continue
+        before = source.producer()
+        if before is None or before.op_type not in ARITHMETIC or node.op_type not in RESHAPING:
+            continue
+        inputs = [value for value in before.inputs if value is not None]
+        vectors = {value: _as_vector(graph, node, value) for value in inputs}
+        lifted = ir.node(before.op_type, [vectors[value] for value in inputs])
+        output = lifted.outputs[0]
+        output.shape, output.type = node.outputs[0].shape, node.outputs[0].type
+        graph.insert_before(node, lifted)
+        ir.convenience.replace_all_uses_with(node.outputs[0], output)
+        graph.remove(node, safe=True)
+        count += 1
+    return count
+
+
+def _as_vector(graph: ir.Graph, node: ir.Node, value: ir.Value) -> ir.Value:
+    """A scalar as a vector of one, inserted before `node`; constants broadcast as they are."""
+    if ir.convenience.get_const_tensor(value) is not None or _rank(value) != 0:
+        return value
+    return _insert(graph, node, Replacement(value, "Reshape", [-1]))
+
+
+def drop_selections(graph: ir.Graph) -> int:
+    """Drop nodes that select all there is; return how many.
+
+    That is the only entry of a vector, and the parts of a vector joined in their order.
+    """
+    count = 0
+    for node in list(graph):
+        source = node.inputs[0] if node.inputs else None
+        if source is None or node.outputs[0].is_graph_output():
+            continue
+        if node.op_type == "Gather":
+            is_all = source.shape == [1] and _constant(node.inputs[1]) in ([0], [-1])
+        elif node.op_type == "Concat":
+            before = source.producer()
+            is_all = (
+                before is not None
+                and before.op_type == "Split"
+                and tuple(node.inputs) == tuple(before.outputs)
+                and _rank(source) == 1
+            )
+            source = before.inputs[0] if is_all and before is not None else None
+        else:
+            continue
+        if is_all and source is not None:
+            ir.convenience.replace_all_uses_with(node.outputs[0], source)
             graph.remove(node, safe=True)
             count += 1
     return count
@@ -261,7 +327,7 @@ def _insert(graph: ir.Graph, node: ir.Node, found: Replacement) -> ir.Value:
     tensor = ir.tensor(np.array(found.argument, np.int64))
     output = node.outputs[0]
     argument = ir.Value(
-        name=f"{output.name}.{found.operator}",
+        name=f"{output.name}.{found.source.name}.{found.operator}",
         const_value=tensor,
         shape=ir.Shape([len(found.argument)]),
         type=ir.TensorType(tensor.dtype),

@@ -21,11 +21,12 @@ def decode(anchors: Tensor, deltas: Tensor, bbox_clip: float) -> Tensor:
     Returns:
         float32 [..., 4], x1 y1 x2 y2.
     """
-    corner = anchors[..., :2]
-    size = anchors[..., 2:] - corner
+    corner, far = torch.split(anchors, 2, dim=anchors.dim() - 1)
+    shift, growth = torch.split(deltas, 2, dim=deltas.dim() - 1)
+    size = far - corner
     half = 0.5 * size  # halving is exact, so it may precede the product
-    center = deltas[..., :2] * size + (corner + half)
-    half = torch.exp(deltas[..., 2:].clamp(max=bbox_clip)) * half
+    center = shift * size + (corner + half)
+    half = torch.exp(growth.clamp(max=bbox_clip)) * half
     return torch.cat([center - half, center + half], dim=-1)
 
 
@@ -39,7 +40,8 @@ def large_enough(boxes: Tensor, side: float) -> Tensor:
 
     The axis is not -1: onnxruntime 1.31 does not reduce an empty tensor over a negative one.
     """
-    return (boxes[..., 2:] - boxes[..., :2]).amin(dim=boxes.dim() - 1) >= side
+    corner, far = torch.split(boxes, 2, dim=boxes.dim() - 1)
+    return (far - corner).amin(dim=boxes.dim() - 1) >= side
 
 
 def probability(logits: Tensor) -> Tensor:

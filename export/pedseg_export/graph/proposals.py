@@ -31,8 +31,8 @@ class ProposalStage(nn.Module):
         cells = torch.stack([cell.float() for cell in rpn.anchor_generator.cell_anchors])
         self.levels, self.anchors_per_cell = int(cells.shape[0]), int(cells.shape[1])
         self.rows_per_cell = self.head.rows
-        self.extra_rows = self.rows_per_cell - self.anchors_per_cell
         self.no_logit = float(torch.finfo(torch.float32).min)
+        self.exports_operator = False  # set for ONNX, see `size_operator`
         level = torch.arange(self.levels).repeat_interleave(self.per_level)
         self.register_buffer("cells", cells.flatten(0, 1))  # [L * A, 4], centred on the origin
         self.register_buffer("level", level)  # [S]: which level a slot belongs to
@@ -66,11 +66,14 @@ class ProposalStage(nn.Module):
             best.append(logit)
             indices.append(index)
         logits, index = torch.cat(best, 1), torch.cat(indices, 1)  # [N, S]
-        grid = self.grid_of_slots([list(level.shape[2:]) for level in features], padded, limits)
-        slot = torch.minimum(index.unsqueeze(2).clamp(min=0), grid[:, 1:2])
-        cell = torch.div(slot, self.anchors_per_cell, rounding_mode="trunc")
-        regressions = self.at_anchors(rows, slot + cell * self.extra_rows + grid[:, :1])
-        anchors = self.anchors_at(slot, cell, grid)
+        grid = self.grid_of_slots(features, padded, limits.device)
+        first, last, width, _, strides = torch.split(grid, [1, 1, 1, 1, 2], dim=1)
+        index = index.unsqueeze(2)
+        shape = torch.remainder(index, self.anchors_per_cell)
+        cell = torch.div(index, self.anchors_per_cell, rounding_mode="trunc")
+        cell = torch.minimum(cell.clamp(min=0), last)
+        regressions = self.at_anchors(rows, cell * self.rows_per_cell + shape + first)
+        anchors = self.anchors_at(cell, shape, width, strides)
         boxes = clip(decode(anchors, regressions, self.bbox_clip), limits)  # [N, S, 4]
         real = large_enough(boxes, self.min_box) & (logits > self.no_logit)
         scores = keep_where(real, probability(logits))
@@ -107,28 +110,45 @@ class ProposalStage(nn.Module):
         """Box regressions float32 [N, S, 4] at `row` [N, S, 1] in the rows of all levels."""
         return torch.cat(rows, 1).gather(1, row.expand(-1, -1, 4)).float()
 
-    def grid_of_slots(self, shapes: list[list[int]], padded: list[int], limits: Tensor) -> Tensor:
-        """Each slot's level, int64 [S, 5]: first row, last index, width, stride in x and in y.
+    def grid_of_slots(
+        self, features: list[Tensor], padded: list[int], device: torch.device
+    ) -> Tensor:
+        """Each slot's level, int64 [S, 6]: first row, last cell, width, height, strides x and y.
 
         The stride is `padded // grid`, as in `AnchorGenerator`; it is no power of two for the
-        pooled level. All numbers are copied to the device as one tensor.
+        pooled level. All is computed on the CPU and copied to the device as one tensor.
         """
+        sizes = self.sizes_of(features).flip([1])  # [L, 2], width and height
+        network = int_vector([padded[1], padded[0]], sizes.device)
+        strides = torch.div(network, sizes, rounding_mode="floor")
+        cells = sizes.prod(dim=1, keepdim=True)
+        first = (cells.cumsum(0) - cells) * self.rows_per_cell
+        numbers = torch.cat([first, cells - 1, sizes, strides], dim=1).to(device)
+        return numbers.index_select(0, self.level)
+
+    def sizes_of(self, features: list[Tensor]) -> Tensor:
+        """Height and width of the levels, int64 [L, 2] on the CPU; see `size_operator`."""
+        if not torch.jit.is_scripting():  # type: ignore[attr-defined]
+            if self.exports_operator and isinstance(features[0].shape[2], torch.SymInt):
+                sizes = [torch.ops.pedseg.size_of(level) for level in features]
+                return torch.cat(sizes).view(-1, 2)
         numbers: list[int] = []
-        first = 0
-        for height, width in shapes:
-            last = height * width * self.anchors_per_cell - 1
-            numbers += [first, last, width, padded[1] // width, padded[0] // height]
-            first += height * width * self.rows_per_cell
-        return int_vector(numbers, limits.device).view(-1, 5).index_select(0, self.level)
+        for level in features:
+            numbers += [level.shape[2], level.shape[3]]
+        return int_vector(numbers, torch.device("cpu")).view(-1, 2)
 
-    def anchors_at(self, index: Tensor, cell: Tensor, grid: Tensor) -> Tensor:
-        """Anchors float32 [N, S, 4] by `index` [N, S, 1] within the level: `AnchorGenerator`.
+    def anchors_at(self, cell: Tensor, shape: Tensor, width: Tensor, strides: Tensor) -> Tensor:
+        """Anchors float32 [N, S, 4]: `AnchorGenerator`.
 
-        Within a level the order is row, column, anchor of the cell: `cell` is `index // A`.
+        Within a level the order is row, column, anchor of the cell.
+
+        Args:
+            cell: int64 [N, S, 1], within the level.
+            shape: int64 [N, S, 1], which anchor of the cell.
+            width: int64 [S, 1], cells in a row of the level.
+            strides: int64 [S, 2], pixels of a cell in x and in y.
         """
-        width, strides = grid[:, 2:3], grid[:, 3:]
         row = torch.div(cell, width, rounding_mode="trunc")
-        corner = torch.cat([cell - row * width, row], dim=2) * strides
-        shape = self.first_cell + (index - cell * self.anchors_per_cell)
-        cells = nn.functional.embedding(shape.squeeze(2), self.cells)
-        return torch.cat([corner, corner], dim=2) + cells
+        corner = torch.cat([torch.remainder(cell, width), row], dim=2) * strides
+        shapes = nn.functional.embedding((self.first_cell + shape).squeeze(2), self.cells)
+        return torch.cat([corner, corner], dim=2) + shapes

@@ -114,7 +114,8 @@ class PyramidPooling(nn.Module):
 
     def level_of(self, boxes: Tensor) -> Tensor:
         """The level of boxes [R, 4], float32 [R]: `LEVEL_STEP` times its number."""
-        area = (boxes[:, 2:] - boxes[:, :2]).prod(dim=1, keepdim=True)
+        corner, far = torch.split(boxes, 2, dim=1)
+        area = (far - corner).prod(dim=1, keepdim=True)
         return torch.where(area >= self.areas, self.level_step, 0.0).sum(dim=1)
 
     def order_of(self, boxes: Tensor, level: Tensor) -> Tensor:

@@ -20,6 +20,19 @@ def int_vector(values: list[int], device: torch.device) -> Tensor:
     return torch.tensor(values, dtype=torch.int64, device=device)
 
 
+def size_of(features: Tensor) -> Tensor:
+    """Height and width of features [N, C, h, w], int64 [2] on the CPU."""
+    return torch.tensor([features.shape[2], features.shape[3]])
+
+
+# In ONNX one Shape on the CPU. torch would derive every side from the size of the image again, as a
+# chain of products and divisions of scalars.
+size_operator = torch.library.custom_op(
+    "pedseg::size_of", size_of, mutates_args=(), schema="(Tensor features) -> Tensor"
+)
+size_operator.register_fake(lambda _features: torch.empty(2, dtype=torch.int64))
+
+
 def network_size(
     height: int, width: int, min_size: int, max_size: int, block: int
 ) -> tuple[list[int], list[int]]:
@@ -54,7 +67,7 @@ def _symbolic_size(
     the exporter knows their divisor.
     """
     size = int_vector([height, width], torch.device("cpu")).to(torch.float64)
-    sides = torch.stack([size.min(), size.max()])
+    sides = torch.cat([size.amin(0, keepdim=True), size.amax(0, keepdim=True)])
     limits = torch.tensor([min_size, max_size], dtype=torch.float64)
     resized = torch.floor(size * torch.div(limits, sides).min()).to(torch.int64)
     blocks = torch.div(resized + (block - 1), block, rounding_mode="floor")

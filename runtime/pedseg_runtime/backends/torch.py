@@ -57,7 +57,7 @@ class TorchScriptBackend:
             resources.max_batch_pixels, always=resources.shrink_memory, adapts=False
         )
         self._on_cuda = chosen.kind == "cuda"
-        # TF32 would move the scores of a float32 artifact far beyond the limits of its parity.
+        # TF32 would move scores and masks of a float32 artifact beyond the limits of its parity.
         self._needs_float32 = self._on_cuda and artifact.manifest.precision == "fp32"
         self.library = f"torch {self._torch.__version__}"
         self.provider = f"torch:{self._device}"

@@ -85,6 +85,50 @@ CASES = {
         ),
         {"Transpose"},
     ),
+    "a product of scalars becomes a vector": (
+        graph_of(
+            [
+                node("Gather", "x", "one", "first", axis=0),
+                node("Gather", "x", "two", "second", axis=0),
+                node("Mul", "first", "second", "scalar"),
+                node("Reshape", "scalar", "flat", "v"),
+                node("Neg", "v", "y"),
+            ],
+            [4],
+            1,
+            one=1,
+            two=2,
+            flat=[-1],
+        ),
+        {"Reshape"},
+    ),
+    "the only entry of a vector": (
+        graph_of(
+            [
+                node("ReduceSum", "x", "sum", keepdims=1),
+                node("Gather", "sum", "first", "v", axis=0),
+                node("Neg", "v", "y"),
+            ],
+            [4],
+            1,
+            first=[0],
+        ),
+        {"Gather"},
+    ),
+    "parts of a vector are joined again": (
+        graph_of(
+            [
+                node("Abs", "x", "a"),
+                helper.make_node("Split", ["a", "sizes"], ["left", "right"]),
+                node("Concat", "left", "right", "v", axis=0),
+                node("Neg", "v", "y"),
+            ],
+            [4],
+            1,
+            sizes=[1, 3],
+        ),
+        {"Concat", "Split"},
+    ),
     "two reshapes in a row": (
         graph_of(
             [

@@ -55,7 +55,7 @@ class Geometry(nn.Module):
             levels.append(nn.functional.avg_pool2d(levels[-1], 2))
         levels.append(nn.functional.max_pool2d(levels[-1], 1, 2))
         limits = box_limits(resized[0], resized[1], images.device)
-        grid = self.stage.grid_of_slots([list(x.shape[2:]) for x in levels], padded, limits)
+        grid = self.stage.grid_of_slots(levels, padded, images.device)
         return torch.cat(
             [limits.to(torch.int64), int_vector(padded, images.device), grid.flatten()]
         )
@@ -70,8 +70,8 @@ def expected_geometry(height: int, width: int, per_level: int) -> list[int]:
     grids.append([(side - 1) // 2 + 1 for side in grids[-1]])
     rows, first = [], 0
     for rows_high, columns in grids:
-        last = 3 * rows_high * columns - 1
-        row = [first, last, columns, padded[1] // columns, padded[0] // rows_high]
+        last = rows_high * columns - 1
+        row = [first, last, columns, rows_high, padded[1] // columns, padded[0] // rows_high]
         rows += row * per_level
         first += 4 * rows_high * columns  # three rows of regressions, one of logits
     return [resized[1], resized[0], resized[1], resized[0], *padded, *rows]
@@ -85,7 +85,9 @@ def test_every_format_has_eagers_sizes_padding_and_strides(loaded: LoadedCheckpo
     module = Geometry(stage)
     images = torch.zeros((2, 30, 40, 3), dtype=torch.uint8)
     dynamic = ({0: Dim.DYNAMIC, 1: Dim.DYNAMIC, 2: Dim.DYNAMIC},)
+    stage.exports_operator = True
     session = session_of(module, images, dynamic=dynamic)
+    stage.exports_operator = False
     exported = torch.export.export(module, (images,), dynamic_shapes=dynamic, strict=False).module()
     with pytest.warns(FutureWarning, match="deprecated"):
         scripted = torch.jit.script(module)

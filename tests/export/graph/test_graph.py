@@ -108,9 +108,11 @@ def test_anchors_by_index_are_those_of_the_generator(loaded: LoadedCheckpoint) -
     counts = [3 * height * width for height, width in grids]
     stage = ProposalStage(model)
     index = torch.stack([torch.randint(0, count, (stage.per_level,)) for count in counts])
-    grid = stage.grid_of_slots(grids, padded, torch.zeros(4))
+    levels = [torch.zeros(1, 1, *grid) for grid in grids]
+    grid = stage.grid_of_slots(levels, padded, torch.device("cpu"))
     slot = index.reshape(1, -1, 1)
-    found = stage.anchors_at(slot, slot // stage.anchors_per_cell, grid)[0]
+    cell, shape = slot // stage.anchors_per_cell, slot % stage.anchors_per_cell
+    found = stage.anchors_at(cell, shape, grid[:, 2:3], grid[:, 4:])[0]
     for level, part in enumerate(expected.split(counts)):
         mine = found.view(len(grids), stage.per_level, 4)[level]
         assert torch.equal(mine, part[index[level]])
@@ -304,6 +306,27 @@ def test_three_classes_keep_their_labels_and_masks() -> None:
         ],
     )
     assert report, report.summary()
+
+
+def tf32(values: torch.Tensor) -> torch.Tensor:
+    """Float32 rounded to the ten bits of mantissa that TF32 keeps."""
+    return ((values.contiguous().view(torch.int32) + (1 << 12)) & -(1 << 13)).view(torch.float32)
+
+
+@pytest.mark.slow
+def test_tf32_is_no_float32(loaded: LoadedCheckpoint, eager: EagerSegmenter) -> None:
+    """A backend that lets cuDNN round the factors of its convolutions does not pass for fp32."""
+    graph = InferenceGraph(loaded.model)
+    for module in graph.modules():
+        if isinstance(module, (torch.nn.Conv2d, torch.nn.ConvTranspose2d)):
+            module.weight = torch.nn.Parameter(tf32(module.weight), requires_grad=False)
+            module.register_forward_pre_hook(lambda _module, inputs: (tf32(inputs[0]),))
+    image = generated_samples()[0].image
+    report = compare(
+        [eager(image)], run(graph, [image]), score_threshold=loaded.header.score_threshold
+    )
+    assert report.counts.matched > 0
+    assert not report
 
 
 def topk_of_cuda(values: torch.Tensor, k: int, dim: int) -> tuple[torch.Tensor, torch.Tensor]:
