@@ -106,7 +106,7 @@ def fixed_point(suppresses: Any, rounds: int) -> tuple[Any, Any]:
     A sum of zeros and ones is 0 only if all are, in whatever precision a device adds them.
 
     Returns:
-        1 where a box survives, float [B, 1, 1, W], and a number [B] above 0 where that is not settled.
+        1 where a box survives, float [B, 1, 1, W]; a number [B] above 0 where it is not settled.
     """
     before = kept = _suppressed_by_none(op.ReduceSum(suppresses, _ints([2]), keepdims=1))
     for _ in range(rounds - 1):

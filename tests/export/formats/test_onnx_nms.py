@@ -1,6 +1,6 @@
 """Batched NMS in ONNX against torchvision's: bit for bit, on ordinary and on adversarial rows.
 
-    PEDSEG_NMS_ROWS=10000000 pytest -n0 -s tests/export/formats/test_onnx_nms.py
+PEDSEG_NMS_ROWS=10000000 pytest -n0 -s tests/export/formats/test_onnx_nms.py
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ def torchvisions_side_by_side(boxes: torch.Tensor, scores: torch.Tensor) -> torc
 
     They are moved apart by 1024 pixels each, which is exact for multiples of 1/64 up to 2**18.
     """
-    apart = (torch.arange(len(boxes)) % TOGETHER * 1024.0).view(-1, 1, 1) * torch.tensor([1, 0, 1, 0])
+    apart = torch.arange(len(boxes)).view(-1, 1, 1) % TOGETHER * torch.tensor([1024, 0, 1024, 0])
     joined = (boxes + apart).view(-1, TOGETHER * boxes.shape[1], 4)
     return torchvisions(joined, scores.view(len(joined), -1)).view(scores.shape)
 

@@ -40,9 +40,7 @@ def outputs(graph: InferenceGraph, images: np.ndarray) -> list[torch.Tensor]:
 
 
 @pytest.mark.parametrize("classes", [1, 3])
-def test_outputs_are_those_of_the_graph_for_the_cpu(
-    classes: int, loaded: LoadedCheckpoint
-) -> None:
+def test_outputs_are_those_of_the_graph_for_the_cpu(classes: int, loaded: LoadedCheckpoint) -> None:
     """Each class has rows of NMS, boxes and a mask channel of its own."""
     model = loaded.model
     if classes > 1:
