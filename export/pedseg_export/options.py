@@ -156,6 +156,11 @@ class ExportOptions:
                 f"device target: {self.format} artifacts have one graph for all devices, found "
                 f"{self.device_target}; use --format onnx, or leave --device-target out"
             )
+        if self.device_target != "cpu" and self.precision == "int8":
+            raise InputError(
+                f"device target: int8 is made for CPUs, found {self.device_target}; "
+                "use --precision fp16, or leave --device-target out"
+            )
         if self.format == "onnx":
             self.target.opset()
         if self.license and not re.fullmatch(r"[\w.+-]+", self.license, re.ASCII):

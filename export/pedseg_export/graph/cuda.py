@@ -25,6 +25,7 @@ class CudaPreprocessing(Preprocessing):
     """Casts before it transposes: TensorRT takes uint8 only into a Cast."""
 
     def channels_first(self, images: Tensor) -> Tensor:
+        """Float32 [N, 3, H, W] of uint8 [N, H, W, 3]."""
         return images.to(torch.float32).permute(0, 3, 1, 2)
 
 
@@ -47,6 +48,7 @@ class CudaProposalStage(ProposalStage):
         return best, (index + first).flatten(1).gather(1, position)
 
     def suppress(self, boxes: Tensor, scores: Tensor) -> Tensor:
+        """NMS of boxes [B, P, 4] by scores [B, P], which TopK has sorted."""
         kept: Tensor = torch.ops.pedseg.suppress_batched(
             boxes, scores, self.iou_threshold, self.floor, self.per_level, True, PROPOSAL_ROUNDS
         )
@@ -69,6 +71,7 @@ class CudaBoxStage(BoxStage):
     def forward(
         self, features: list[Tensor], proposals: Tensor, proposal_scores: Tensor, limits: Tensor
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """See `BoxStage.forward`."""
         boxes = proposals.flatten(0, 1)
         entry = torch.arange(boxes.shape[0], device=boxes.device)
         image_index = torch.div(entry, proposals.shape[1], rounding_mode="floor")
@@ -86,6 +89,7 @@ class CudaBoxStage(BoxStage):
         return before.index_put([entry], boxes), before[..., 0].index_put([entry], scores)
 
     def suppress(self, boxes: Tensor, scores: Tensor) -> Tensor:
+        """NMS of boxes [B, K, 4] by scores [B, K], in any order."""
         width = matrix_width(scores.shape[1], self.classes, self.budget)
         kept: Tensor = torch.ops.pedseg.suppress_batched(
             boxes, scores, self.iou_threshold, self.score_threshold, width, False, BOX_ROUNDS
@@ -104,6 +108,7 @@ class CudaMaskStage(MaskStage):
     def forward(
         self, features: list[Tensor], boxes: Tensor, labels: Tensor, image_index: Tensor
     ) -> Tensor:
+        """Soft masks float32 [D, 28, 28] of boxes [D, 4], as in `MaskStage.forward`."""
         count, most = boxes.shape[0], features[0].shape[0] * self.per_image
         torch._check(count <= most)
         boxes = filled(boxes, most)

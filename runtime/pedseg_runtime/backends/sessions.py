@@ -12,6 +12,7 @@ from typing import Any
 
 import onnxruntime as ort
 
+from ..artifact.manifest import Manifest
 from ..artifact.reading import Artifact
 from ..devices import (
     CUDA_EXTRA,
@@ -179,9 +180,24 @@ def _gpu_providers(
     }
     if resources.gpu_mem_limit is not None:
         cuda["gpu_mem_limit"] = str(resources.gpu_mem_limit)
+    cuda.update(half_precision_options(artifact.manifest))
     if device.kind == "cuda":
         return [(CUDA, cuda)]
     return [(TENSORRT, _tensorrt_options(artifact, device, resources)), (CUDA, cuda)]
+
+
+def half_precision_options(manifest: Manifest) -> dict[str, str]:
+    """Options of the CUDA provider by which convolutions in float16 reach the tensor cores.
+
+    Tensor cores want channels last (microsoft/onnxruntime#22648), and only in float32 does
+    onnxruntime fuse a convolution with its bias by itself (#19470). Channels last is for fixed
+    shapes: with free ones onnxruntime 1.31.1 then puts the arithmetic on sizes on CUDA as well,
+    80 nodes, and copies its results to the CPU five times a run (seen in its placement).
+    """
+    if manifest.precision != "fp16":
+        return {}
+    layout = {"prefer_nhwc": "1"} if manifest.static_shape is not None else {}
+    return {"fuse_conv_bias": "1", **layout}
 
 
 def _tensorrt_options(artifact: Artifact, device: Device, resources: Resources) -> dict[str, str]:

@@ -27,6 +27,7 @@ pytestmark = pytest.mark.slow
 
 ROWS = int(os.environ.get("PEDSEG_NMS_ROWS", "6000"))
 BATCH, ENTRIES, ROUNDS = 2000, 24, 8  # a chain of 24 boxes takes more than 8 rounds
+TOGETHER = 16
 THRESHOLD, FLOOR = 0.5, 0.1
 
 
@@ -39,9 +40,9 @@ class Suppression(torch.nn.Module):
         return torch.ops.pedseg.suppress_batched(boxes, scores, *self.settings)
 
 
-def session_of(width: int, is_sorted: bool, rounds: int, entries: int = ENTRIES) -> Any:
-    module = Suppression(THRESHOLD, FLOOR, width, is_sorted, rounds)
-    example = torch.zeros(3, entries, 4), torch.zeros(3, entries)
+def session_of(width: int, is_sorted: bool) -> Any:
+    module = Suppression(THRESHOLD, FLOOR, width, is_sorted, ROUNDS)
+    example = torch.zeros(3, ENTRIES, 4), torch.zeros(3, ENTRIES)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.export.export(
@@ -132,40 +133,41 @@ def torchvisions(boxes: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
     return torch.where(scores > FLOOR, answer, -1.0)
 
 
+def torchvisions_side_by_side(boxes: torch.Tensor, scores: torch.Tensor) -> torch.Tensor:
+    """The same for `TOGETHER` rows in one call, six times as fast.
+
+    They are moved apart by 1024 pixels each, which is exact for multiples of 1/64 up to 2**18.
+    """
+    apart = torch.arange(len(boxes)).view(-1, 1, 1) % TOGETHER * torch.tensor([1024, 0, 1024, 0])
+    joined = (boxes + apart).view(-1, TOGETHER * boxes.shape[1], 4)
+    return torchvisions(joined, scores.view(len(joined), -1)).view(scores.shape)
+
+
 @pytest.mark.parametrize(
     ("width", "is_sorted"),
     [(ENTRIES, False), (ENTRIES, True), (8, False)],
     ids=["any order", "sorted", "the best eight at once"],
 )
 def test_rows_are_those_of_torchvision(width: int, is_sorted: bool) -> None:
-    session, start = session_of(width, is_sorted, ROUNDS), time.perf_counter()
+    session, start = session_of(width, is_sorted), time.perf_counter()
     different = compared = suppressed = 0
-    for boxes, scores in batches(-(-ROWS // 3), BATCH, ENTRIES):
+    for number, (boxes, scores) in enumerate(batches(-(-ROWS // 3), BATCH, ENTRIES)):
+        reference = torchvisions
+        if number >= len(KINDS):  # every kind has had its turn with coordinates of all bits
+            boxes, reference = (boxes * 64).round() / 64, torchvisions_side_by_side
         if is_sorted:
             scores, order = scores.sort(dim=1, descending=True, stable=True)
             boxes = boxes.gather(1, order.unsqueeze(2).expand(-1, -1, 4))
         (found,) = session.run(None, {"boxes": boxes.numpy(), "scores": scores.numpy()})
-        expected = torchvisions(boxes, scores).numpy()
+        expected = reference(boxes, scores).numpy()
         different += int((found != expected).any(1).sum())
         suppressed += int((expected < 0).any(1).sum())
         compared += len(found)
     print(f"{compared} rows in {time.perf_counter() - start:.0f} s, {different} different")
     assert suppressed > compared / 2
     assert different == 0
-
-
-def test_a_long_chain_is_answered_serially_and_a_batch_may_be_empty() -> None:
-    """As many links as no real image has: only the last resort is right for them."""
-    entries = 300
-    session = session_of(entries, False, 2, entries)
-    boxes, scores = (make(torch.Generator(), 2, entries) for make in (chains, falling))
-    (found,) = session.run(None, {"boxes": boxes.numpy(), "scores": scores.numpy()})
-    assert np.array_equal(found, torchvisions(boxes, scores).numpy())
-    for count in (0, 1):
-        feeds = {"boxes": boxes[:count].numpy(), "scores": scores[:count].numpy() * 0}
-        (found,) = session.run(None, feeds)
-        assert found.shape == (count, entries)
-        assert (found == -1).all()
+    (found,) = session.run(None, {"boxes": boxes[:0].numpy(), "scores": scores[:0].numpy()})
+    assert found.shape == (0, ENTRIES)
 
 
 def test_the_threshold_is_compared_as_in_double_precision() -> None:

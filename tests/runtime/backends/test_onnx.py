@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from collections.abc import Callable
 from pathlib import Path
@@ -13,9 +14,10 @@ import pytest
 from numpy.typing import NDArray
 
 from pedseg_runtime import ArtifactError, DeviceError, InputError, Segmenter
+from pedseg_runtime.artifact.reading import read_artifact
 from pedseg_runtime.backends import Resources, onnx, open_backend, sessions
 from pedseg_runtime.backends.sessions import misplaced, read_placement
-from pedseg_runtime.devices import Driver, probe_driver
+from pedseg_runtime.devices import Device, Driver, probe_driver
 
 has_gpu = probe_driver().devices > 0
 WriteFinished = Callable[[Path, bytes], Path]
@@ -393,6 +395,32 @@ def test_options_of_cuda_can_be_replaced_for_a_comparison(
     ((_, options),) = gpu_machine.asked
     assert chosen.items() <= options.items()
     assert options["device_id"] == "0"
+
+
+@pytest.mark.parametrize(
+    ("precision", "shape", "expected"),
+    [
+        ("fp32", (1, 96, 128), {}),
+        ("fp16", None, {"fuse_conv_bias": "1"}),
+        ("fp16", (1, 96, 128), {"fuse_conv_bias": "1", "prefer_nhwc": "1"}),
+    ],
+    ids=["fp32", "fp16", "fp16 of one size"],
+)
+def test_half_precision_reaches_the_tensor_cores(
+    gpu_machine: Machine,
+    tiny_path: Path,
+    precision: str,
+    shape: tuple[int, int, int] | None,
+    expected: dict[str, str],
+) -> None:
+    """Channels last for free sizes would move the arithmetic on sizes to CUDA."""
+    artifact = read_artifact(tiny_path)
+    manifest = dataclasses.replace(artifact.manifest, precision=precision, static_shape=shape)
+    artifact = dataclasses.replace(artifact, manifest=manifest)
+    sessions.start_session(artifact, Device("cuda"), Resources())
+    ((_, options),) = gpu_machine.asked
+    names = ("fuse_conv_bias", "prefer_nhwc")
+    assert {name: options[name] for name in names if name in options} == expected
 
 
 def test_tensorrt_keeps_its_engines_by_artifact(
