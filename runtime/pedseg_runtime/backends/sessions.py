@@ -141,9 +141,10 @@ def _gpu_providers(
     artifact: Artifact, device: Device, resources: Resources
 ) -> list[tuple[str, dict[str, str]]]:
     """What onnxruntime may use, best first; it adds the CPU for what nothing else can run."""
-    cuda = {"device_id": str(device.index), **CUDA_OPTIONS, **resources.cuda_options}
+    cuda = {"device_id": str(device.index), **CUDA_OPTIONS}
     if resources.gpu_mem_limit is not None:
         cuda["gpu_mem_limit"] = str(resources.gpu_mem_limit)
+    cuda.update(resources.cuda_options)
     if device.kind == "cuda":
         return [(CUDA, cuda)]
     return [(TENSORRT, _tensorrt_options(artifact, device, resources)), (CUDA, cuda)]
