@@ -105,11 +105,11 @@ def run_packed(
         raise InputError(f"device: expected cpu, cuda or cuda:N, found {device}")
     if minutes <= 0:
         raise InputError(f"budget: expected a positive number of minutes, found {minutes:g}")
+    resolve_device(str(place))
     budget = Budget(total=60 * minutes - REPORTING)
     start = time.monotonic()
     notify(f"unpacking {kit_folder}")
     kit = unpack(kit_folder.resolve())  # its commands may run elsewhere
-    resolve_device(str(place))
     listing = {name: value for name, value in kit.listing.items() if name != "parts"}
     result = PackedResult(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
