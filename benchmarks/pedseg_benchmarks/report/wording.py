@@ -124,6 +124,7 @@ def _times(speedup: Speedup) -> str:
 def warnings(result: BenchmarkResult) -> list[str]:
     """What a reader must know before using a figure: busy, unstable, failed, not run."""
     return [
+        *_interim(result),
         *_few(result),
         *_busy(result),
         *_drift(result),
@@ -131,6 +132,11 @@ def warnings(result: BenchmarkResult) -> list[str]:
         *(f"{row.name}: {correctness(row)}" for row in result.contenders if not row.passed),
         *(f"{row.name} was not run: {row.reason}" for row in result.not_run),
     ]
+
+
+def _interim(result: BenchmarkResult) -> Iterator[str]:
+    if result.settings.get("interim"):
+        yield "it was ended before it was finished: this is what was known a while before"
 
 
 def _few(result: BenchmarkResult) -> Iterator[str]:

@@ -21,7 +21,7 @@ import click
 import numpy as np
 import onnxruntime as ort
 
-from pedseg_runtime.backends.sessions import CUDA, LOG_FATAL, PROVIDERS, cuda_options
+from pedseg_runtime.backends.sessions import CUDA, LOG_FATAL, PROVIDERS
 from pedseg_runtime.console import Command, notes
 from pedseg_runtime.devices import Device, parse_device
 from pedseg_runtime.errors import InputError, first_line, summarize
@@ -31,6 +31,7 @@ from . import probe_graphs as graphs
 
 SCHEMA, SCHEMA_VERSION = "pedseg-facts", 1
 CALLS = 20
+SEARCH = {"cudnn_conv_algo_search": "HEURISTIC", "use_tf32": "0"}  # as the runtime has it
 SMALLER_ON_CPU = 4  # times
 BOXES = (100, 1000, 4000)
 
@@ -67,8 +68,8 @@ class Laboratory:
         """A side of a feature map, smaller on the CPU, where work takes longer."""
         return pixels // self._scale
 
-    def session(self, model: bytes, **changes: str) -> Any:
-        """A session on the device alone, with `changes` to the options of CUDA in float32.
+    def session(self, model: bytes, **cuda_options: str) -> Any:
+        """A session on the device alone.
 
         Raises:
             RuntimeError: onnxruntime took another device.
@@ -76,7 +77,7 @@ class Laboratory:
         options = ort.SessionOptions()
         options.log_severity_level = LOG_FATAL
         wanted = PROVIDERS[self._device.kind]
-        own = {"device_id": str(self._device.index), **cuda_options("fp32"), **changes}
+        own = {"device_id": str(self._device.index), **SEARCH, **cuda_options}
         providers: list[Any] = [(CUDA, own)] if self.on_gpu else [wanted]
         session = ort.InferenceSession(model, options, providers=providers)
         if session.get_providers()[0] != wanted:

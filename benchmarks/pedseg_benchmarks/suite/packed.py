@@ -105,11 +105,11 @@ def run_packed(
         raise InputError(f"device: expected cpu, cuda or cuda:N, found {device}")
     if minutes <= 0:
         raise InputError(f"budget: expected a positive number of minutes, found {minutes:g}")
+    resolve_device(str(place))
     budget = Budget(total=60 * minutes - REPORTING)
     start = time.monotonic()
     notify(f"unpacking {kit_folder}")
     kit = unpack(kit_folder.resolve())  # its commands may run elsewhere
-    resolve_device(str(place))
     listing = {name: value for name, value in kit.listing.items() if name != "parts"}
     result = PackedResult(
         created=datetime.now(UTC).isoformat(timespec="seconds"),
@@ -125,8 +125,10 @@ def run_packed(
     (folder / LOG).unlink(missing_ok=True)
     for step in PackedPlan(kit, str(place), work, threads).steps():
         outcome = runner(step)
+        if _collect(result, step, outcome) and outcome.status is Status.DROPPED:
+            used = f"{outcome.reason}; what it wrote until then is used"
+            outcome = dataclasses.replace(outcome, reason=used)
         result.steps.append(outcome)
-        _collect(result, step, outcome)
         result.seconds = budget.spent
         _append(folder / LOG, outcome, runner.log(step))
         _write(result, folder)
@@ -137,17 +139,18 @@ def run_packed(
     return result
 
 
-def _collect(result: PackedResult, step: Step, outcome: Outcome) -> None:
+def _collect(result: PackedResult, step: Step, outcome: Outcome) -> bool:
     """Take what a step made; a step that was dropped before it ran has made nothing now."""
     has_run = outcome.status is Status.REUSED or outcome.seconds > 0
     if not has_run or not step.makes.is_file():
-        return
+        return False
     try:
         text = step.makes.read_text(encoding="utf-8")
         found = read_tests(text) if step.makes.suffix == ".xml" else json.loads(text)
     except (ValueError, ElementTree.ParseError):
-        return
+        return False
     result.documents[step.name] = found
+    return True
 
 
 def read_tests(text: str) -> dict[str, Any]:

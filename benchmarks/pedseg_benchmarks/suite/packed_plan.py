@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from .runner import Step
@@ -209,5 +210,6 @@ class PackedPlan:
             seconds=seconds,
             accepts=accepts,
             patience=PATIENCE,
+            prepare=partial(makes.unlink, missing_ok=True),  # what it leaves now is what counts
             instead_of=instead_of,
         )

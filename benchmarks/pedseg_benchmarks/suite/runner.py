@@ -258,7 +258,11 @@ def carried_mark(path: Path) -> Path:
 
 
 def run_command(
-    command: Sequence[str], log: Path, *, timeout: float, environment: Mapping[str, str]
+    command: Sequence[str],
+    log: Path,
+    *,
+    timeout: float,
+    environment: Mapping[str, str] | None = None,
 ) -> int | None:
     """Run a command with its output in `log`; None if it was ended because time was up."""
     program, *arguments = command
@@ -271,7 +275,7 @@ def run_command(
             stdout=stream,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            env={**os.environ, **environment},
+            env={**os.environ, **(environment or {})},
         )
         try:
             return process.wait(timeout)

@@ -12,7 +12,6 @@ from typing import Any
 
 import onnxruntime as ort
 
-from ..artifact.manifest import Manifest
 from ..artifact.reading import Artifact
 from ..devices import (
     CUDA_EXTRA,
@@ -77,15 +76,25 @@ def start_session(artifact: Artifact, device: Device, resources: Resources) -> A
     return _start_on_cpu(artifact.path, options)
 
 
-def cuda_options(precision: str) -> dict[str, str]:
-    """Options of the CUDA provider for a model of `precision`, one of a manifest's.
+def cuda_options(precision: str, *, static: bool = False) -> dict[str, str]:
+    """Options of the CUDA provider for a model of `precision`, of one shape if `static`.
 
     The parity of a float32 artifact was measured in float32, so TF32 is off for it, and for it
     alone: onnxruntime 1.31.1 takes `use_tf32=0` for "no tensor cores", whatever the type of a
     convolution (CreateCudnnFeExecutionPlan in its cuda/nn/conv.cc). Half precision would lose
     them too.
+
+    Tensor cores want channels last (microsoft/onnxruntime#22648), and only in float32 does
+    onnxruntime fuse a convolution with its bias by itself (#19470). Channels last is for fixed
+    shapes: with free ones onnxruntime 1.31.1 then puts the arithmetic on sizes on CUDA as well,
+    80 nodes, and copies its results to the CPU five times a run (seen in its placement).
     """
-    return {**_CUDA_OPTIONS, "use_tf32": "0" if precision == "fp32" else "1"}
+    options = {**_CUDA_OPTIONS, "use_tf32": "0" if precision == "fp32" else "1"}
+    if precision == "fp16":
+        options["fuse_conv_bias"] = "1"
+        if static:
+            options["prefer_nhwc"] = "1"
+    return options
 
 
 def run_options(device_index: int, provider: str, *, release: bool) -> Any:
@@ -173,31 +182,15 @@ def _gpu_providers(
     artifact: Artifact, device: Device, resources: Resources
 ) -> list[tuple[str, dict[str, str]]]:
     """What onnxruntime may use, best first; it adds the CPU for what nothing else can run."""
-    cuda = {
-        "device_id": str(device.index),
-        **cuda_options(artifact.manifest.precision),
-        **resources.cuda_options,
-    }
+    manifest = artifact.manifest
+    chosen = cuda_options(manifest.precision, static=manifest.static_shape is not None)
+    cuda = {"device_id": str(device.index), **chosen}
     if resources.gpu_mem_limit is not None:
         cuda["gpu_mem_limit"] = str(resources.gpu_mem_limit)
-    cuda.update(half_precision_options(artifact.manifest))
+    cuda.update(resources.cuda_options)
     if device.kind == "cuda":
         return [(CUDA, cuda)]
     return [(TENSORRT, _tensorrt_options(artifact, device, resources)), (CUDA, cuda)]
-
-
-def half_precision_options(manifest: Manifest) -> dict[str, str]:
-    """Options of the CUDA provider by which convolutions in float16 reach the tensor cores.
-
-    Tensor cores want channels last (microsoft/onnxruntime#22648), and only in float32 does
-    onnxruntime fuse a convolution with its bias by itself (#19470). Channels last is for fixed
-    shapes: with free ones onnxruntime 1.31.1 then puts the arithmetic on sizes on CUDA as well,
-    80 nodes, and copies its results to the CPU five times a run (seen in its placement).
-    """
-    if manifest.precision != "fp16":
-        return {}
-    layout = {"prefer_nhwc": "1"} if manifest.static_shape is not None else {}
-    return {"fuse_conv_bias": "1", **layout}
 
 
 def _tensorrt_options(artifact: Artifact, device: Device, resources: Resources) -> dict[str, str]:

@@ -89,7 +89,7 @@ def test_a_checkpoint_is_profiled_operator_by_operator(checkpoint, image, tmp_pa
     assert "traceEvents" in json.loads((tmp_path / found.trace).read_text())
 
 
-@pytest.mark.gpu
+@pytest.mark.gpu("torch")
 def test_a_gpus_own_time_is_what_counts(checkpoint, image, tmp_path):
     found = profile(checkpoint, image=image, output=tmp_path, device="cuda", runs=2)
     assert found.provider.startswith("torch:cuda")

@@ -78,6 +78,13 @@ def test_a_document_without_busy_cores_is_judged_by_its_load(document):
     assert any("busy before the start (3.5 of 4 cores)" in line for line in warnings(old))
 
 
+def test_a_benchmark_that_was_ended_early_says_so(document):
+    early = document()
+    assert not any("ended before" in line for line in warnings(early))
+    early.settings["interim"] = True
+    assert "ended before it was finished" in warnings(early)[0]
+
+
 def test_no_difference_is_no_headline(document):
     slow = document(slower={"street.onnx": 1.75}, contenders=("eager", "street.onnx"))
     assert headline(slow).startswith("No contender was shown to be faster than eager")

@@ -241,6 +241,17 @@ def test_a_step_that_was_cut_short_keeps_what_it_wrote(kit, commands, tmp_path, 
     assert found["single-plain"] == "done"
     document = json.loads((tmp_path / "results" / "suite.json").read_text())
     assert {"single", "single-plain"} <= set(document["documents"])
+    (reason,) = [one["reason"] for one in document["steps"] if one["name"] == "single"]
+    assert reason.endswith("what it wrote until then is used")
+
+
+def test_what_an_earlier_run_left_is_no_result_of_a_step_that_fails(kit, commands, tmp_path):
+    suite(kit, tmp_path / "first", "--threads", "1")
+    commands.failing = {"single": "no more"}
+    suite(kit, tmp_path / "second", "--threads", "2")
+    document = json.loads((tmp_path / "second" / "suite.json").read_text())
+    assert "shapes" in document["documents"]
+    assert "single" not in document["documents"]
 
 
 def test_an_artifact_that_cannot_be_verified_is_no_contender(kit, commands, tmp_path):

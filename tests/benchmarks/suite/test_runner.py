@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 
 import pytest
 
+from pedseg_benchmarks.suite import runner
 from pedseg_benchmarks.suite.runner import Budget, Runner, Status, Step, carried_mark, run_command
 
 
@@ -47,6 +49,30 @@ def test_a_step_that_makes_its_file_is_done_and_its_command_is_told(suite):
     assert outcome.seconds > 0
     assert outcome.command.startswith("python -c ")
     assert "$ python -c " in suite.told[0]
+
+
+def test_a_step_without_patience_is_ended_though_time_is_left(suite, monkeypatch):
+    monkeypatch.setattr(runner, "SHORTEST_LIMIT", 0.5)
+    monkeypatch.setattr(runner, "SLOWEST_START", 0.1)
+    outcome = suite.runner()(suite.step(code="import time; time.sleep(60)", patience=1.5))
+    assert outcome.status is Status.DROPPED
+    assert outcome.reason == "it did not finish in the 2 s that it may take"
+
+
+def test_a_step_stands_in_for_another_that_failed_and_for_no_other(suite):
+    run = suite.runner()
+    run(suite.step("fine"))
+    run(suite.step("broken", code="raise SystemExit(3)"))
+    assert run(suite.step("b", instead_of="fine")).status is Status.SKIPPED
+    assert run(suite.step("c", instead_of="broken")).status is Status.DONE
+
+
+def test_commands_see_the_variables_of_their_runner(suite):
+    made = suite.folder / "made" / "a"
+    code = f"import os; open({str(made)!r}, 'w').write(os.environ['KIT'] + os.environ['HOME'])"
+    run = Runner(suite.folder, Budget(total=60.0), print, {"KIT": "of a kit "})
+    assert run(suite.step(code=code)).status is Status.DONE
+    assert made.read_text() == f"of a kit {os.environ['HOME']}"
 
 
 def test_the_same_step_is_reused_the_next_time_and_another_command_is_not(suite):
