@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+
+from PIL import Image
 
 from pedseg_runtime.segmenter import Segmenter
 from pedseg_train.checkpoint import load_checkpoint
@@ -15,6 +17,7 @@ from pedseg_train.evaluation.recording import Recording, record
 from pedseg_train.report.gallery import LONGEST, data_uri, draw_pair
 
 SHOWN = 4
+GAP = 8  # pixels between the drawings of a strip
 MOST_PEOPLE = 6  # more are no longer told apart at the size of the page
 
 
@@ -24,11 +27,24 @@ class Picture:
 
     Attributes:
         name: of the image.
-        views: caption and data URI of each drawing.
+        drawings: by caption, all of one size.
     """
 
     name: str
-    views: Sequence[tuple[str, str]]
+    drawings: Mapping[str, Image.Image]
+
+    @property
+    def views(self) -> list[tuple[str, str]]:
+        """Caption and data URI of each drawing, for the page."""
+        return [(caption, data_uri(drawing)) for caption, drawing in self.drawings.items()]
+
+    def strip(self) -> Image.Image:
+        """The drawings side by side."""
+        width, height = next(iter(self.drawings.values())).size
+        strip = Image.new("RGB", ((width + GAP) * len(self.drawings) - GAP, height), "white")
+        for place, drawing in enumerate(self.drawings.values()):
+            strip.paste(drawing, (place * (width + GAP), 0))
+        return strip
 
 
 def held_out_pictures(data: Path, split: Path, artifact: Path, start: Path | None) -> list[Picture]:
@@ -52,7 +68,7 @@ def held_out_pictures(data: Path, split: Path, artifact: Path, start: Path | Non
         )
         before = record(eager, dataset, places)
     return [
-        Picture(dataset.names[place], views(dataset, index, now, before))
+        Picture(dataset.names[place], draw(dataset, index, now, before))
         for index, place in enumerate(places)
     ]
 
@@ -64,10 +80,10 @@ def choose(dataset: SegmentationDataset, places: Sequence[int]) -> list[int]:
     return sorted(ranked[:SHOWN])
 
 
-def views(
+def draw(
     dataset: SegmentationDataset, index: int, now: Recording, before: Recording | None
-) -> list[tuple[str, str]]:
-    """The drawings of one image, with their captions."""
+) -> dict[str, Image.Image]:
+    """The drawings of one image, by caption."""
     outcomes = {"found by the artifact": analysed(dataset, now).outcomes["segm"][index]}
     if before is not None:
         outcomes = {
@@ -75,13 +91,12 @@ def views(
             **outcomes,
         }
     truth = now.by_image()[index][0]
-    drawn = []
+    drawn: dict[str, Image.Image] = {}
     for caption, outcome in outcomes.items():
         image = dataset.image(outcome.image)
         labelled, found = draw_pair(image, truth, outcome, longest=LONGEST)
-        if not drawn:
-            drawn.append(("ground truth", data_uri(labelled)))
-        drawn.append((caption, data_uri(found)))
+        drawn.setdefault("ground truth", labelled)
+        drawn[caption] = found
     return drawn
 
 

@@ -113,7 +113,7 @@ pip install {extra}
 from pedseg_runtime import Segmenter
 
 segmenter = Segmenter.load({json.dumps(artifact.name)})
-detections = segmenter("street.jpg", score_threshold=0.5)
+(detections,) = segmenter.predict(["street.jpg"], score_threshold=0.5)
 detections.boxes, detections.scores, detections.masks()
 ```
 

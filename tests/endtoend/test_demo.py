@@ -15,6 +15,7 @@ from examples.demo.__main__ import WEIGHTS, checked
 from examples.demo.make_weights import keep
 from examples.demo.pictures import Picture
 from examples.demo.steps import Step, Steps
+from PIL import Image
 
 from pedseg_runtime.errors import CheckpointError
 from pedseg_train.checkpoint import load_checkpoint, read_header, read_tensors
@@ -54,8 +55,8 @@ def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "benchmark.json").write_text(json.dumps(benchmark))
     for name, score in (("before", 0.41), ("safetensors", 0.73), ("onnx", 0.73)):
         (tmp_path / f"accuracy-{name}.json").write_text(json.dumps(accuracy(score)))
-    views = [("ground truth", "data:,"), ("before fine-tuning", "data:,")]
-    monkeypatch.setattr(page, "held_out_pictures", lambda *_: [Picture("street_00007", views)])
+    drawings = {caption: Image.new("RGB", (40, 30)) for caption in ("ground truth", "before")}
+    monkeypatch.setattr(page, "held_out_pictures", lambda *_: [Picture("street_00007", drawings)])
     (tmp_path / "dataset.png").touch()
     return tmp_path
 
@@ -78,22 +79,24 @@ def test_the_page_says_what_was_learnt_and_that_the_answers_are_the_same(demo: P
         "0 of 48",
         "<b>31 ms</b>",
         "pedseg-train --data demo/data",
-        "street_00007, before fine-tuning",
+        "street_00007, before",
         '<a href="dataset.png">',
         "&lt;CPU&gt;",
     ):
         assert words in html
+    with Image.open(demo / "picture.jpg") as strip:
+        assert strip.size == (88, 30)
     assert "http" not in html, "the page needs no network"
     assert "best.onnx.md" not in html, "a file that is not there"
 
 
 def test_the_page_does_not_hide_a_failure(demo: Path) -> None:
     benchmark = json.loads((demo / "benchmark.json").read_text())
-    benchmark["contenders"][1] |= {"passed": False, "stable": False}
+    benchmark["contenders"][1] |= {"passed": False, "stable": None, "latency": None}
     benchmark["contenders"][1]["parity"]["counts"]["defects"] = 3
     (demo / "benchmark.json").write_text(json.dumps(benchmark))
     html = write(demo)
-    for words in ("do NOT give the answers", "3 of 48", "FAILED", "The times did not"):
+    for words in ("do NOT give the answers", "3 of 48", "FAILED", "not timed: wrong answers"):
         assert words in html
 
 

@@ -60,7 +60,7 @@ def test_every_block_runs(page: Path, after_the_tutorial: Path, tmp_path: Path) 
     go_through(page, folder)
 
 
-def test_what_is_not_run_has_a_reason_and_is_the_smaller_part() -> None:
+def test_what_is_not_run_has_a_reason_and_the_rest_are_many() -> None:
     blocks = [block for page in PAGES for block in blocks_of(page)]
     left_out = [block for block in blocks if block.kind == "not run"]
     assert all(len(block.text) > 10 for block in left_out)

@@ -35,7 +35,7 @@ def after_dark(rng: np.random.Generator, image: Image.Image, camera: Camera) -> 
     """
     colors = np.asarray(image, np.float32) / 255
     height, width = colors.shape[:2]
-    light = _SKY * float(rng.uniform(0.42, 0.62)) * np.ones((height, width, 1), np.float32)
+    light = _SKY * float(rng.uniform(0.28, 0.46)) * np.ones((height, width, 1), np.float32)
     for _ in range(int(rng.integers(1, 4))):
         light = light + _pool(rng, camera, height, width)[..., None] * _LAMP
     exposed = colors * light
