@@ -184,10 +184,10 @@ def test_the_page_finds_what_the_runtime_finds(
             assert one["bits"] == crop.bits.ravel().astype(int).tolist()
         browser.choose_file("#file", site / "street.png")
         browser.wait_for("document.body.classList.contains('shown')")
-        assert text(browser, "found").startswith("1 person")
+        assert text(browser, "found").startswith("1 × person")
         browser.evaluate("document.getElementById('threshold').value = 0.1")
         browser.evaluate("document.getElementById('threshold').dispatchEvent(new Event('input'))")
-        assert text(browser, "found").startswith("2 person")
+        assert text(browser, "found").startswith("2 × person")
         assert browser.problems() == []
 
 
