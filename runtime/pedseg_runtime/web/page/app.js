@@ -13,8 +13,6 @@ let segmenter = null;
 let shown = null; // the last image with its answer
 let source = 0; // counts what was opened: an answer for an earlier source is not shown
 
-await start(new URLSearchParams(location.search).get("backend") ?? "wasm");
-
 /** Load the artifact; where WebGPU does not run it, WebAssembly does. */
 async function start(backend) {
   element("backend").value = backend;
@@ -202,5 +200,7 @@ document.addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("dragging");
   const [file] = event.dataTransfer.files;
-  if (file && segmenter) openFile(file);
+  if (file && document.body.classList.contains("ready")) openFile(file);
 });
+
+await start(new URLSearchParams(location.search).get("backend") ?? "wasm");
