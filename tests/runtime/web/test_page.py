@@ -220,6 +220,9 @@ def test_the_page_finds_what_the_runtime_finds(
         browser.evaluate("document.getElementById('threshold').value = 0.1")
         browser.evaluate("document.getElementById('threshold').dispatchEvent(new Event('input'))")
         assert text(browser, "found").startswith("2 × person")
+        phone = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+        browser.call("Emulation.setDeviceMetricsOverride", **phone)
+        assert browser.evaluate("document.documentElement.scrollWidth") == 390
         assert browser.problems() == []
 
 
