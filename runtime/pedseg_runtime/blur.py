@@ -61,7 +61,7 @@ def blur_whole(image: NDArray[np.uint8]) -> Image.Image:
 
 def _blur(pixels: NDArray[np.uint8], crop: PastedMask) -> None:
     """Blur one mask in `pixels`, in place."""
-    from PIL import Image, ImageFilter
+    from PIL import Image
 
     side = max(crop.bits.shape)
     margin = max(_LEAST_PIXELS, round(_MARGIN * side))
@@ -69,15 +69,25 @@ def _blur(pixels: NDArray[np.uint8], crop: PastedMask) -> None:
     bottom = crop.top + crop.bits.shape[0] + margin
     right = crop.left + crop.bits.shape[1] + margin
     window = pixels[top:bottom, left:right]
-    mask = np.zeros(window.shape[:2], np.uint8)
+    mask = np.zeros(window.shape[:2], np.bool_)
     rows, columns = crop.top - top, crop.left - left
     inside = mask[rows : rows + crop.bits.shape[0], columns : columns + crop.bits.shape[1]]
-    inside[crop.bits] = 255
-    grown = Image.fromarray(mask).filter(ImageFilter.MaxFilter(2 * margin + 1))
+    inside[crop.bits] = True
     block = max(_LEAST_PIXELS, round(_COARSENESS * side))
     size = (window.shape[1], window.shape[0])
     coarse = tuple(-(-length // block) for length in size)
     blurred = Image.fromarray(window).resize(coarse, Image.Resampling.BOX)
     blurred = blurred.resize(size, Image.Resampling.BICUBIC)
-    chosen = np.asarray(grown) > 0
+    chosen = _grown(mask, margin)
     window[chosen] = np.asarray(blurred)[chosen]
+
+
+def _grown(mask: NDArray[np.bool_], margin: int) -> NDArray[np.bool_]:
+    """The mask [h, w] with all pixels that are no more than `margin` rows and columns away."""
+    for axis, length in enumerate(mask.shape):
+        padding = [(0, 0), (0, 0)]
+        padding[axis] = (margin + 1, margin)
+        sums = np.pad(mask, padding).cumsum(axis=axis, dtype=np.int32)
+        last = np.arange(length) + 2 * margin + 1
+        mask = sums.take(last, axis) > sums.take(np.arange(length), axis)
+    return mask

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -107,7 +106,7 @@ def _compact(crops: Sequence[PastedMask], image_size: tuple[int, int]) -> Any:
     )
 
 
-def _require_supervision() -> ModuleType:
+def _require_supervision() -> Any:
     try:
         import supervision
     except ImportError as error:

@@ -45,6 +45,16 @@ def test_a_crop_is_blurred_by_its_own_shape() -> None:
     assert (blurred[80, 20:80] != STRIPES[80, 20:80]).all()
 
 
+def test_the_margin_grows_with_the_person() -> None:
+    """By 4 % of the longer side, on all sides, and no more."""
+    image = np.zeros((1000, 700, 3), np.uint8)
+    image[::2] = 255
+    blurred = np.asarray(blur_masks(image, [crop(100, 200, 800, 300)], image.shape[:2]))
+    rows, columns = np.nonzero((blurred != image).any(axis=2))
+    assert (rows.min(), rows.max()) == (100 - 32, 900 + 32 - 1)
+    assert (columns.min(), columns.max()) == (200 - 32, 500 + 32 - 1)
+
+
 def test_nothing_found_leaves_the_image_alone_and_all_of_it_can_be_blurred() -> None:
     original = STRIPES.copy()
     none = Detections.empty((120, 200)).blur(STRIPES)

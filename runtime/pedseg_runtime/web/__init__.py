@@ -2,7 +2,7 @@
 
     from pedseg_runtime.web import fetch_library, write_page
 
-    write_page("pedseg.onnx", "site", library=fetch_library())
+    write_page(Path("pedseg.onnx"), Path("site"), library=fetch_library())
 
 `pedseg-web` is the same for the command line. The page's own files are in `page/`; onnxruntime-web
 comes from its npm package of a pinned version (`library.py`).

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 import json
 import os
@@ -11,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -30,15 +29,14 @@ class Chromium:
     Args:
         program: its path.
         profile: a folder for what the browser writes.
-        flags: more options of the command line.
     """
 
-    def __init__(self, program: str, profile: Path, flags: Sequence[str] = ()) -> None:
+    def __init__(self, program: str, profile: Path) -> None:
         (child_in, self._out), (self._in, child_out) = os.pipe(), os.pipe()
         command = [
             *(program, "--headless", "--no-sandbox", "--remote-debugging-pipe"),
             *("--disable-background-networking", "--no-first-run", f"--user-data-dir={profile}"),
-            *(*flags, "about:blank"),
+            "about:blank",
         ]
         # Chromium reads commands from descriptor 3 and writes answers to 4.
         script = (
@@ -126,18 +124,6 @@ class Chromium:
         """Errors so far: exceptions, blocked or missing files, what the console says."""
         kinds = ("Log.entryAdded", "Runtime.exceptionThrown")
         return [json.dumps(event) for event in self.events if event["method"] in kinds]
-
-    def screenshot(self, path: Path, *, width: int, height: int, mobile: bool = False) -> None:
-        """Write a PNG of the page in a window of that size."""
-        self.call(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=height,
-            deviceScaleFactor=2 if mobile else 1,
-            mobile=mobile,
-        )
-        shot = self.call("Page.captureScreenshot", format="png")
-        path.write_bytes(base64.b64decode(shot["data"]))
 
     def _attach(self) -> None:
         """Take the tab that is open, and hear of what goes on in it."""

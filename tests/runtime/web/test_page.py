@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 import tarfile
 import threading
 import urllib.request
@@ -137,6 +138,37 @@ def test_another_package_than_the_pinned_one_is_refused(tmp_path: Path, tiny_pat
         read_library(tmp_path / "missing.tgz")
 
 
+def test_the_command_writes_the_folder_and_says_how_to_look_at_it(
+    tmp_path: Path, tested: Path, library: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pedseg_runtime.web.cli.read_library", lambda path: library)
+    result = CliRunner().invoke(main, [str(tested), str(tmp_path / "site"), "--library", "x.tgz"])
+    assert result.exit_code == 0, result.output
+    assert f"into {tmp_path / 'site'}" in result.stdout
+    assert "--serve 8000" in result.stderr
+    assert (tmp_path / "site" / "index.html").exists()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for npm is a shell script")
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("echo 'npm error code E404' >&2; exit 1", "expected npm to fetch it, found npm error"),
+        ("printf other > onnxruntime-web-1.30.0.tgz", "expected onnxruntime-web@.* found another"),
+    ],
+    ids=["not found", "another file"],
+)
+def test_what_npm_does_wrong_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, message: str
+) -> None:
+    npm = tmp_path / "npm"
+    npm.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    with pytest.raises(DownloadError, match=message):
+        fetch_library()
+
+
 def test_without_npm_the_command_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "")
     with pytest.raises(DownloadError, match=r"install Node\.js, or run 'npm pack onnxruntime-web@"):
@@ -184,10 +216,13 @@ def test_the_page_finds_what_the_runtime_finds(
             assert one["bits"] == crop.bits.ravel().astype(int).tolist()
         browser.choose_file("#file", site / "street.png")
         browser.wait_for("document.body.classList.contains('shown')")
-        assert text(browser, "found").startswith("1 person")
+        assert text(browser, "found").startswith("1 × person")
         browser.evaluate("document.getElementById('threshold').value = 0.1")
         browser.evaluate("document.getElementById('threshold').dispatchEvent(new Event('input'))")
-        assert text(browser, "found").startswith("2 person")
+        assert text(browser, "found").startswith("2 × person")
+        phone = {"width": 390, "height": 844, "deviceScaleFactor": 2, "mobile": True}
+        browser.call("Emulation.setDeviceMetricsOverride", **phone)
+        assert browser.evaluate("document.documentElement.scrollWidth") == 390
         assert browser.problems() == []
 
 

@@ -13,8 +13,6 @@ let segmenter = null;
 let shown = null; // the last image with its answer
 let source = 0; // counts what was opened: an answer for an earlier source is not shown
 
-await start(new URLSearchParams(location.search).get("backend") ?? "wasm");
-
 /** Load the artifact; where WebGPU does not run it, WebAssembly does. */
 async function start(backend) {
   element("backend").value = backend;
@@ -82,17 +80,21 @@ async function openFile(file) {
   try {
     if (file.type.startsWith("video/")) {
       video.src = URL.createObjectURL(file);
-      video.loop = false;
       await follow(current);
     } else {
       // As the runtime: EXIF's orientation counts, color profiles do not.
-      const bitmap = await createImageBitmap(file, { colorSpaceConversion: "none" });
+      const options = { colorSpaceConversion: "none" };
+      const bitmap = await createImageBitmap(file, options).catch(refuse);
       await segmentImage(fitted(bitmap, bitmap.width, bitmap.height), current);
     }
   } catch (error) {
-    const expected = "expected an image or a video that this browser reads";
-    if (current === source) say(`${file.name}: ${expected} (${error.message})`, "bad");
+    if (current === source) say(`${file.name}: ${error.message}`, "bad");
   }
+}
+
+function refuse(error) {
+  const found = `found one that it does not (${error.message})`;
+  throw new Error(`expected an image or a video that this browser reads, ${found}`);
 }
 
 async function openCamera() {
@@ -101,7 +103,12 @@ async function openCamera() {
   try {
     if (!navigator.mediaDevices) throw new Error("it needs https, or a page of this device");
     const wanted = { facingMode: "environment", width: { ideal: 640 } };
-    video.srcObject = await navigator.mediaDevices.getUserMedia({ video: wanted });
+    const stream = await navigator.mediaDevices.getUserMedia({ video: wanted });
+    if (current !== source) {
+      for (const track of stream.getTracks()) track.stop();
+      return;
+    }
+    video.srcObject = stream;
     await follow(current);
   } catch (error) {
     if (current === source) say(`camera: ${error.message}`, "bad");
@@ -110,7 +117,7 @@ async function openCamera() {
 
 /** Segment the newest frame of the video again and again; those that come meanwhile are dropped. */
 async function follow(current) {
-  await video.play();
+  await video.play().catch(refuse);
   document.body.classList.add("moving");
   while (current === source && !video.ended) {
     if (video.paused && shown?.time === video.currentTime) {
@@ -120,6 +127,7 @@ async function follow(current) {
     const time = video.currentTime;
     await segmentImage(fitted(video, video.videoWidth, video.videoHeight), current, time);
   }
+  if (current === source) document.body.classList.remove("moving");
 }
 
 /** The pixels of an image or a frame, scaled down if there are too many. */
@@ -133,8 +141,9 @@ function fitted(drawable, width, height) {
 
 async function segmentImage(image, current = source, time = null) {
   document.body.classList.add("busy");
-  const answer = await segmenter.segment(image);
-  document.body.classList.remove("busy");
+  const answer = await segmenter.segment(image).finally(() => {
+    document.body.classList.remove("busy");
+  });
   if (current !== source) return;
   shown = { image, answer, time };
   show();
@@ -152,7 +161,7 @@ function show() {
   element("save").disabled = false;
   const counts = new Map();
   for (const { name } of found) counts.set(name, (counts.get(name) ?? 0) + 1);
-  const names = [...counts].map(([name, count]) => `${count} ${name}`).join(", ");
+  const names = [...counts].map(([name, count]) => `${count} × ${name}`).join(", ");
   element("found").textContent = `${names || "nothing found"} · ${image.width}x${image.height} · ` +
     `${answer.milliseconds.toFixed(0)} ms`;
 }
@@ -191,5 +200,7 @@ document.addEventListener("drop", (event) => {
   event.preventDefault();
   document.body.classList.remove("dragging");
   const [file] = event.dataTransfer.files;
-  if (file && segmenter) openFile(file);
+  if (file && document.body.classList.contains("ready")) openFile(file);
 });
+
+await start(new URLSearchParams(location.search).get("backend") ?? "wasm");
