@@ -39,7 +39,7 @@ class CudaProposalStage(ProposalStage):
         its cuda/math/topk_impl.cuh): several shorter rows run side by side. Whatever is among the
         best P is so in its part too, and parts stand in the order of their indices.
         """
-        parts = objectness.unflatten(1, [GROUPS, -1])  # [N, G, A / G]
+        parts = objectness.view(objectness.shape[0], GROUPS, -1)  # [N, G, A / G]
         best, index = self.best_of_level(parts)
         first = torch.arange(GROUPS, device=index.device).unsqueeze(1) * parts.shape[2]
         best, position = best.flatten(1).topk(self.per_level, dim=1)

@@ -26,7 +26,7 @@ from pedseg_export.graph.batched_nms import matrix_width
 pytestmark = pytest.mark.slow
 
 ROWS = int(os.environ.get("PEDSEG_NMS_ROWS", "6000"))
-BATCH, ENTRIES, ROUNDS = 2000, 24, 8  # a chain of 24 boxes takes more than 8 rounds
+BATCH, ENTRIES, ROUNDS = 2000, 12, 4  # a chain of 12 boxes takes more than 4 rounds
 TOGETHER = 16
 THRESHOLD, FLOOR = 0.5, 0.1
 
