@@ -99,9 +99,9 @@ def draw(image: NDArray[np.uint8], found: sv.Detections, shown: int) -> Image.Im
         window = painted[top : top + bits.shape[0], left : left + bits.shape[1]]
         color = np.array(palette.by_idx(index).as_rgb())
         window[bits] = (window[bits] * 0.5 + color * 0.5).astype(np.uint8)
-    picture = Image.fromarray(painted)
-    picture.thumbnail((shown, shown))
-    return picture
+    shrunk = Image.fromarray(painted)
+    shrunk.thumbnail((shown, shown))
+    return shrunk
 
 
 @click.command(cls=Command)

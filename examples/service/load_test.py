@@ -5,8 +5,8 @@
     python load_test.py http://localhost:8000 --images photos --clients 64 --minutes 10
 
 Every client sends one image after the other, and comes back a second later where it is told to.
-Exits with 1 if an image is not answered as it should be, or if the metrics say otherwise. Nobody
-else may use the service meanwhile.
+Exits with 1 if an image is not answered as it should be, or if the metrics say otherwise. Run
+it while no other client uses the service.
 """
 
 from __future__ import annotations

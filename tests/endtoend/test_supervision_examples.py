@@ -21,8 +21,8 @@ from pedseg_runtime.predict.video import VideoReader
 
 pytestmark = pytest.mark.slow
 
-pytest.importorskip("supervision", reason="needs supervision")
-pytest.importorskip("trackers", reason="needs trackers")
+pytest.importorskip("supervision", reason="needs supervision", exc_type=ImportError)
+pytest.importorskip("trackers", reason="needs trackers", exc_type=ImportError)
 av = pytest.importorskip("av", reason="needs PyAV: pip install 'pedseg[video]'")
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

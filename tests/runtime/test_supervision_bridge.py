@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pedseg_runtime import Detections, InputError, Segmenter
 
-supervision = pytest.importorskip("supervision", reason="needs supervision")
+supervision = pytest.importorskip("supervision", reason="needs supervision", exc_type=ImportError)
 
 
 @pytest.fixture

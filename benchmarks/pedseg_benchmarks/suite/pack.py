@@ -125,7 +125,7 @@ def pack(
     if not made:
         reasons = "; ".join(f"{one.name}: {one.reason}" for one in outcomes)
         raise InputError(f"pack: expected artifacts to pack, found none: {reasons}")
-    pictures = _images(options)
+    images = _images(options)
     facts: dict[str, Any] = {
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "pedseg": __version__,
@@ -139,7 +139,7 @@ def pack(
         models = options.cache / "models"
         named = [(f"models/{one.file}", models / one.file) for one in made]
         facts["models"] = files.add_files(archive, [(CHECKPOINT, checkpoint), *named])
-        for name, image in pictures.items():
+        for name, image in images.items():
             archive.add(name, _png(image))
         _add_sources(archive)
         with tempfile.TemporaryDirectory() as scratch:

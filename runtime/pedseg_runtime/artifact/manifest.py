@@ -77,7 +77,7 @@ class Manifest:
         accuracy: what a lower precision cost in AP on the user's images, or None.
         dataset_digest: folder -> sha256 of the training data, empty if the checkpoint knew none.
         split: of the training data: images of each part, and which part chose the epoch.
-        license: of the weights, as an SPDX identifier or a model hub's; empty if nobody said.
+        license: of the weights, as an SPDX identifier or a model hub's; empty if not stated.
         created: ISO 8601 time of the export, UTC.
         input, outputs: names, dtypes and shapes of the contract.
     """
