@@ -161,7 +161,7 @@ class Detections:
         return draw_detections(image, self)
 
     def blur(self, image: Image.Image | NDArray[np.uint8]) -> Image.Image:
-        """A copy of `image` (PIL or uint8 [H, W, 3] RGB) on which no detected person can be recognised.
+        """A copy of `image` (PIL or uint8 [H, W, 3] RGB) with all detections unrecognisable.
 
         Raises:
             InputError: the image has another size than the detections.

@@ -1,4 +1,4 @@
-"""Float32 that is float32 on CUDA: torch's TF32 is off while an artifact or eager computes in float32.
+"""Float32 that is float32 on CUDA: torch without TF32 while an artifact or eager computes in it.
 
 By default torch lets cuDNN round the factors of a float32 convolution to TF32, ten bits of
 mantissa. Neither the eager reference nor an artifact that is compared with it may be rounded so.
