@@ -28,6 +28,7 @@ from pedseg_runtime.backends.sessions import CPU, CUDA, misplaced
 from pedseg_runtime.devices import CUDA_EXTRA
 from pedseg_runtime.errors import ArtifactError, DeviceError
 
+ALL = "all operators"  # where onnxruntime only says how many nodes there are
 COPIES = {"MemcpyFromHost": "to the GPU", "MemcpyToHost": "to the CPU"}
 _PROVIDER = Path(ort.__file__).parent / "capi" / "libonnxruntime_providers_cuda.so"
 _COMPILERS = ("cc", "gcc", "clang")
@@ -75,6 +76,7 @@ class CudaPlacement:
     Attributes:
         onnxruntime: its version.
         providers: provider -> operator -> number of nodes, without the copies; most frequent first.
+            If one provider has all nodes, they are counted as `ALL`.
         copies: `COPIES` -> how many of them are inserted, each between the devices.
     """
 
@@ -155,15 +157,16 @@ def explain_placement(path: Path) -> CudaPlacement:
 def read_log(log: str) -> dict[str, Counter[str]]:
     """Provider -> operator -> number of nodes, from what onnxruntime logs when it has placed them.
 
-    A line names a provider, the following ones its nodes: `Conv (name of the node)`.
+    A line names a provider, the following ones its nodes: `Conv (name of the node)`. Nodes that
+    are all on one provider are not listed, but their number is said.
     """
     counts: dict[str, Counter[str]] = {}
     provider = None
     for line in log.splitlines():
-        heading = re.search(r" placed on \[(\w+)\]", line)
+        heading = re.search(r"(\S+) placed on \[(\w+)\]\. Number of nodes: (\d+)", line)
         if heading:
-            provider = heading.group(1)
-            counts.setdefault(provider, Counter())
+            scope, provider, number = heading.groups()
+            counts[provider] = Counter({ALL: int(number)} if scope == "nodes" else {})
         elif provider is not None and (node := re.search(r"VerifyEach\w+\]  +(\w+) \(", line)):
             counts[provider][node.group(1)] += 1
     return counts

@@ -19,18 +19,20 @@ needs_provider = pytest.mark.skipif(
 )
 TINY = Path(__file__).parents[1] / "runtime" / "golden" / "tiny.onnx"
 LOG = """
-[V:onnxruntime:, session_state.cc:1584 VerifyEachNodeIsAssignedToAnEp] Node placements
-[V:onnxruntime:, session_state.cc:1584 VerifyEachNodeIsAssignedToAnEp]  Node(s) placed on [CPU].
-[V:onnxruntime:, session_state.cc:1586 VerifyEachNodeIsAssignedToAnEp]   Mul (node_mul_1)
-[V:onnxruntime:, session_state.cc:1584 VerifyEachNodeIsAssignedToAnEp]  Node(s) placed on [CUDA].
-[V:onnxruntime:, session_state.cc:1586 VerifyEachNodeIsAssignedToAnEp]   Conv (trunk/conv (first))
-[V:onnxruntime:, session_state.cc:1586 VerifyEachNodeIsAssignedToAnEp]   Conv ()
+[V:onnxruntime:, VerifyEachNodeIsAssignedToAnEp] Node placements
+[V:onnxruntime:, VerifyEachNodeIsAssignedToAnEp]  Node(s) placed on [CPU]. Number of nodes: 1
+[V:onnxruntime:, VerifyEachNodeIsAssignedToAnEp]   Mul (node_mul_1)
+[V:onnxruntime:, VerifyEachNodeIsAssignedToAnEp]  Node(s) placed on [CUDA]. Number of nodes: 2
+[V:onnxruntime:, VerifyEachNodeIsAssignedToAnEp]   Conv (trunk/conv (first))
+[V:onnxruntime:, VerifyEachNodeIsAssignedToAnEp]   Conv ()
 [W:onnxruntime:, constant_folding.cc:1 Fold]   Could not fold (a node)
 """
 
 
 def test_the_log_is_counted_by_provider_and_operator() -> None:
     assert read_log(LOG) == {"CPU": {"Mul": 1}, "CUDA": {"Conv": 2}}
+    line = "VerifyEachNodeIsAssignedToAnEp]  All nodes placed on [CUDA]. Number of nodes: 304"
+    assert read_log(line) == {"CUDA": {placement.ALL: 304}}
     assert read_log("no placement") == {}
 
 
