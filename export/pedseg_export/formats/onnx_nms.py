@@ -11,6 +11,7 @@ from onnxscript import opset18 as op
 
 NO_SCORE = -1.0  # of entries that take no part, and in the answer of those that are suppressed
 FLOAT = int(ir.DataType.FLOAT)
+ALL_BOXES = torch.iinfo(torch.int32).max
 
 
 def translate_batched_nms(
@@ -124,12 +125,26 @@ def answer_serially(
 ) -> Any:
     """`answer` [B, P] with the rows where `unsettled` [B] by NonMaxSuppression: usually none.
 
-    NonZero makes their number a shape, so that no device copies a condition to the CPU.
+    NonZero makes their number a shape, so that no device copies a condition to the CPU. What is
+    empty then goes only through operators that do nothing for it: onnxruntime's GatherND on CUDA
+    would launch a kernel without blocks.
     """
-    row = op.Transpose(op.NonZero(unsettled), perm=[1, 0])  # [U, 1]
-    chosen = op.GatherND(scores, row)  # [U, P]
-    kept = translate_nms(op.GatherND(boxes, row), chosen, threshold, floor)
-    return op.ScatterND(answer, row, kept)
+    row = op.Squeeze(op.NonZero(unsettled), _ints([0]))  # [U]
+    selected = op.NonMaxSuppression(
+        op.Gather(boxes, row),
+        op.Unsqueeze(op.Gather(scores, row), _ints([1])),
+        op.Constant(value_ints=[ALL_BOXES]),
+        op.Constant(value_floats=[threshold]),
+        op.Constant(value_floats=[floor]),
+    )  # [S, 3]: position in `row`, class, entry
+    position, entry = (op.Gather(selected, op.Constant(value_int=i), axis=1) for i in (0, 2))
+    first = op.Mul(op.Gather(row, position), op.Constant(value_int=int(scores.shape[1])))
+    place = op.Add(first, entry)  # [S], in all rows one after the other
+    kept = op.Gather(op.Reshape(scores, _ints([-1])), place)
+    is_settled = op.Unsqueeze(op.LessOrEqual(unsettled, _float(0.0)), _ints([1]))
+    settled = op.Reshape(op.Where(is_settled, answer, _float(NO_SCORE)), _ints([-1]))
+    merged = op.ScatterND(settled, op.Unsqueeze(place, _ints([1])), kept)
+    return op.Reshape(merged, _ints([-1, int(scores.shape[1])]))
 
 
 def translate_nms(boxes: Any, scores: Any, iou_threshold: float, floor: float) -> Any:
@@ -138,7 +153,7 @@ def translate_nms(boxes: Any, scores: Any, iou_threshold: float, floor: float) -
     selected = op.NonMaxSuppression(
         boxes,
         rows,
-        op.Constant(value_ints=[torch.iinfo(torch.int32).max]),
+        op.Constant(value_ints=[ALL_BOXES]),
         op.Constant(value_floats=[iou_threshold]),
         op.Constant(value_floats=[floor]),
     )  # [S, 3]: row, class, entry
