@@ -137,7 +137,7 @@ class PackedPlan:
         words = [
             *("pytest", *(str(root / file) for file in GPU_TESTS), *chosen, "--rootdir"),
             *(str(root), "-c", str(root / "pyproject.toml"), "-q", "--no-header"),
-            *("-p", "no:cacheprovider", f"--junitxml={made}"),
+            *("-W", "default", "-p", "no:cacheprovider", f"--junitxml={made}"),
         ]
         files = len([path for path in self._kit.artifacts() if path.suffix == ".onnx"])
         return [

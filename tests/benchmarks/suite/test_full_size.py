@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import PIL.Image
 import pytest
@@ -8,7 +10,13 @@ from click.testing import CliRunner
 from torchvision.ops import box_iou, masks_to_boxes
 
 from pedseg_benchmarks.suite import full_size as command
-from pedseg_benchmarks.suite.full_size import full_size, street_with_people, threshold_for
+from pedseg_benchmarks.suite.full_size import (
+    FEWEST_COARSE,
+    coarsen,
+    full_size,
+    street_with_people,
+    threshold_for,
+)
 from pedseg_benchmarks.suite.layout import calibration_streets, measured_street
 from pedseg_runtime.errors import InputError
 from pedseg_train.checkpoint import load_checkpoint
@@ -51,6 +59,20 @@ def test_people_score_higher_than_what_is_elsewhere(made):
     assert found.scores[overlap >= 0.5].mean() > 0.1 + found.scores[overlap < 0.1].mean()
 
 
+def test_coarse_weights_have_few_bits_and_are_hardly_off(made):
+    model = copy.deepcopy(made[0])
+    coarsen(model, 4)
+    for name, weight in made[0].named_parameters():
+        coarse = model.get_parameter(name)
+        if weight.numel() < FEWEST_COARSE:
+            assert torch.equal(coarse, weight)
+            continue
+        bits = coarse.detach().view(torch.int32)
+        assert not (bits & ((1 << 19) - 1)).any(), "of 23 bits the last 19 are zero"
+        assert (coarse - weight).abs().le(weight.abs() / 32).all()
+    assert len(EagerSegmenter(model, class_names=("background", "person"))(made[1])) > 0
+
+
 def test_the_command_writes_the_network_and_its_streets(monkeypatch, tmp_path):
     tiny = "maskrcnn_resnet10_fpn_lite"
     monkeypatch.setattr(command, "ARCHITECTURE", tiny)
@@ -69,8 +91,9 @@ def test_the_command_writes_the_network_and_its_streets(monkeypatch, tmp_path):
     assert not any(np.array_equal(measured, PIL.Image.open(path)) for path in others)
 
 
-def made_of(height, width, seed):
+def made_of(height, width, seed, mantissa_bits):
     """A network that was not fitted, and the first street."""
+    assert mantissa_bits is None
     model = build_model(
         "maskrcnn_resnet10_fpn_lite", class_names=("background", "person"), min_size=64, max_size=96
     )
