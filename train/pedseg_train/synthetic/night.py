@@ -54,5 +54,5 @@ def _pool(rng: np.random.Generator, camera: Camera, height: int, width: int) -> 
     across = (np.arange(width, dtype=np.float32) - column) / reach
     down = (np.arange(height, dtype=np.float32) - row) / (0.8 * reach)
     strength = float(rng.uniform(0.2, 0.6))
-    pool: NDArray[np.float32] = strength * np.exp(-(across[None, :] ** 2) - down[:, None] ** 2)
-    return pool
+    pool = strength * np.exp(-(across[None, :] ** 2) - down[:, None] ** 2)
+    return pool.astype(np.float32)
