@@ -32,7 +32,7 @@ demo: $(BASE)  ## fine-tune, export, verify, predict, benchmark, a page; DATA=DI
 demo-full: $(BASE)  ## the same with 400 streets, trained from random weights; 12 to 28 minutes
 	$(BIN)/python -m examples.demo --output $(DEMO)-full --full $(if $(TRAIN),--train='$(TRAIN)')
 
-demo-weights: $(BASE)  ## make the checkpoint that the demo starts from anew; hours
+demo-weights: $(BASE)  ## make the checkpoint that the demo starts from anew; about half an hour
 	$(BIN)/python -m examples.demo.make_weights build/weights
 
 docs: $(READY)  ## build the handbook into build/handbook; a broken link or reference fails

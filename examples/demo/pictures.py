@@ -18,7 +18,7 @@ from pedseg_train.report.gallery import LONGEST, data_uri, draw_pair
 
 SHOWN = 4
 GAP = 8  # pixels between the drawings of a strip
-MOST_PEOPLE = 6  # more are no longer told apart at the size of the page
+MOST_PEOPLE = 4  # more hide each other at the size of the page
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def held_out_pictures(data: Path, split: Path, artifact: Path, start: Path | Non
 
 def choose(dataset: SegmentationDataset, places: Sequence[int]) -> list[int]:
     """Images with many people, but few enough to tell them apart."""
-    people = {place: len(dataset.target(place)["labels"]) for place in places}
+    people = {place: len(dataset.labels(place)) for place in places}
     ranked = sorted(places, key=lambda place: (people[place] > MOST_PEOPLE, -people[place]))
     return sorted(ranked[:SHOWN])
 

@@ -185,6 +185,16 @@ def test_pairing_makes_the_interval_narrower_than_either_sides_own():
     assert paired.high - paired.low < 0.7 * 100 * (alone.high - alone.low)
 
 
+def test_the_candidates_own_interval_is_the_one_it_has_alone():
+    street = streets(20)
+    candidate = found(street, jitter=6)
+    difference = compare_ap(found(street, jitter=2), candidate, resamples=60, seed=3)
+    alone = ap_intervals(candidate, resamples=60, seed=3)
+    for kind in ("bbox", "segm"):
+        interval = alone[kind]["AP"]
+        assert getattr(difference, kind).candidate_interval == (interval.low, interval.high)
+
+
 def test_more_images_make_the_interval_narrower():
     widths = []
     for images in (30, 270):

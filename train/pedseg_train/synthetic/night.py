@@ -35,12 +35,12 @@ def after_dark(rng: np.random.Generator, image: Image.Image, camera: Camera) -> 
     """
     colors = np.asarray(image, np.float32) / 255
     height, width = colors.shape[:2]
-    light = _SKY * float(rng.uniform(0.28, 0.46)) * np.ones((height, width, 1), np.float32)
+    light = _SKY * float(rng.uniform(0.5, 0.75)) * np.ones((height, width, 1), np.float32)
     for _ in range(int(rng.integers(1, 4))):
         light = light + _pool(rng, camera, height, width)[..., None] * _LAMP
     exposed = colors * light
     # Few photons: noise that grows with the root of the signal, and some in the dark.
-    sigma = float(rng.uniform(0.01, 0.035)) * np.sqrt(exposed + 0.05)
+    sigma = float(rng.uniform(0.008, 0.025)) * np.sqrt(exposed + 0.05)
     noisy = exposed + sigma * rng.standard_normal(exposed.shape, np.float32)
     return Image.fromarray((noisy.clip(0, 1) * 255).round().astype(np.uint8))
 
@@ -53,6 +53,6 @@ def _pool(rng: np.random.Generator, camera: Camera, height: int, width: int) -> 
     reach = camera.scale(z) * _LAMP_HEIGHT
     across = (np.arange(width, dtype=np.float32) - column) / reach
     down = (np.arange(height, dtype=np.float32) - row) / (0.8 * reach)
-    strength = float(rng.uniform(0.4, 1.0))
-    pool: NDArray[np.float32] = strength * np.exp(-(across[None, :] ** 2) - down[:, None] ** 2)
-    return pool
+    strength = float(rng.uniform(0.2, 0.6))
+    pool = strength * np.exp(-(across[None, :] ** 2) - down[:, None] ** 2)
+    return pool.astype(np.float32)
