@@ -139,7 +139,7 @@ def learn_statistics(model: MaskRCNN, images: Sequence[Image]) -> None:
 def coarsen(model: MaskRCNN, mantissa_bits: int) -> None:
     """Round the weights of large layers to so many bits after the leading one.
 
-    The network computes in float32 as before, but its file packs to a quarter. With 4 bits a weight
+    The network computes in float32 as before, but its file packs to a third. With 4 bits a weight
     is off by 3 % at most, which the fit of the last layers was made to bear (`probes.BLUR`).
     """
     steps = 2 ** (mantissa_bits + 1)
