@@ -1,4 +1,4 @@
-"""The page at the end of the demo: what happened, pictures, numbers, and what to do next."""
+"""The page at the end of the demo: what happened, images, numbers, and what to do next."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pedseg_runtime import __version__
 from pedseg_runtime.files import replacing
 from pedseg_train.presentation.page import render
 
-from .pictures import held_out_pictures
+from .images import held_out_images
 from .steps import Steps
 
 NAMES = {"before": "before fine-tuning", "safetensors": "checkpoint, eager PyTorch",
@@ -30,7 +30,7 @@ FILES = {
 def write_page(
     out: Path, *, data: Path, checkpoint: Path, start: Path | None, steps: Steps
 ) -> Path:
-    """Write OUT/index.html, a page that needs no network, and a picture of it, OUT/picture.jpg.
+    """Write OUT/index.html, a page that needs no network, and OUT/held_out.jpg, its first images.
 
     Args:
         out: folder of the demo, where its steps have written their files.
@@ -46,10 +46,10 @@ def write_page(
         name: read(path) for name in NAMES if (path := out / f"accuracy-{name}.json").exists()
     }
     benchmark = read(out / "benchmark.json")
-    pictures = held_out_pictures(
+    images = held_out_images(
         data, checkpoint.parent / "split.json", checkpoint.with_suffix(".onnx"), start
     )
-    pictures[0].strip().save(out / "picture.jpg", quality=85)
+    images[0].strip().save(out / "held_out.jpg", quality=85)
     html = render(
         __package__,
         "demo.html.jinja",
@@ -57,7 +57,7 @@ def write_page(
         answer=answer(accuracy, benchmark, steps),
         tiles=tiles(accuracy, benchmark, steps),
         steps=[(step.purpose, step.command, f"{step.seconds:.0f} s") for step in steps],
-        pictures=pictures,
+        images=images,
         accuracy=[accuracy_row(NAMES[name], found) for name, found in accuracy.items()],
         parity=[parity_row(one) for one in benchmark["contenders"] if one["parity"]],
         speed=[speed_row(one) for one in benchmark["contenders"]],

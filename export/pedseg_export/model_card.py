@@ -244,7 +244,7 @@ def _license(manifest: Manifest) -> str:
         said = f"`{manifest.license}`, as who exported it said."
     else:
         said = (
-            "Nobody has stated one. It is for whom trained the weights to say, with an eye on the "
+            "None was stated. That is for whoever trained the weights to do, with an eye on the "
             "terms of the data and of the weights that training began with: "
             "`pedseg-export --license ID`."
         )

@@ -12,8 +12,8 @@ import pytest
 import torch
 from examples.demo import page
 from examples.demo.__main__ import WEIGHTS, checked
+from examples.demo.images import HeldOutImage
 from examples.demo.make_weights import keep
-from examples.demo.pictures import Picture
 from examples.demo.steps import Step, Steps
 from PIL import Image
 
@@ -56,7 +56,9 @@ def demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name, score in (("before", 0.41), ("safetensors", 0.73), ("onnx", 0.73)):
         (tmp_path / f"accuracy-{name}.json").write_text(json.dumps(accuracy(score)))
     drawings = {caption: Image.new("RGB", (40, 30)) for caption in ("ground truth", "before")}
-    monkeypatch.setattr(page, "held_out_pictures", lambda *_: [Picture("street_00007", drawings)])
+    monkeypatch.setattr(
+        page, "held_out_images", lambda *_: [HeldOutImage("street_00007", drawings)]
+    )
     (tmp_path / "dataset.png").touch()
     return tmp_path
 
@@ -84,7 +86,7 @@ def test_the_page_says_what_was_learnt_and_that_the_answers_are_the_same(demo: P
         "&lt;CPU&gt;",
     ):
         assert words in html
-    with Image.open(demo / "picture.jpg") as strip:
+    with Image.open(demo / "held_out.jpg") as strip:
         assert strip.size == (88, 30)
     assert "http" not in html, "the page needs no network"
     assert "best.onnx.md" not in html, "a file that is not there"

@@ -103,7 +103,7 @@ def test_a_reader_finds_data_accuracy_parity_limits_and_license(artifact: Path, 
 def test_what_nobody_knows_is_said_and_not_in_the_header(artifact: Path) -> None:
     card = model_card(artifact, BARE)
     assert header(card).keys() == {"library_name", "pipeline_tag", "tags"}
-    for words in ("Unknown: the checkpoint", "No interval", "Not compared", "Nobody has stated"):
+    for words in ("Unknown: the checkpoint", "No interval", "Not compared", "None was stated"):
         assert words in card
 
 

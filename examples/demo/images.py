@@ -22,7 +22,7 @@ MOST_PEOPLE = 4  # more hide each other at the size of the page
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
+class HeldOutImage:
     """One image of the page.
 
     Attributes:
@@ -47,7 +47,9 @@ class Picture:
         return strip
 
 
-def held_out_pictures(data: Path, split: Path, artifact: Path, start: Path | None) -> list[Picture]:
+def held_out_images(
+    data: Path, split: Path, artifact: Path, start: Path | None
+) -> list[HeldOutImage]:
     """Draw some of the images that training never saw.
 
     Args:
@@ -68,7 +70,7 @@ def held_out_pictures(data: Path, split: Path, artifact: Path, start: Path | Non
         )
         before = record(eager, dataset, places)
     return [
-        Picture(dataset.names[place], draw(dataset, index, now, before))
+        HeldOutImage(dataset.names[place], draw(dataset, index, now, before))
         for index, place in enumerate(places)
     ]
 
