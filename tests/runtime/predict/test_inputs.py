@@ -200,7 +200,12 @@ def test_outputs_never_collide(parts: list[tuple[str, str, str]]) -> None:
         pytest.param("a.tiff", ["overlay"], {"overlay": "a.png"}, id="other image"),
         pytest.param("a.gif", ["overlay"], {"overlay": "a.png"}, id="GIF is an image"),
         pytest.param("a.jpg", ["masks"], {"mask": "PedMasks/a_mask.png"}, id="masks"),
-        pytest.param("a.MOV", FORMATS, {"overlay": "a.mp4", "lines": "a.jsonl"}, id="video"),
+        pytest.param(
+            "a.MOV",
+            FORMATS,
+            {"overlay": "a.mp4", "blurred": "a_blurred.mp4", "lines": "a.jsonl"},
+            id="video",
+        ),
         pytest.param("{}.png", ["overlay"], {"overlay": "{}.png"}, id="braces"),
     ],
 )
