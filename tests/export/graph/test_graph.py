@@ -335,7 +335,11 @@ def topk_of_cuda(values: torch.Tensor, k: int, dim: int) -> tuple[torch.Tensor, 
     A block sorts two keys per thread. Entry k of the best goes to thread k % 1024, unset entries
     are the lowest float32, and equal keys keep the order of threads.
     """
-    assert dim == 1
+    assert dim in (values.ndim - 1, -1)
+    if values.ndim > 2:
+        rows = topk_of_cuda(values.flatten(0, -2), k, dim=1)
+        best, index = (each.unflatten(0, values.shape[:-1]) for each in rows)
+        return best, index
     best, index = torch.topk(values, k, dim=1)
     threads = 1024
     keys = best.new_full([len(values), 2 * threads], torch.finfo(torch.float32).min)
@@ -347,13 +351,17 @@ def topk_of_cuda(values: torch.Tensor, k: int, dim: int) -> tuple[torch.Tensor, 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("device_target", ["cpu", "cuda"])
 def test_unset_entries_of_cudas_topk_change_no_detection(
-    loaded: LoadedCheckpoint, eager: EagerSegmenter, monkeypatch: pytest.MonkeyPatch
+    device_target: str,
+    loaded: LoadedCheckpoint,
+    eager: EagerSegmenter,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Every level of a small image has fewer anchors than slots, down to a handful."""
     image = generated_samples()[0].image
     expected = [eager(image)]
     monkeypatch.setattr(torch.Tensor, "topk", topk_of_cuda)
-    found = run(InferenceGraph(loaded.model), [image])
+    found = run(InferenceGraph(loaded.model, device_target=device_target), [image])
     report = compare(expected, found, score_threshold=loaded.header.score_threshold)
     assert report, report.summary()
