@@ -66,9 +66,9 @@ wheel: $(READY)  ## build the wheel into dist/
 test-wheel: wheel  ## install the wheel with base dependencies only, without torch, and test the runtime
 	rm -rf build/bare
 	$(PYTHON) -m venv build/bare
-	build/bare/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/*.whl pytest pytest-timeout hypothesis
+	build/bare/bin/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt dist/*.whl pytest pytest-timeout pytest-xdist hypothesis
 	build/bare/bin/python tests/runtime/bare.py
-	build/bare/bin/python -m pytest tests/runtime -p no:cacheprovider
+	build/bare/bin/python -m pytest tests/runtime -p no:cacheprovider --numprocesses $(JOBS)
 
 clean:  ## remove what was built, not .venv
 	rm -rf build dist $(DEMO) $(DEMO)-full .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage coverage.json htmlcov

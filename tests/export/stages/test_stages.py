@@ -22,7 +22,6 @@ from pedseg_export.graph import (
     InferenceGraph,
     backbone,
     intermediates,
-    roi_align,
 )
 from pedseg_export.graph.sizes import box_limits, int_vector, network_size, positive
 from pedseg_export.library_output import capture_library_output, discard
@@ -100,16 +99,6 @@ def resized_space(graph: InferenceGraph, patch: pytest.MonkeyPatch) -> None:
     graph.paste = ResizedSpace(graph)
 
 
-def aligned(graph: InferenceGraph, patch: pytest.MonkeyPatch) -> None:
-    """RoIAlign shifted by half a cell, the default of other frameworks."""
-
-    def align(features: Tensor, boxes: Tensor, image_index: Tensor, scale, size, ratio) -> Tensor:
-        rois = torch.cat([image_index.to(boxes.dtype).unsqueeze(1), boxes], dim=1)
-        return torch.ops.torchvision.roi_align(features, rois, scale, size[0], size[1], ratio, True)
-
-    patch.setattr(roi_align, "roi_align_boxes", align)
-
-
 class Swapped(nn.Module):
     def __init__(self, inner: nn.Module) -> None:
         super().__init__()
@@ -158,7 +147,7 @@ def artifact_of(
 
 
 def aligned_in_onnx(model: ir.Model) -> None:
-    """As `aligned`."""
+    """RoIAlign shifted by half a cell, the default of other frameworks."""
     pooling = [node for node in model.graph if node.op_type == "RoiAlign"]
     for node in pooling:
         node.attributes["coordinate_transformation_mode"] = ir.AttrString(
@@ -230,7 +219,6 @@ def test_masks_pasted_by_the_artifact_agree(full_masks, eager, trap) -> None:
         ("torchscript", left_in_resized_pixels, "roi", "pasted masks"),
         # torch.export takes a minute for the masks of any size; TorchScript seconds.
         ("torchscript", resized_space, "full", "pasted masks"),
-        ("pt2", aligned, "roi", "class scores and boxes"),
     ],
     ids=lambda value: getattr(value, "__name__", value),
 )
@@ -245,7 +233,7 @@ def test_a_broken_artifact_is_refused_and_its_stage_named(
     samples: list[Sample],
 ) -> None:
     path = artifact_of(loaded, tmp_path, break_it, format=format, mask_format=mask_format)
-    check_refusal(path, eager, samples, {stage, "RoI masks"} if break_it is aligned else {stage})
+    check_refusal(path, eager, samples, {stage})
 
 
 @pytest.mark.parametrize(
