@@ -10,7 +10,7 @@ import numpy as np
 import onnx_ir as ir
 import pytest
 import torch
-from torch import Tensor, fx, nn
+from torch import Tensor, nn
 
 from pedseg_export.export import describe, write
 from pedseg_export.formats import (
@@ -21,15 +21,11 @@ from pedseg_export.formats import (
 from pedseg_export.graph import (
     InferenceGraph,
     backbone,
-    intermediates,
 )
 from pedseg_export.graph.sizes import box_limits, int_vector, network_size, positive
 from pedseg_export.library_output import capture_library_output, discard
 from pedseg_export.options import ExportOptions
 from pedseg_export.stages import StageReport, examine
-from pedseg_export.stages.eager_trace import NO_PROPOSAL, EagerTracer, repeat_for_batch
-from pedseg_export.stages.split_onnx import split_model
-from pedseg_export.stages.split_torch import extract_stage, nodes_between
 from pedseg_export.verification import Sample, generated_samples, verify
 from pedseg_runtime.errors import ArtifactError
 from pedseg_runtime.segmenter import Segmenter
@@ -330,73 +326,3 @@ def test_an_artifact_without_named_stages_is_refused_in_one_line(
         examine(path, eager, samples)
     assert "without --stages" in str(failure.value)
     assert "\n" not in str(failure.value)
-
-
-def test_eager_is_left_as_it_was_and_passes_on_what_it_returns(eager, samples) -> None:
-    image = samples[0].image
-    trace = EagerTracer(eager.model, eager.device)(image)
-    found = eager(image)
-    np.testing.assert_array_equal(trace.values["boxes"], found.boxes)
-    np.testing.assert_array_equal(trace.values[intermediates.ROI_MASKS], found.roi_masks)
-    np.testing.assert_array_equal(trace.soft_masks >= 0.5, found.masks())
-    assert "filter_proposals" not in vars(eager.model.rpn)
-    assert not eager.model.backbone._forward_hooks
-    scores = trace.values[intermediates.PROPOSAL_SCORES][0]
-    assert scores.shape == (1000,)
-    real = scores[scores >= 0]
-    assert 0 < len(real) < 1000
-    assert (np.diff(real) <= 0).all()
-    assert (scores[len(real) :] == NO_PROPOSAL).all()
-
-
-def test_a_batch_repeats_one_image_and_counts_its_detections(eager, samples) -> None:
-    values = EagerTracer(eager.model, eager.device)(samples[0].image).values
-    batch = repeat_for_batch(values, 3)
-    count = len(values[intermediates.LABELS])
-    assert batch[intermediates.PIXELS].shape[0] == 3
-    assert batch[intermediates.IMAGE_INDEX].tolist() == [0] * count + [1] * count + [2] * count
-    np.testing.assert_array_equal(
-        batch[intermediates.BOXES][count : 2 * count], values[intermediates.BOXES]
-    )
-
-
-def test_values_of_a_lower_precision_enter_and_leave_an_onnx_stage_as_float32() -> None:
-    """numpy has no bfloat16, and eager's values are float32."""
-    images = ir.Value(name="images", type=ir.TensorType(ir.DataType.FLOAT), shape=ir.Shape([2]))
-    lower = ir.node("Cast", [images], {"to": ir.DataType.FLOAT16})
-    doubled = ir.node("Add", [lower.outputs[0], lower.outputs[0]])
-    for node, name in ((lower, "first"), (doubled, "second")):
-        node.outputs[0].name = name
-        node.outputs[0].type = ir.TensorType(ir.DataType.FLOAT16)
-    graph = ir.Graph(
-        [images], doubled.outputs, nodes=[lower, doubled], opset_imports={"": 18}, name="g"
-    )
-    first, second = split_model(
-        Path("a"), ir.Model(graph, ir_version=10), [("first",), ("second",)]
-    )
-    assert [value.dtype for value in first.graph.outputs] == [ir.DataType.FLOAT]
-    assert [value.name for value in second.graph.inputs] == ["first"]
-    assert [value.dtype for value in second.graph.inputs] == [ir.DataType.FLOAT]
-    narrowed, _, widened = second.graph
-    assert narrowed.attributes["to"].as_int() == ir.DataType.FLOAT16
-    assert widened.attributes["to"].as_int() == ir.DataType.FLOAT
-
-
-def test_a_part_of_a_program_reads_what_is_given_and_only_that() -> None:
-    class Chain(nn.Module):
-        def forward(self, images: Tensor) -> Tensor:
-            first = images + 1
-            return first * 2 + images
-
-    module = fx.symbolic_trace(Chain())
-    nodes = {node.name: node for node in module.graph.nodes}
-    for node in nodes.values():
-        node.meta["val"] = torch.zeros(1)
-    inputs = {nodes["images"]: "images", nodes["add"]: "first"}
-    outputs = [nodes["mul"]]
-    doubled = extract_stage(module, inputs, outputs, nodes_between(inputs, outputs))
-    assert list(doubled.inputs) == ["first"]
-    assert doubled.module(torch.tensor(5.0))[0] == 10
-    outputs = [nodes["add_1"]]
-    both = extract_stage(module, inputs, outputs, nodes_between(inputs, outputs))
-    assert both.module(torch.tensor(100.0), torch.tensor(5.0))[0] == 110

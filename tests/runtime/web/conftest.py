@@ -12,19 +12,19 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 import pytest
 
 from pedseg_runtime.errors import DownloadError
+from pedseg_runtime.lifecycle import Closeable
 from pedseg_runtime.web import fetch_library
 
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 
 
-class Chromium:
-    """One tab; a context manager.
+class Chromium(Closeable):
+    """One tab.
 
     Args:
         program: its path.
@@ -58,19 +58,8 @@ class Chromium:
         try:
             self._attach()
         except BaseException:
-            self._close()
+            self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._close()
 
     def call(self, method: str, timeout: float = 60, **parameters: Any) -> dict[str, Any]:
         """Send a command and return its result; events that come first are kept in `events`."""
@@ -134,7 +123,7 @@ class Chromium:
         for domain in ("Page", "Runtime", "Log"):
             self.call(f"{domain}.enable")
 
-    def _close(self) -> None:
+    def close(self) -> None:
         self._process.terminate()
         self._process.wait(30)
         os.close(self._in)
